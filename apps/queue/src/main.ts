@@ -1,0 +1,2 @@
+/** Starts the queue app. */
+process.exitCode = 1;

@@ -1,0 +1,2 @@
+/** `everfresh/client` */
+export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "../errors.ts";

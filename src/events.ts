@@ -1,0 +1,28 @@
+/**
+ * What Everfresh tells the world while it works: one `node:diagnostics_channel` per kind of event.
+ *
+ * A channel without subscribers costs one property read, so whoever publishes asks `hasSubscribers` first and builds
+ * the message only then. Messages never carry values or secrets.
+ */
+import { channel } from "node:diagnostics_channel";
+
+/** The shape of what each channel carries. A floor that publishes adds its line here. */
+export interface EventShapes {
+  /** Something noteworthy that has no channel of its own: what was configured, what was fallen back to. */
+  "everfresh:notice": { readonly message: string };
+}
+
+/** The name of a channel. */
+export type EventName = keyof EventShapes;
+
+/** A channel that carries one shape of message. */
+export interface EventChannel<Name extends EventName> {
+  /** Whether anybody listens; ask before building a message. */
+  readonly hasSubscribers: boolean;
+  publish(message: EventShapes[Name]): void;
+}
+
+/** The channel `name`, typed by what it carries. Subscribe with `node:diagnostics_channel`. */
+export function eventChannel<Name extends EventName>(name: Name): EventChannel<Name> {
+  return channel(name);
+}

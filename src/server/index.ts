@@ -1,0 +1,2 @@
+/** `everfresh/server` */
+export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "../errors.ts";

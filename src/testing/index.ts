@@ -1,0 +1,2 @@
+/** `everfresh/testing` */
+export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "../errors.ts";

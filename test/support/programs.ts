@@ -1,0 +1,49 @@
+/**
+ * The real programs that tests speak to, and what to do when a machine lacks one.
+ *
+ * Where `CI` is set nothing may be skipped, so a missing program fails the test; elsewhere it is skipped and named.
+ */
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+
+/** Programs that the tests know. `npm test` installs them where it may. */
+export type ProgramName = "memcached" | "chromium" | "postgres";
+
+const names: Record<ProgramName, readonly string[]> = {
+  memcached: ["memcached"],
+  chromium: ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+  postgres: ["postgres"],
+};
+
+/** Folders outside of PATH in which packages put these programs. */
+const folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
+
+/** The file of a program, or undefined where it is not installed. `EVERFRESH_TEST_<NAME>` overrides the search. */
+export function findProgram(program: ProgramName): string | undefined {
+  const chosen = process.env[`EVERFRESH_TEST_${program.toUpperCase()}`];
+  if (chosen !== undefined && chosen !== "") return chosen;
+  const path = [...(process.env["PATH"] ?? "").split(delimiter), ...folders];
+  return names[program].flatMap((name) => path.map((folder) => join(folder, name))).find(isExecutable);
+}
+
+/** Options for a test or suite that needs `program`: it is skipped where the program is missing, except in CI. */
+export function needs(program: ProgramName): { skip: string | false } {
+  if (findProgram(program) !== undefined || process.env["CI"]) return { skip: false };
+  return { skip: `${program} is not installed` };
+}
+
+/** The file of a program; throws where it is missing, so that CI fails instead of skipping. */
+export function programFile(name: ProgramName): string {
+  const file = findProgram(name);
+  if (file === undefined) throw new Error(`${name} is not installed, and CI skips nothing: install it`);
+  return file;
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
