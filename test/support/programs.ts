@@ -3,22 +3,25 @@
  *
  * Where `CI` is set nothing may be skipped, so a missing program fails the test; elsewhere it is skipped and named.
  */
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 /** Programs that the tests know. `npm test` installs them where it may. */
-export type ProgramName = "memcached" | "chromium" | "postgres";
+export type ProgramName = "memcached" | "chromium" | "postgresql";
 
 const names: Record<ProgramName, readonly string[]> = {
   memcached: ["memcached"],
   chromium: ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
-  postgres: ["postgres"],
+  postgresql: ["initdb"],
 };
 
-/** Folders outside of PATH in which packages put these programs. */
-const folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin"];
+/** Folders outside of PATH in which packages put these programs; Debian keeps PostgreSQL's by version. */
+const folders = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/opt/homebrew/bin", ...debianPostgres()];
 
-/** The file of a program, or undefined where it is not installed. `EVERFRESH_TEST_<NAME>` overrides the search. */
+/**
+ * The file of a program, or undefined where it is not installed. `EVERFRESH_TEST_MEMCACHED` and `_CHROMIUM` name another
+ * file, `EVERFRESH_TEST_POSTGRESQL` the `initdb` beside which PostgreSQL's other programs are.
+ */
 export function findProgram(program: ProgramName): string | undefined {
   const chosen = process.env[`EVERFRESH_TEST_${program.toUpperCase()}`];
   if (chosen !== undefined && chosen !== "") return chosen;
@@ -45,5 +48,13 @@ function isExecutable(file: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+function debianPostgres(): string[] {
+  try {
+    return readdirSync("/usr/lib/postgresql").map((version) => `/usr/lib/postgresql/${version}/bin`);
+  } catch {
+    return [];
   }
 }

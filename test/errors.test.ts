@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { EverfreshError, errorCodes, isEverfreshError } from "everfresh";
+
+test("the manual lists exactly the codes of the table, each with the sentence of the table", () => {
+  const manual = readFileSync("docs/errors.md", "utf8");
+  const rows = [...manual.matchAll(/^\| `(EF_[A-Z_]+)` \| ([^|]+?) \|/gm)].map(([, code, meaning]) => [code, meaning]);
+  assert.deepEqual(
+    rows,
+    Object.entries(errorCodes).toSorted(([a], [b]) => a.localeCompare(b)),
+  );
+});
+
+test("an error carries its code, where it happened and why", () => {
+  const cause = new Error("refused");
+  const error = new EverfreshError("EF_CLOSED", "The cache was closed.", {
+    server: "a:1",
+    command: "get",
+    key: "k",
+    cause,
+  });
+  assert.equal(error.name, "EverfreshError");
+  assert.deepEqual([error.code, error.server, error.command, error.key], ["EF_CLOSED", "a:1", "get", "k"]);
+  assert.equal(error.cause, cause);
+});
+
+test("errors are told apart by their code", () => {
+  const error = new EverfreshError("EF_CLOSED", "The cache was closed.");
+  assert.ok(isEverfreshError(error));
+  assert.ok(isEverfreshError(error, "EF_CLOSED"));
+  assert.ok(!isEverfreshError(error, "EF_OPTION"));
+  assert.ok(!isEverfreshError(new Error("EF_CLOSED"), "EF_CLOSED"));
+});
