@@ -9,6 +9,19 @@
 export const errorCodes = {
   EF_OPTION: "An option, an environment variable or an argument is missing, unknown or out of range.",
   EF_CLOSED: "The client, cache or server was closed before or while the call was made.",
+  EF_TIMEOUT: "The deadline passed without an answer; the command may or may not have been executed.",
+  EF_CONNECTION_LOST: "The connection ended before the answer; the command may or may not have been executed.",
+  EF_SERVER_DOWN: "The server is marked down and being probed; the command was not sent.",
+  EF_OVERLOADED: "Too many commands are waiting for this server; the command was not sent.",
+  EF_ABORTED: "The caller's AbortSignal fired; the command may or may not have been executed.",
+  EF_KEY: "The key is empty, too long or holds bytes that the protocol cannot carry.",
+  EF_VALUE_TOO_LARGE: "The value is larger than the server or a limit of the client allows.",
+  EF_VALUE: "The stored bytes cannot be turned into a value, or the value cannot be turned into bytes.",
+  EF_SERVER_ERROR: "The server answered that it failed.",
+  EF_CLIENT_ERROR: "The server refused the command as wrong.",
+  EF_PROTOCOL: "The peer sent something that the protocol does not allow; the connection was closed.",
+  EF_AUTH: "The server refused the credentials, or asks for some, or has no way to check them.",
+  EF_UNSUPPORTED: "The server's version or protocol lacks this command or flag; nothing was sent.",
 } as const;
 
 /** A stable name for a kind of failure; branch on this, never on the message. */
