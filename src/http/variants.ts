@@ -1,0 +1,86 @@
+/**
+ * From a request to the key of its page.
+ *
+ * A key is a sequence of parts, each written as its length, a colon and itself, or as `-` where it is absent:
+ *
+ *     key  = "page" *part          part = "-" / 1*DIGIT ":" *CHAR
+ *
+ * so that no two different requests can share one: neither by moving a character from one part to its neighbour, nor by
+ * sending what stands for "absent".
+ *
+ * The parts are: scheme, host, path, canonical query, user, cookies, each declared header, the names and values of the
+ * headers that responses were found to vary on, and the content coding.
+ */
+import { onlyCookies } from "./cookies.ts";
+import { field, isToken, type Fields } from "./fields.ts";
+import type { Coding } from "./negotiation.ts";
+import { canonicalQuery, type QueryRule } from "./query.ts";
+import { canonicalHost, type PageRequest } from "./request.ts";
+
+/** A header that is part of the key: by its value, or by what a function makes of the value. */
+export interface VaryRule {
+  readonly header: string;
+  readonly as: ((value: string | undefined) => string) | undefined;
+}
+
+/** The options that make a key. */
+export interface KeyPolicy {
+  readonly query: QueryRule;
+  readonly vary: readonly VaryRule[];
+  /** Cookies that are part of the key. */
+  readonly keyCookies: readonly string[];
+}
+
+/** More names than this in `Vary` are not learned: each one multiplies the pages. */
+export const mostVaryNames = 8;
+
+/** The key of a page apart from what its response varies on. */
+export function baseKey(request: PageRequest, policy: KeyPolicy, user: string | undefined): string {
+  let key = "page";
+  key += part(request.scheme);
+  key += part(canonicalHost(request.scheme, request.host));
+  key += part(request.path);
+  key += part(canonicalQuery(request.query, policy.query));
+  key += part(user);
+  key += part(onlyCookies(field(request.fields, "cookie"), policy.keyCookies));
+  for (const rule of policy.vary) {
+    const value = normalised(field(request.fields, rule.header));
+    key += part(rule.as === undefined ? value : rule.as(value));
+  }
+  return key;
+}
+
+/** The key of one variant: the names that its response varies on, and this request's values for them. */
+export function variantKey(base: string, learned: readonly string[], fields: Fields): string {
+  let key = base;
+  for (const name of learned) key += part(name) + part(normalised(field(fields, name)));
+  return key;
+}
+
+/** The key under which the same page is kept in a content coding. */
+export function codedKey(key: string, coding: Coding): string {
+  return `${key}|${coding}`;
+}
+
+/**
+ * The names of `vary` that the key does not honour yet, sorted; those are what must be learned.
+ *
+ * @param settled names that something else takes care of, such as `accept-encoding` where the cache negotiates it
+ */
+export function unkeyedNames(vary: readonly string[], policy: KeyPolicy, settled: readonly string[]): string[] {
+  const keyed = new Set([...policy.vary.map((rule) => rule.header), ...settled]);
+  return vary.filter((name) => isToken(name) && !keyed.has(name)).toSorted();
+}
+
+/**
+ * RFC 9111 section 4.1 lets values be normalised where that cannot change their meaning: several lines are joined, and
+ * white space around commas and at the ends goes (but not where quoted strings may hold it). Case stays, because only the field's own definition could excuse it.
+ */
+function normalised(value: string | undefined): string | undefined {
+  if (value === undefined || value.includes('"')) return value;
+  return value.replaceAll(/[ \t]*,[ \t]*/g, ",").trim();
+}
+
+function part(text: string | undefined): string {
+  return text === undefined ? "-" : `${text.length}:${text}`;
+}

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { rangeOf, type RangeOutcome } from "#src/http/range.ts";
+
+const whole: RangeOutcome = { kind: "whole" };
+const never: RangeOutcome = { kind: "unsatisfiable" };
+const part = (first: number, last: number): RangeOutcome => ({ kind: "part", first, last });
+
+describe("one range of a page of 100 bytes (RFC 9110 section 14)", () => {
+  for (const [value, expected] of [
+    [undefined, whole],
+    ["bytes=0-9", part(0, 9)],
+    ["bytes=90-", part(90, 99)],
+    ["bytes=90-1000", part(90, 99)],
+    ["bytes=-10", part(90, 99)],
+    ["bytes=-1000", part(0, 99)],
+    ["bytes=99-99", part(99, 99)],
+    ["BYTES=0-0", part(0, 0)],
+    ["bytes=100-", never],
+    ["bytes=-0", never],
+    ["bytes=9-0", whole],
+    ["bytes=-", whole],
+    ["bytes=a-b", whole],
+    ["items=0-9", whole],
+    ["bytes=0-9,20-29", whole],
+    ["", whole],
+  ] as const)
+    test(`${String(value)}: ${expected.kind}`, () => assert.deepEqual(rangeOf(value, 100), expected));
+
+  test("an empty page has no part", () => {
+    assert.deepEqual(rangeOf("bytes=0-", 0), never);
+    assert.deepEqual(rangeOf("bytes=-5", 0), never);
+  });
+});
