@@ -1,0 +1,154 @@
+/** The app as a value: `createApp(parts)` wires the parts into a Fastify instance that can listen, or be asked by `inject()`. */
+import formbody from "@fastify/formbody";
+import staticFiles from "@fastify/static";
+import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import { AnswerError, explained, sendHtml, sendJson, wantsJson } from "./answers.ts";
+import type { Config } from "./config.ts";
+import type { Database } from "./database.ts";
+import { textField } from "./form.ts";
+import { health } from "./health.ts";
+import { loggerOptions, type Logging } from "./logging.ts";
+import { assetFolder, assetVersion, Pages } from "./page.ts";
+import type { QueueCache } from "./queue-cache.ts";
+import { QueueStore } from "./queue-store.ts";
+import { loadView, QueueViews, type Look } from "./queue-view.ts";
+import { queueRoutes } from "./routes.ts";
+import { bodyLimitBytes, protect } from "./security.ts";
+
+/** What an app is made of. Whoever opened the database and the cache closes them, after the app. */
+export interface AppParts {
+  readonly config: Pick<
+    Config,
+    "production" | "sessionSecret" | "slowQueryMs" | "writesPerMinute" | "maxItems" | "trustedProxies"
+  >;
+  readonly database: Database;
+  readonly cache: QueueCache;
+  /** Where log lines go; without it there are none. */
+  readonly logging?: Logging | undefined;
+}
+
+/** Which methods each address answers; everything else is 405 here and 404 elsewhere. */
+const methods: Readonly<Record<string, string>> = {
+  "/": "GET, HEAD",
+  "/add": "POST",
+  "/remove": "POST",
+  "/healthz": "GET, HEAD",
+};
+
+export async function createApp(parts: AppParts): Promise<FastifyInstance> {
+  const { config, database, cache } = parts;
+  const app = Fastify({
+    logger: parts.logging !== undefined && loggerOptions(parts.logging),
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: bodyLimitBytes,
+    trustProxy: (_address, hop) => hop < config.trustedProxies,
+    requestTimeout: 20_000,
+    connectionTimeout: 0,
+    keepAliveTimeout: 65_000,
+    routerOptions: { maxParamLength: 100 },
+    forceCloseConnections: "idle",
+  });
+  const store = new QueueStore(database);
+  const entry = cache.entry(loadView(store, config.slowQueryMs, app.log));
+  const views = new QueueViews(entry, app.log);
+  const pages = new Pages({ database: database.shown, cache: cache.shown, slowQueryMs: config.slowQueryMs });
+
+  await protect(app, config);
+  app.removeContentTypeParser("text/plain");
+  await app.register(formbody, { bodyLimit: bodyLimitBytes });
+  await app.register(staticFiles, { root: assetFolder, prefix: "/assets/", index: false, maxAge: 0 });
+  keepVersionedAssets(app);
+  logRequests(app);
+  queueRoutes(app, { config, database, store, views, pages });
+  app.get("/healthz", async (_request, reply) => {
+    const state = await health(database, () => cache.health(), views);
+    return sendJson(reply.code(state.status === "down" ? 503 : 200), state);
+  });
+  app.setNotFoundHandler((request, reply) => notFound(request, reply, pages));
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { pages, views }));
+  app.addHook("onClose", () => views.settled());
+  return app;
+}
+
+/** An asset that was asked for with its version never changes under that address. */
+function keepVersionedAssets(app: FastifyInstance): void {
+  app.addHook("onSend", (request, reply, _payload, done) => {
+    if (reply.statusCode === 200 && request.url.startsWith("/assets/") && request.url.endsWith(`?v=${assetVersion}`))
+      reply.header("cache-control", "public, max-age=31536000, immutable");
+    done();
+  });
+}
+
+/** One line per request, when it has been answered. No address of the visitor, no query, no header, no body. */
+function logRequests(app: FastifyInstance): void {
+  app.addHook("onResponse", (request, reply, done) => {
+    request.log.info(
+      {
+        method: request.method,
+        path: pathOf(request),
+        status: reply.statusCode,
+        tookMs: Math.round(reply.elapsedTime * 10) / 10,
+      },
+      "request",
+    );
+    done();
+  });
+}
+
+function notFound(request: FastifyRequest, reply: FastifyReply, pages: Pages): FastifyReply {
+  const path = pathOf(request);
+  const allowed = path.startsWith("/assets/") ? "GET, HEAD" : Object.hasOwn(methods, path) ? methods[path] : undefined;
+  const wrongMethod = allowed !== undefined && !allowed.split(", ").includes(request.method);
+  const error = wrongMethod
+    ? new AnswerError(405, "method", `Only ${allowed} can be used here.`)
+    : new AnswerError(404, "not-found", "There is nothing at this address.");
+  if (wrongMethod) reply.header("allow", allowed);
+  return answerPlainly(reply.code(error.statusCode), error, pages);
+}
+
+/** A failed form shows the queue again, with the message where it belongs and what was typed kept. */
+async function answerError(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { pages, views }: { readonly pages: Pages; readonly views: QueueViews },
+): Promise<FastifyReply> {
+  const told = explained(error, request.log);
+  reply.code(told.statusCode);
+  if (told.statusCode === 503) reply.header("retry-after", "5");
+  const posted = request.routeOptions.url === "/add" || request.routeOptions.url === "/remove";
+  if (!posted || told.statusCode >= 500 || wantsJson(request)) return answerPlainly(reply, told, pages);
+  const look = await lookIfPossible(views);
+  if (look === undefined) return answerPlainly(reply, told, pages);
+  const html = pages.queue({
+    look,
+    csrf: reply.generateCsrf(),
+    text: textField(request, "text") ?? "",
+    ...(told.field === "text"
+      ? { fieldError: told.message }
+      : { notice: { kind: told.code === "empty" ? "empty" : "problem", text: told.message } }),
+  });
+  return sendHtml(reply, html);
+}
+
+async function lookIfPossible(views: QueueViews): Promise<Look | undefined> {
+  try {
+    return await views.look();
+  } catch {
+    return undefined;
+  }
+}
+
+const titles: Readonly<Record<number, string>> = { 404: "Not found", 405: "Not like this", 503: "One moment" };
+
+function answerPlainly(reply: FastifyReply, error: AnswerError, pages: Pages): FastifyReply {
+  const { code, message, field: about } = error;
+  if (wantsJson(reply.request))
+    return sendJson(reply, { error: { code, message, ...(about !== undefined && { field: about }) } });
+  return sendHtml(reply, pages.message({ title: titles[error.statusCode] ?? "That did not work", text: message }));
+}
+
+function pathOf(request: FastifyRequest): string {
+  const query = request.url.indexOf("?");
+  return query === -1 ? request.url : request.url.slice(0, query);
+}

@@ -1,0 +1,118 @@
+/** The database, PostgreSQL or SQLite: one face (Kysely), opened from one checked target. */
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import type { ConnectionOptions } from "node:tls";
+import { Kysely, PostgresDialect, sql, type Generated } from "kysely";
+import pg from "pg";
+import type { DatabaseTarget, PostgresTarget } from "./database-url.ts";
+import { sqliteDialect } from "./sqlite.ts";
+
+/** The tables, as queries see them. */
+export interface Tables {
+  readonly queue_item: { readonly id: Generated<number>; readonly text: string };
+}
+
+export interface Database {
+  readonly kind: DatabaseTarget["kind"];
+  /** What it is, safe to print. */
+  readonly shown: string;
+  readonly db: Kysely<Tables>;
+  /**
+   * How long after a call failed without an answer its statement may still commit: PostgreSQL ends it by then. 0 where a
+   * failed call has certainly done nothing.
+   */
+  readonly uncertainMs: number;
+  /** Rejects when the database does not answer. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** PostgreSQL ends a statement that takes longer. */
+const statementMs = 8_000;
+/** We stop waiting for an answer then; later than `statementMs`, so that a slow statement is ended by the server. */
+const answerMs = 10_000;
+const connectMs = 5_000;
+
+/**
+ * Opens the database. PostgreSQL is not contacted before the first query.
+ *
+ * @throws Error with a sentence when the file of SQLite cannot be opened
+ */
+export async function openDatabase(
+  target: DatabaseTarget,
+  options: { readonly poolSize?: number; readonly onIdleError?: (error: Error) => void } = {},
+): Promise<Database> {
+  const db = new Kysely<Tables>({
+    dialect:
+      target.kind === "sqlite"
+        ? sqliteDialect(sqliteFile(target.file, target.makeFolder))
+        : new PostgresDialect({ pool: postgresPool(target, options) }),
+  });
+  const database: Database = {
+    kind: target.kind,
+    shown: `${target.kind === "sqlite" ? "SQLite" : "PostgreSQL"} (${target.shown})`,
+    db,
+    uncertainMs: target.kind === "sqlite" ? 0 : statementMs + 1_000,
+    ping: async () => void (await sql`select 1`.execute(db)),
+    close: () => db.destroy(),
+  };
+  if (target.kind === "sqlite") await opened(database, target.file);
+  return database;
+}
+
+function sqliteFile(file: string, makeFolder: boolean): string {
+  if (file === ":memory:") return file;
+  const folder = dirname(file);
+  if (makeFolder) mkdirSync(folder, { recursive: true });
+  if (!existsSync(folder)) throw new Error(`The folder ${folder} of the SQLite file does not exist.`);
+  return file;
+}
+
+async function opened(database: Database, file: string): Promise<void> {
+  try {
+    await database.ping();
+  } catch (cause) {
+    throw new Error(`The SQLite file ${file} cannot be opened: ${cause instanceof Error ? cause.message : "unknown"}`, {
+      cause,
+    });
+  }
+}
+
+function postgresPool(
+  target: PostgresTarget,
+  options: { readonly poolSize?: number; readonly onIdleError?: (error: Error) => void },
+): pg.Pool {
+  const pool = new pg.Pool({
+    ...(target.host !== undefined && { host: target.host }),
+    ...(target.port !== undefined && { port: target.port }),
+    ...(target.user !== undefined && { user: target.user }),
+    ...(target.password !== undefined && { password: target.password }),
+    database: target.database,
+    ssl: tls(target),
+    application_name: target.applicationName,
+    max: options.poolSize ?? 5,
+    connectionTimeoutMillis: connectMs,
+    statement_timeout: statementMs,
+    query_timeout: answerMs,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    types: { getTypeParser },
+  });
+  // A connection that breaks while nobody uses it: the pool has dropped it already, and must not end the process.
+  pool.on("error", (error) => options.onIdleError?.(error));
+  return pool;
+}
+
+/** Counts and ids fit a number for the next 285,000 years of a thousand items a second; the driver would make text of them. */
+const getTypeParser: typeof pg.types.getTypeParser = (oid: number, format?: "text" | "binary") =>
+  oid === int8Oid ? Number : pg.types.getTypeParser(oid, format);
+const int8Oid: number = pg.types.builtins.INT8;
+
+/** libpq's meaning of the modes; a `sslrootcert` makes `require` verify, as it does there. */
+function tls(target: PostgresTarget): false | ConnectionOptions {
+  if (target.sslMode === "disable") return false;
+  const root = target.sslRoot === undefined ? {} : { ca: target.sslRoot };
+  if (target.sslMode === "verify-full") return { ...root, rejectUnauthorized: true };
+  if (target.sslMode === "require" && target.sslRoot === undefined) return { rejectUnauthorized: false };
+  return { ...root, rejectUnauthorized: true, checkServerIdentity: () => undefined };
+}

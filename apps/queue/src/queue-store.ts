@@ -1,0 +1,117 @@
+/**
+ * The queue in the database: add at the back, take from the front, look at both ends.
+ *
+ * First in, first out by `id`. On PostgreSQL ids are drawn when a row is inserted and become visible when it commits, so of two
+ * items added in the same moment the later number may be seen first; the queue's order is that of the numbers, and once both
+ * are there every page shows the same one.
+ */
+import { type Kysely } from "kysely";
+import type { Database, Tables } from "./database.ts";
+
+export interface Item {
+  readonly id: number;
+  readonly text: string;
+}
+
+/** Both ends of the queue at one moment. */
+export interface QueueWindow {
+  readonly total: number;
+  /** The whole queue when it is short, otherwise its first items. */
+  readonly front: readonly Item[];
+  /** Its last items when it is long, otherwise empty. */
+  readonly back: readonly Item[];
+}
+
+/** How many items of a long queue each end shows. */
+export const windowSize = 50;
+
+/** How often a remove tries again before it gives up, when all it finds are rows that others are about to take. */
+const removeTries = 100;
+
+export class QueueStore {
+  readonly #database: Database;
+  readonly #db: Kysely<Tables>;
+
+  constructor(database: Database) {
+    this.#database = database;
+    this.#db = database.db;
+  }
+
+  /** One statement, so one moment: the ends and the total always fit together, however many items there are. */
+  async window(): Promise<QueueWindow> {
+    const rows = await this.#db
+      .with("front", (db) => db.selectFrom("queue_item").select(["id", "text"]).orderBy("id").limit(windowSize))
+      .with("back", (db) => db.selectFrom("queue_item").select(["id", "text"]).orderBy("id", "desc").limit(windowSize))
+      .with("shown", (db) => db.selectFrom("front").selectAll().union(db.selectFrom("back").selectAll()))
+      .selectFrom("shown")
+      .select(["id", "text"])
+      .select((query) =>
+        query
+          .selectFrom("queue_item")
+          .select((count) => count.fn.countAll<number>().as("total"))
+          .as("total"),
+      )
+      .orderBy("id")
+      .execute();
+    const total = rows[0]?.total ?? 0;
+    const items = rows.map(({ id, text }) => ({ id, text }));
+    return total <= items.length
+      ? { total, front: items, back: [] }
+      : { total, front: items.slice(0, windowSize), back: items.slice(-windowSize) };
+  }
+
+  /** Adds an item at the back. When this resolves it is committed. */
+  async add(text: string): Promise<Item> {
+    return await this.#db.insertInto("queue_item").values({ text }).returning(["id", "text"]).executeTakeFirstOrThrow();
+  }
+
+  /**
+   * Takes the front item: however many ask at once, each item is taken by exactly one. When this resolves it is committed.
+   * Undefined means that the queue was empty at some moment during the call.
+   */
+  async removeFront(): Promise<Item | undefined> {
+    for (let tries = 0; tries < removeTries; tries += 1) {
+      const item = await this.#takeFront();
+      if (item !== undefined) return item;
+      // Nothing free is not the same as nothing there: others may hold rows and still let go of them.
+      if (!(await this.#waitForFront())) return undefined;
+    }
+    throw new Error(`the front item was taken by others ${removeTries} times in a row`);
+  }
+
+  /** Whether there are at least `limit` items; exact, and cheap unless the queue is long. */
+  async holds(limit: number): Promise<boolean> {
+    const bounds = await this.#db
+      .selectFrom("queue_item")
+      .select((query) => [query.fn.min("id").as("first"), query.fn.max("id").as("last")])
+      .executeTakeFirst();
+    // Ids only grow, so the span between the first and the last is never less than the number of items.
+    if (bounds === undefined || bounds.first === null || bounds.last - bounds.first + 1 < limit) return false;
+    const { total } = await this.#db
+      .selectFrom("queue_item")
+      .select((query) => query.fn.countAll<number>().as("total"))
+      .executeTakeFirstOrThrow();
+    return total >= limit;
+  }
+
+  async #takeFront(): Promise<Item | undefined> {
+    return await this.#db
+      .deleteFrom("queue_item")
+      .where("id", "=", (query) => {
+        const front = query.selectFrom("queue_item").select("id").orderBy("id").limit(1);
+        // SQLite has one writer at a time and needs no row locks.
+        return this.#database.kind === "postgres" ? front.forUpdate().skipLocked() : front;
+      })
+      .returning(["id", "text"])
+      .executeTakeFirst();
+  }
+
+  /** Whether there is an item; when others hold the front one, waits until they took it or let go. */
+  async #waitForFront(): Promise<boolean> {
+    const front = await this.#db.selectFrom("queue_item").select("id").orderBy("id").limit(1).executeTakeFirst();
+    if (front === undefined) return false;
+    if (this.#database.kind === "postgres")
+      await this.#db.selectFrom("queue_item").select("id").where("id", "=", front.id).forKeyShare().execute();
+    return true;
+  }
+}
