@@ -1,2 +1,9 @@
-/** `everfresh/client` */
+/** `everfresh/client`: the memcached client. */
 export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "../errors.ts";
+export type { CallOptions, ConnectionEpoch } from "../connection/index.ts";
+export type { ServerSpec } from "./address.ts";
+export type { Cas } from "./arguments.ts";
+export { createClient, type MemcachedClient, type ServerInfo } from "./client.ts";
+export type { MetaCommands } from "./meta-commands.ts";
+export type * from "./meta-types.ts";
+export type { ClientOptions } from "./options.ts";

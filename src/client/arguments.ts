@@ -1,0 +1,78 @@
+/** Arguments of commands, checked once at the edge: after this no text of a caller's can break a command line. */
+import type { Clock } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import { plainKey, type Key } from "../protocol/index.ts";
+
+/** Above 30 days memcached takes a number of seconds for a date (protocol.txt, "Expiration times"). */
+const longestRelativeSeconds = 60 * 60 * 24 * 30;
+const latestSecond = 0xffff_ffff;
+
+declare const token: unique symbol;
+
+/** A token that a server gave for an item's version. Opaque: carry it, compare it, never calculate with it. */
+export type Cas = string & { readonly [token]: "Cas" };
+
+/** Proves a key, for commands that take it as it is. */
+export function strictKey(key: string | Uint8Array): Key {
+  const plain = plainKey(key);
+  if (plain === undefined)
+    throw new EverfreshError("EF_KEY", "A key has 1 to 250 bytes, none of them a space or a control character.");
+  return plain;
+}
+
+/** Seconds as memcached wants them: spans over 30 days become dates; -1 means "expired at once". */
+export function wireSeconds(seconds: number, clock: Clock, name: string): number {
+  if (!Number.isInteger(seconds) || seconds < -1)
+    throw badArgument(
+      `${name} is ${shown(seconds)}; it is a whole number of seconds from 0 (for ever), or -1 (expired)`,
+    );
+  if (seconds <= longestRelativeSeconds) return seconds;
+  return Math.min(latestSecond, Math.floor(clock.now() / 1000) + seconds);
+}
+
+/** A whole number from 0 to `most`. */
+export function wholeNumber(value: number, most: number, name: string): number {
+  if (!Number.isInteger(value) || value < 0 || value > most)
+    throw badArgument(`${name} is ${shown(value)}; it is a whole number from 0 to ${most}`);
+  return value;
+}
+
+/** A number that memcached counts with: 64 bits, unsigned. */
+export function counter(value: bigint | number, name: string): bigint {
+  if (typeof value === "number" && !Number.isSafeInteger(value))
+    throw badArgument(`${name} is ${shown(value)}; from 2^53 on use a bigint`);
+  const big = BigInt(value);
+  if (big < 0n || big > 0xffff_ffff_ffff_ffffn) throw badArgument(`${name} is ${big}; it is from 0 to 2^64 - 1`);
+  return big;
+}
+
+/** A token, as it came from a server. */
+export function checkedCas(cas: string, name: string): string {
+  if (typeof cas !== "string" || !/^\d{1,20}$/.test(cas))
+    throw badArgument(`${name} is not a token that a server gave`);
+  return cas;
+}
+
+/** An opaque mark for `O`: at most 32 printable bytes. */
+export function checkedOpaque(opaque: string): string {
+  if (typeof opaque !== "string" || !/^[!-~]{1,32}$/.test(opaque))
+    throw badArgument("opaque is 1 to 32 printable characters without spaces");
+  return opaque;
+}
+
+/** A value as it can be sent: text that is ASCII stays text, everything else becomes bytes. */
+export function wireValue(value: string | Uint8Array): string | Uint8Array {
+  if (typeof value === "string") {
+    return Buffer.byteLength(value, "utf8") === value.length ? value : Buffer.from(value, "utf8");
+  }
+  if (value instanceof Uint8Array) return value;
+  throw badArgument("a value is text or bytes");
+}
+
+export function badArgument(message: string): EverfreshError {
+  return new EverfreshError("EF_OPTION", `${message}.`);
+}
+
+function shown(value: unknown): string {
+  return typeof value === "number" ? String(value) : typeof value;
+}

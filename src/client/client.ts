@@ -1,0 +1,88 @@
+/** Many servers behind one face. */
+import type { LinkState, ServerVersion } from "../connection/index.ts";
+import { EverfreshError } from "../errors.ts";
+import { oddKey, plainKey, type ProtocolName } from "../protocol/index.ts";
+import { MetaCommands } from "./meta-commands.ts";
+import { resolveOptions, type ClientOptions } from "./options.ts";
+import { memberState, Router } from "./router.ts";
+
+/** What a client knows about one of its servers. */
+export interface ServerInfo {
+  /** `host:port` or `unix:/path`. */
+  readonly name: string;
+  readonly state: LinkState;
+  /** What is spoken with it; undefined before the first connection. */
+  readonly protocol: ProtocolName | undefined;
+  readonly version: string | undefined;
+  /** Calls without an answer. */
+  readonly pending: number;
+  /** Why it is down. */
+  readonly cause: EverfreshError | undefined;
+}
+
+/** A memcached client. Made by {@link createClient}. */
+export class MemcachedClient {
+  /** The meta commands, with every flag. */
+  readonly meta: MetaCommands;
+  readonly #router: Router;
+  #closing: Promise<void> | undefined = undefined;
+
+  constructor(options: ClientOptions) {
+    const resolved = resolveOptions(options);
+    this.#router = new Router(resolved);
+    this.meta = new MetaCommands(this.#router, resolved.clock, resolved.timeoutMs);
+  }
+
+  /**
+   * The name of the server that is home to `key`. It does not change because a server is down.
+   *
+   * @throws EverfreshError `EF_KEY` for the empty key
+   */
+  serverOf(key: string | Uint8Array): string {
+    const plain = plainKey(key) ?? oddKey(key)?.home;
+    if (plain === undefined) throw new EverfreshError("EF_KEY", "A key is not empty.");
+    return this.#router.home(plain).name;
+  }
+
+  /** All servers with their state. */
+  servers(): readonly ServerInfo[] {
+    return this.#router.members.map((member) => {
+      const { links, name } = member;
+      const link = links.find((each) => each.state === "up") ?? links[0];
+      return {
+        name,
+        state: memberState(member),
+        protocol: link?.protocol,
+        version: (link?.version satisfies ServerVersion | undefined)?.text,
+        pending: links.reduce((sum, each) => sum + each.pending, 0),
+        cause: link?.cause,
+      };
+    });
+  }
+
+  /** Takes no more calls, waits for the answers of those that were made (each has a deadline), and disconnects. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    const links = this.#router.members.flatMap((member) => member.links);
+    for (const link of links) link.drain();
+    await Promise.all(links.map((link) => link.settled()));
+    for (const link of links) link.close();
+  }
+}
+
+/**
+ * Makes a client. It connects when it is first used.
+ *
+ * @throws EverfreshError `EF_OPTION` at once for options that are missing, unknown or out of range
+ */
+export function createClient(options: ClientOptions): MemcachedClient {
+  return new MemcachedClient(options);
+}

@@ -1,0 +1,109 @@
+/** Every option of the client, its default, the reason to change it; resolved once, at the door. */
+import type { ConnectionOptions } from "node:tls";
+import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import type { ProtocolName } from "../protocol/index.ts";
+import { parseServers, type ServerAddress, type ServerSpec } from "./address.ts";
+
+/** What `createClient` takes. */
+export interface ClientOptions {
+  /**
+   * The servers: `"host:port"`, `"host:port:weight"`, `"[v6]:port"`, `"/path/to.sock"`, `"memcached://..."`, a list of
+   * them, or one text with commas or spaces between. No default: a client without servers is a mistake.
+   */
+  readonly servers: string | readonly (string | ServerSpec)[];
+  /** What to speak. Default `"auto"`: the best that the server understands, found out on each connection. */
+  readonly protocol?: "auto" | ProtocolName;
+  /** Milliseconds until a call fails with `EF_TIMEOUT`. Default 1000. Lower it where the source is fast. */
+  readonly timeoutMs?: number;
+  /** Milliseconds for connecting, TLS, login and the first answer together. Default 1000. */
+  readonly connectTimeoutMs?: number;
+  /** Calls without an answer per connection before new ones fail with `EF_OVERLOADED`. Default 16384. */
+  readonly maxPending?: number;
+  /** Connections per server. Default 1, which is the fastest; more help where single values are very large. */
+  readonly connections?: number;
+  /** TLS to every TCP server: `true`, or Node's own options (`ca`, `cert`, `servername`). Default: only where the list says so. */
+  readonly tls?: boolean | ConnectionOptions;
+  /** Milliseconds of silence before TCP keep-alive asks. Default 30000. */
+  readonly keepAliveMs?: number;
+  /** The largest value that is accepted from a server, in bytes. Default 64 MiB. */
+  readonly valueLimitBytes?: number;
+  /** How long a server that is down is left alone: at first at most 100 ms, in the end 10 s. */
+  readonly backoff?: { readonly firstMs?: number; readonly longestMs?: number };
+  /** Time and chance, for tests. */
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** The options with every default filled in. */
+export interface ResolvedOptions {
+  readonly servers: readonly ServerAddress[];
+  readonly protocols: readonly ProtocolName[];
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly maxPending: number;
+  readonly connections: number;
+  readonly tls: ConnectionOptions | undefined;
+  readonly keepAliveMs: number;
+  readonly valueLimitBytes: number;
+  readonly backoff: { readonly firstMs: number; readonly longestMs: number };
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const known: ReadonlySet<string> = new Set([
+  "servers",
+  "protocol",
+  "timeoutMs",
+  "connectTimeoutMs",
+  "maxPending",
+  "connections",
+  "tls",
+  "keepAliveMs",
+  "valueLimitBytes",
+  "backoff",
+  "clock",
+  "random",
+]);
+
+/** The longest time a timer takes. */
+const longestMs = 2 ** 31 - 1;
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @throws EverfreshError `EF_OPTION` for what is missing, unknown or out of range
+ */
+export function resolveOptions(options: ClientOptions): ResolvedOptions {
+  if (typeof options !== "object" || options === null) throw bad("options are an object");
+  for (const name of Object.keys(options)) if (!known.has(name)) throw bad(`${name} is not an option`);
+  if (options.servers === undefined) throw bad("servers is missing");
+  const { protocol = "auto", backoff = {} } = options;
+  if (!["auto", "meta", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
+  const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
+  return Object.freeze({
+    servers: parseServers(options.servers),
+    protocols: protocol === "auto" ? (["meta", "text"] as const) : [protocol],
+    timeoutMs: whole("timeoutMs", options.timeoutMs, 1000, 1, longestMs),
+    connectTimeoutMs: whole("connectTimeoutMs", options.connectTimeoutMs, 1000, 1, longestMs),
+    maxPending: whole("maxPending", options.maxPending, 16_384, 1, 10_000_000),
+    connections: whole("connections", options.connections, 1, 1, 64),
+    tls: options.tls === true ? {} : options.tls === false ? undefined : options.tls,
+    keepAliveMs: whole("keepAliveMs", options.keepAliveMs, 30_000, 0, longestMs),
+    valueLimitBytes: whole("valueLimitBytes", options.valueLimitBytes, 64 * 2 ** 20, 1, 2 ** 30),
+    backoff: { firstMs, longestMs: whole("backoff.longestMs", backoff.longestMs, 10_000, firstMs, longestMs) },
+    clock: options.clock ?? systemClock,
+    random: options.random ?? systemRandom,
+  });
+}
+
+function whole(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
+  if (value === undefined) return fallback;
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw bad(`${name} is ${String(value)}; it is a whole number from ${least} to ${most}`);
+  return value;
+}
+
+function bad(what: string): EverfreshError {
+  return new EverfreshError("EF_OPTION", `createClient: ${what}.`);
+}

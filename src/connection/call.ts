@@ -1,0 +1,164 @@
+/**
+ * One command on its way: what was asked, who waits for it, until when.
+ *
+ * A call is settled once, by an answer or by a failure; after that it may still lie in a queue, where it only keeps
+ * its place until the answer that belongs to it has come.
+ */
+import { EverfreshError, type ErrorCode } from "../errors.ts";
+import { decodedKey, type Answer, type Command, type Details, type Verb } from "../protocol/index.ts";
+
+/**
+ * One incarnation of one connection. Opaque, compared by identity only: a token that a server gave is worth something
+ * only together with the epoch it came from.
+ */
+export interface ConnectionEpoch {
+  /** The server, as configured. */
+  readonly server: string;
+}
+
+/** What a caller may say about one call. */
+export interface CallOptions {
+  /** Milliseconds until the call fails with `EF_TIMEOUT`. Default: the client's. */
+  readonly timeoutMs?: number | undefined;
+  /** Ends the waiting with `EF_ABORTED`; a command that was sent may still be executed. */
+  readonly signal?: AbortSignal | undefined;
+  /** Send on this very incarnation of the connection or not at all. */
+  readonly on?: ConnectionEpoch | undefined;
+}
+
+/** Returned by a {@link Reading} while more of the answer is to come. */
+export const unfinished: unique symbol = Symbol("unfinished");
+
+/** Turns an answer into what the caller gets. It may throw an {@link EverfreshError}, which the caller then gets. */
+export type Reading<T> = (
+  answer: Answer,
+  call: Call<unknown>,
+  epoch: ConnectionEpoch,
+  last: boolean,
+) => T | typeof unfinished;
+
+type Resolve<T> = (value: T | PromiseLike<T>) => void;
+type Reject = (error: unknown) => void;
+
+let nextResolve: Resolve<never>;
+let nextReject: Reject;
+/** One executor for all promises saves a closure for each. */
+const executor = (resolve: Resolve<never>, reject: Reject): void => {
+  nextResolve = resolve;
+  nextReject = reject;
+};
+
+/** One command and its caller. */
+export class Call<T> implements Command {
+  readonly verb: Verb;
+  readonly key: string;
+  readonly base64: boolean;
+  readonly wanted: number;
+  readonly data: string | Uint8Array | undefined;
+  readonly ttl: number | undefined;
+  readonly details: Details | undefined;
+  readonly timeoutMs: number;
+  readonly on: ConnectionEpoch | undefined;
+  /** Whether the caller keeps a value as bytes. */
+  readonly keepsBytes: boolean;
+  readonly promise: Promise<T>;
+  /** When to give up, on the monotonic clock; set when the call is queued. */
+  deadline = 0;
+  settled = false;
+  /** What a reading of several lines has gathered. */
+  gathered: unknown = undefined;
+  readonly #read: Reading<unknown>;
+  readonly #resolve: Resolve<unknown>;
+  readonly #reject: Reject;
+  #unlisten: (() => void) | undefined = undefined;
+
+  constructor(
+    verb: Verb,
+    key: string,
+    base64: boolean,
+    wanted: number,
+    data: string | Uint8Array | undefined,
+    ttl: number | undefined,
+    details: Details | undefined,
+    timeoutMs: number,
+    on: ConnectionEpoch | undefined,
+    keepsBytes: boolean,
+    read: Reading<T>,
+  ) {
+    this.verb = verb;
+    this.key = key;
+    this.base64 = base64;
+    this.wanted = wanted;
+    this.data = data;
+    this.ttl = ttl;
+    this.details = details;
+    this.timeoutMs = timeoutMs;
+    this.on = on;
+    this.keepsBytes = keepsBytes;
+    this.#read = read;
+    this.promise = new Promise<T>(executor as (resolve: Resolve<T>, reject: Reject) => void);
+    this.#resolve = nextResolve as Resolve<unknown>;
+    this.#reject = nextReject;
+  }
+
+  /** Ends the waiting when `signal` fires. */
+  listen(signal: AbortSignal): void {
+    const abort = (): void => this.fail("EF_ABORTED", "The caller gave up.", undefined, signal.reason);
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort, { once: true });
+    this.#unlisten = () => signal.removeEventListener("abort", abort);
+  }
+
+  /** Hands over an answer. Answers to a call that is settled are dropped. */
+  answer(answer: Answer, epoch: ConnectionEpoch, last: boolean): void {
+    if (this.settled) return;
+    const code = failures[answer.kind];
+    if (code !== undefined) return this.fail(code, `The server answered: ${answer.text.slice(0, 200)}`, epoch.server);
+    try {
+      const result = this.#read(answer, this, epoch, last);
+      if (result === unfinished) return;
+      this.#settle();
+      this.#resolve(result);
+    } catch (error) {
+      this.failWith(error);
+    }
+  }
+
+  /** Ends the call with an error of ours that says which command and key it was. */
+  fail(code: ErrorCode, message: string, server?: string, cause?: unknown): void {
+    if (this.settled) return;
+    this.failWith(
+      new EverfreshError(code, message, {
+        command: this.verb,
+        ...(this.key === "" ? {} : { key: this.shownKey() }),
+        ...(server === undefined ? {} : { server }),
+        ...(cause === undefined ? {} : { cause }),
+      }),
+    );
+  }
+
+  failWith(error: unknown): void {
+    if (this.settled) return;
+    this.#settle();
+    this.#reject(error);
+  }
+
+  shownKey(): string {
+    const bytes = this.base64 ? decodedKey(this.key) : this.key;
+    return Buffer.from(bytes, "latin1").toString("utf8");
+  }
+
+  #settle(): void {
+    this.settled = true;
+    if (this.#unlisten !== undefined) this.#unlisten();
+    this.#unlisten = undefined;
+  }
+}
+
+const failures: Partial<Record<Answer["kind"], ErrorCode>> = {
+  serverError: "EF_SERVER_ERROR",
+  clientError: "EF_CLIENT_ERROR",
+  tooLarge: "EF_VALUE_TOO_LARGE",
+  authError: "EF_AUTH",
+  unsupported: "EF_UNSUPPORTED",
+};

@@ -1,0 +1,341 @@
+/**
+ * The way to one server, over all incarnations of its connection.
+ *
+ *     idle --call--> connecting --greeted--> up --lost--> connecting (calls wait) or idle (nobody waits)
+ *                        | failed              | lost again and again
+ *                        v                     v
+ *                      down --a while, jittered and growing--> connecting ...      any --close()--> closed
+ *
+ * While a server is down, calls fail at once. Calls that were not sent yet can be taken back: when their deadline
+ * passes they are never sent. One timer serves the deadlines of all calls.
+ */
+import type { Clock, Random, Timer } from "../clock.ts";
+import { EverfreshError, isEverfreshError } from "../errors.ts";
+import { dialects, type ProtocolName } from "../protocol/index.ts";
+import { backoffMs, type BackoffOptions } from "./backoff.ts";
+import type { Call, ConnectionEpoch } from "./call.ts";
+import { Connection, type ConnectionKeeper } from "./connection.ts";
+import { greet, unusable } from "./handshake.ts";
+import type { OpenTransport } from "./transport.ts";
+import type { ServerVersion } from "./version.ts";
+
+/** Where a link stands. */
+export type LinkState = "idle" | "connecting" | "up" | "down" | "closed";
+
+/** What a link needs to know. */
+export interface LinkOptions {
+  readonly server: string;
+  readonly open: OpenTransport;
+  /** The protocols to try, in this order. */
+  readonly protocols: readonly ProtocolName[];
+  readonly connectTimeoutMs: number;
+  readonly maxPending: number;
+  readonly valueLimitBytes: number;
+  readonly backoff: BackoffOptions;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Told after every change of state. */
+  readonly changed?: (link: Link, from: LinkState, cause: EverfreshError | undefined) => void;
+}
+
+/** So many connections in a row that hang or break the protocol, and the server counts as down. */
+const suspectLimit = 3;
+
+/** The way to one server. */
+export class Link implements ConnectionKeeper {
+  readonly server: string;
+  state: LinkState = "idle";
+  /** Why the server is down. */
+  cause: EverfreshError | undefined = undefined;
+  readonly counters = { connects: 0, timeouts: 0, bytesRead: 0, bytesWritten: 0, answers: 0 };
+
+  readonly #options: LinkOptions;
+  readonly #clock: Clock;
+  #connection: Connection | undefined = undefined;
+  /** The protocol that worked last, tried first. */
+  #protocol: ProtocolName | undefined = undefined;
+  /** Asked in this tick. */
+  #fresh: Call<unknown>[] = [];
+  #flushing = false;
+  /** Not sent yet: no connection, or no room in it. */
+  #waiting: Call<unknown>[] = [];
+  #draining = false;
+  #failures = 0;
+  #suspicions = 0;
+  #retry: Timer | undefined = undefined;
+  #alarm: Timer | undefined = undefined;
+  #alarmAt = Infinity;
+  /** When the connection was last seen to get on with its work. */
+  #progressAt = 0;
+
+  constructor(options: LinkOptions) {
+    this.server = options.server;
+    this.#options = options;
+    this.#clock = options.clock;
+  }
+
+  /** The present incarnation; undefined while there is none that may be used. */
+  get epoch(): ConnectionEpoch | undefined {
+    return this.state === "up" ? this.#connection?.epoch : undefined;
+  }
+
+  get protocol(): ProtocolName | undefined {
+    return this.#protocol;
+  }
+
+  get version(): ServerVersion | undefined {
+    return this.#connection?.version;
+  }
+
+  /** How many calls have no answer yet. */
+  get pending(): number {
+    return this.#fresh.length + this.#waiting.length + (this.#connection?.pending ?? 0);
+  }
+
+  /** Queues a call. All calls of one tick leave together, in their order. */
+  send(call: Call<unknown>): void {
+    if (this.state === "down" || this.state === "closed" || this.#draining) return this.#refuse(call);
+    if (this.pending >= this.#options.maxPending) {
+      return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
+    }
+    this.#fresh.push(call);
+    if (!this.#flushing) {
+      this.#flushing = true;
+      process.nextTick(flush, this);
+    }
+  }
+
+  /** Sends what was queued in this tick. */
+  flush(): void {
+    this.#flushing = false;
+    const calls = this.#fresh;
+    this.#fresh = [];
+    const now = this.#clock.monotonic();
+    let earliest = Infinity;
+    for (const call of calls) {
+      call.deadline = now + call.timeoutMs;
+      if (call.deadline < earliest) earliest = call.deadline;
+    }
+    if (this.state === "down" || this.state === "closed") {
+      for (const call of calls) this.#refuse(call);
+      return;
+    }
+    this.#wakeAt(earliest, now);
+    const connection = this.#connection;
+    if (this.state === "up" && connection !== undefined && connection.writable && this.#waiting.length === 0) {
+      if (connection.heard || connection.pending === 0) {
+        connection.heard = false;
+        this.#progressAt = now;
+      }
+      connection.send(calls);
+      return;
+    }
+    for (const call of calls) {
+      // Without a connection there is no incarnation that a call could be meant for.
+      if (call.on !== undefined && call.on !== this.epoch)
+        call.fail("EF_CONNECTION_LOST", "The connection that the call was meant for is gone.", this.server);
+      else this.#waiting.push(call);
+    }
+    if (this.state === "idle" && this.#waiting.length > 0) this.#connect();
+  }
+
+  /** Connects now if it is idle, without a call. */
+  connect(): void {
+    if (this.state === "idle") this.#connect();
+  }
+
+  /** Resolves when every call that was made until now is settled. */
+  async settled(): Promise<void> {
+    const queued = [...this.#fresh, ...this.#waiting].map((call) => call.promise);
+    await Promise.allSettled([...queued, ...(this.#connection?.promises() ?? [])]);
+  }
+
+  /** Takes no more calls; those that were made are still answered. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  /** Ends the link; calls that are left fail with `EF_CLOSED`. */
+  close(): void {
+    if (this.state === "closed") return;
+    const closed = new EverfreshError("EF_CLOSED", "The client was closed.", { server: this.server });
+    this.#become("closed", undefined);
+    this.#retry?.cancel();
+    this.#alarm?.cancel();
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (connection !== undefined) {
+      if (connection.pending === 0) connection.end();
+      connection.destroy(closed);
+    }
+    this.#failWaiting("EF_CLOSED", closed);
+    for (const call of this.#fresh) this.#refuse(call);
+  }
+
+  // What the connection tells
+
+  opened(): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    greet(connection).then(
+      () => this.#greeted(connection),
+      (error: unknown) => connection.destroy(fault(error, this.server)),
+    );
+  }
+
+  drained(): void {
+    if (this.state === "up") this.#sendWaiting();
+  }
+
+  closed(cause: EverfreshError): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    this.counters.bytesRead += connection.bytesRead;
+    this.counters.bytesWritten += connection.bytesWritten;
+    this.counters.answers += connection.answers;
+    // Answering the greeting and nothing else is not working.
+    if (connection.answers > connection.greetings) this.#suspicions = 0;
+    else if (connection.lostCalls > 0) this.#suspicions++;
+    this.#connection = undefined;
+    if (this.state === "connecting") this.#failed(unusable(this.server, cause));
+    else if (this.state === "up") this.#lost(cause);
+  }
+
+  // Changes of state
+
+  #become(state: LinkState, cause: EverfreshError | undefined): void {
+    const from = this.state;
+    this.state = state;
+    this.cause = cause;
+    this.#options.changed?.(this, from, cause);
+  }
+
+  #connect(): void {
+    this.#become("connecting", undefined);
+    this.counters.connects++;
+    const { server, open, valueLimitBytes, protocols, connectTimeoutMs } = this.#options;
+    const name = this.#protocol ?? protocols[0] ?? "meta";
+    this.#connection = new Connection({ server, dialect: dialects[name], open, valueLimitBytes }, this);
+    const opening = this.#connection;
+    this.#retry = this.#clock.after(connectTimeoutMs, () => {
+      if (this.state !== "connecting" || this.#connection !== opening) return;
+      const why = `It did not answer within ${connectTimeoutMs} ms.`;
+      opening.destroy(new EverfreshError("EF_TIMEOUT", why, { server }));
+    });
+  }
+
+  #greeted(connection: Connection): void {
+    if (this.state !== "connecting" || this.#connection !== connection) return;
+    this.#retry?.cancel();
+    this.#protocol = connection.dialect.name;
+    this.#failures = 0;
+    connection.greetings = connection.answers;
+    this.#progressAt = this.#clock.monotonic();
+    this.#become("up", undefined);
+    this.#sendWaiting();
+  }
+
+  #failed(cause: EverfreshError): void {
+    this.#failures++;
+    this.#retry?.cancel();
+    this.#become("down", cause);
+    this.#failWaiting(cause.code, cause);
+    const delay = backoffMs(this.#failures + this.#suspicions, this.#options.backoff, this.#options.random.fraction());
+    if (this.#draining) return;
+    this.#retry = this.#clock.after(delay, () => {
+      if (this.state === "down") this.#connect();
+    });
+  }
+
+  #lost(cause: EverfreshError): void {
+    if (this.#suspicions >= suspectLimit) return this.#failed(unusable(this.server, cause));
+    if (this.#waiting.length > 0 || this.#fresh.length > 0) {
+      this.#connect();
+    } else {
+      this.#become("idle", cause);
+    }
+  }
+
+  #sendWaiting(): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    const calls = this.#waiting;
+    this.#waiting = [];
+    connection.send(calls);
+  }
+
+  #failWaiting(code: EverfreshError["code"], cause: EverfreshError): void {
+    const calls = this.#waiting;
+    this.#waiting = [];
+    for (const call of calls) call.fail(code, cause.message, this.server, cause.cause);
+  }
+
+  #refuse(call: Call<unknown>): void {
+    if (this.#draining || this.state === "closed") return call.fail("EF_CLOSED", "The client was closed.", this.server);
+    const { cause } = this;
+    call.fail(cause?.code ?? "EF_SERVER_DOWN", cause?.message ?? "The server is down.", this.server, cause?.cause);
+  }
+
+  // Deadlines
+
+  #wakeAt(deadline: number, now: number): void {
+    if (deadline >= this.#alarmAt) return;
+    this.#alarm?.cancel();
+    this.#alarmAt = deadline;
+    this.#alarm = this.#clock.after(Math.max(1, Math.ceil(deadline - now)), () => this.#expire());
+  }
+
+  #expire(): void {
+    this.#alarm = undefined;
+    this.#alarmAt = Infinity;
+    const now = this.#clock.monotonic();
+    let next = Infinity;
+    const still: Call<unknown>[] = [];
+    for (const call of this.#waiting) {
+      if (call.settled) continue;
+      if (call.deadline <= now) {
+        this.counters.timeouts++;
+        call.fail("EF_TIMEOUT", `No connection within ${call.timeoutMs} ms; it was not sent.`, this.server);
+      } else {
+        still.push(call);
+        next = Math.min(next, call.deadline);
+      }
+    }
+    this.#waiting = still;
+    const connection = this.#connection;
+    if (connection !== undefined) {
+      this.counters.timeouts += connection.expire(now);
+      next = Math.min(next, this.#suspect(connection, now), connection.earliestDeadline());
+    }
+    if (next < Infinity && this.#connection === connection) this.#wakeAt(next, now);
+  }
+
+  /**
+   * Gives a connection up when its oldest call is overdue and nothing was heard meanwhile, or when it is overdue by a whole
+   * further deadline, whatever was heard. Otherwise says when to look again.
+   */
+  #suspect(connection: Connection, now: number): number {
+    if (connection.heard) {
+      connection.heard = false;
+      this.#progressAt = now;
+    }
+    const oldest = connection.oldest();
+    if (oldest === undefined || this.state !== "up") return Infinity;
+    const overdue = oldest.deadline + oldest.timeoutMs;
+    const hung = oldest.deadline <= now && this.#progressAt + oldest.timeoutMs <= now + 1;
+    if (!hung && now < overdue) return oldest.deadline <= now ? overdue : Infinity;
+    const why = `The server did not answer for ${Math.round(oldest.timeoutMs)} ms; the connection was given up.`;
+    connection.destroy(new EverfreshError("EF_CONNECTION_LOST", why, { server: this.server }));
+    return Infinity;
+  }
+}
+
+function flush(link: Link): void {
+  link.flush();
+}
+
+function fault(error: unknown, server: string): EverfreshError {
+  return isEverfreshError(error)
+    ? error
+    : new EverfreshError("EF_PROTOCOL", "The handshake failed.", { server, cause: error });
+}

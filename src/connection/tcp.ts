@@ -1,0 +1,79 @@
+/** TCP, TLS and unix sockets as transports. */
+import { connect as connectPlain, isIP, type Socket } from "node:net";
+import { connect as connectTls, type ConnectionOptions } from "node:tls";
+import type { Outgoing } from "../protocol/index.ts";
+import type { OpenTransport, Transport, TransportEvents } from "./transport.ts";
+
+/** Where a server listens. */
+export type SocketAddress =
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** How to get there. */
+export interface SocketOptions {
+  /** TLS for TCP servers, with Node's own options; undefined for none. */
+  readonly tls?: ConnectionOptions | undefined;
+  /** Milliseconds of silence after which the system asks the peer whether it lives. */
+  readonly keepAliveMs: number;
+}
+
+/** From this many unsent bytes on, further commands wait where they can still be taken back. */
+const highWaterBytes = 256 * 1024;
+
+/** Opens sockets to `address`. */
+export function socketTransport(address: SocketAddress, options: SocketOptions): OpenTransport {
+  return (events) => new SocketTransport(openSocket(address, options), address.kind === "tcp" && !!options.tls, events);
+}
+
+function openSocket(address: SocketAddress, { tls, keepAliveMs }: SocketOptions): Socket {
+  // Node hands these on to the stream; its types do not say so.
+  const common = { writableHighWaterMark: highWaterBytes };
+  if (address.kind === "unix") return connectPlain({ path: address.path, ...common });
+  const { host, port } = address;
+  const tcp = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs, ...common };
+  if (tls === undefined) return connectPlain(tcp);
+  // SNI must not be an address (RFC 6066, section 3).
+  const servername = isIP(host) === 0 ? { servername: host } : {};
+  return connectTls({ ...tcp, ...servername, ...tls });
+}
+
+class SocketTransport implements Transport {
+  readonly #socket: Socket;
+
+  constructor(socket: Socket, secure: boolean, events: TransportEvents) {
+    this.#socket = socket;
+    let failure: Error | undefined;
+    socket.once(secure ? "secureConnect" : "connect", () => events.opened());
+    socket.on("data", (chunk: Buffer) => events.received(chunk));
+    socket.on("drain", () => events.drained());
+    socket.on("error", (error) => {
+      failure = error;
+    });
+    // A half-open connection is of no use: whoever stops answering is gone.
+    socket.on("end", () => socket.destroy());
+    socket.on("close", () => events.closed(failure));
+  }
+
+  send(out: Outgoing): boolean {
+    const socket = this.#socket;
+    if (out.pieces.length === 0) return socket.write(out.text, "latin1");
+    socket.cork();
+    for (const piece of out.pieces) writePiece(socket, piece);
+    const more = writePiece(socket, out.text);
+    socket.uncork();
+    return more;
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
+
+function writePiece(socket: Socket, piece: string | Uint8Array): boolean {
+  if (typeof piece !== "string") return socket.write(piece);
+  return piece === "" ? !socket.writableNeedDrain : socket.write(piece, "latin1");
+}

@@ -1,0 +1,98 @@
+/**
+ * What came back for a {@link Command}, whatever protocol said it.
+ *
+ * A reader fills one {@link Answer} again and again and lends it to whoever asked; what is to be kept must be taken out
+ * before returning. Value bytes lie in a buffer of the connection's until then.
+ */
+import { isAscii } from "node:buffer";
+
+/** How a command ended. `line` carries one line of an answer that has several. */
+export type AnswerKind =
+  | "hit"
+  | "miss"
+  | "unchanged"
+  | "stored"
+  | "notStored"
+  | "exists"
+  | "notFound"
+  | "deleted"
+  | "touched"
+  | "number"
+  | "ok"
+  | "line"
+  | "serverError"
+  | "clientError"
+  | "tooLarge"
+  | "authError"
+  | "unsupported";
+
+const none = Buffer.alloc(0);
+
+/** Below this, finding out whether bytes are ASCII costs more than it saves. */
+const asciiCheckBytes = 1024;
+
+/** One answer, reused for all. */
+export class Answer {
+  kind: AnswerKind = "miss";
+  /** Which of the keys of a command with several is meant. */
+  index = 0;
+  clientFlags = 0;
+  cas: string | undefined = undefined;
+  ttl: number | undefined = undefined;
+  size: number | undefined = undefined;
+  hitBefore: boolean | undefined = undefined;
+  lastAccess: number | undefined = undefined;
+  won = false;
+  stale = false;
+  leased = false;
+  opaque: string | undefined = undefined;
+  /** A message of the server's, a number, or a line. */
+  text = "";
+  /** Where the value lies, if there is one. */
+  hasData = false;
+  data: Buffer = none;
+  dataStart = 0;
+  dataEnd = 0;
+  /** Whether `data` was made for this value alone and may be given away. */
+  owned = false;
+
+  /** Everything forgotten, ready for the next reply. */
+  reset(kind: AnswerKind): void {
+    this.kind = kind;
+    this.clientFlags = 0;
+    this.cas = undefined;
+    this.ttl = undefined;
+    this.size = undefined;
+    this.hitBefore = undefined;
+    this.lastAccess = undefined;
+    this.won = false;
+    this.stale = false;
+    this.leased = false;
+    this.opaque = undefined;
+    this.text = "";
+    this.hasData = false;
+  }
+
+  /** The value as bytes of the caller's own. */
+  bytes(): Buffer {
+    const length = this.dataEnd - this.dataStart;
+    if (this.owned && this.dataStart === 0 && length === this.data.length) return this.data;
+    const copy = Buffer.allocUnsafe(length);
+    this.data.copy(copy, 0, this.dataStart, this.dataEnd);
+    return copy;
+  }
+
+  /** The value as UTF-8 text; bytes that are not UTF-8 become U+FFFD. */
+  textValue(): string {
+    const { data, dataStart, dataEnd } = this;
+    // Reading ASCII as latin1 is much cheaper for long values; the check costs an eighth of what it saves.
+    if (dataEnd - dataStart >= asciiCheckBytes && isAscii(data.subarray(dataStart, dataEnd)))
+      return data.toString("latin1", dataStart, dataEnd);
+    return data.toString("utf8", dataStart, dataEnd);
+  }
+
+  /** The value as text whose characters are its bytes, for numbers. */
+  latin1Value(): string {
+    return this.data.toString("latin1", this.dataStart, this.dataEnd);
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Meta and classic text replies, as they come, handed to whoever asked: which command each belongs to, and when its
+ * answer is whole.
+ */
+import { EverfreshError } from "../errors.ts";
+import { Answer } from "./answer.ts";
+import { AsciiFrames, type FrameSink } from "./ascii-frames.ts";
+import type { Asker, Reader, ReadLimits } from "./reader.ts";
+import type { Command, Verb } from "./command.ts";
+import { readMeta } from "./meta-reader.ts";
+import { readText } from "./text-reader.ts";
+
+/** Reads the replies of one connection that speaks meta or classic text. */
+export class AsciiReader implements Reader, FrameSink {
+  readonly #asker: Asker;
+  readonly #meta: boolean;
+  readonly #frames: AsciiFrames;
+  readonly #answer = new Answer();
+  /** How many replies of the oldest command have come. */
+  #seen = 0;
+
+  /** @param meta whether commands that have a meta form were said in it */
+  constructor(asker: Asker, limits: ReadLimits, meta: boolean) {
+    this.#asker = asker;
+    this.#meta = meta;
+    this.#frames = new AsciiFrames(this, limits);
+  }
+
+  feed(chunk: Buffer): void {
+    this.#frames.feed(chunk);
+  }
+
+  keepsBlock(): boolean {
+    return this.#asker.keepsBytes();
+  }
+
+  frame(line: Buffer, start: number, end: number, hasBlock: boolean): void {
+    const command = this.#asker.oldest();
+    if (command === undefined)
+      throw new EverfreshError("EF_PROTOCOL", "The server sent a reply that nobody had asked for.");
+    const answer = this.#answer;
+    if (hasBlock) {
+      const frames = this.#frames;
+      answer.data = frames.data;
+      answer.dataStart = frames.dataStart;
+      answer.dataEnd = frames.dataEnd;
+      answer.owned = frames.owned;
+    }
+    const { verb } = command;
+    if (verb === "get" && this.#meta) {
+      readMeta(command, command.key, line, start, end, hasBlock, answer);
+      this.#asker.answered(answer, true);
+    } else if (verb === "getMany" && this.#meta) {
+      this.#metaMany(command, line, start, end, hasBlock);
+    } else if (this.#meta && saidInMeta(command)) {
+      readMeta(command, command.key, line, start, end, hasBlock, answer);
+      this.#asker.answered(answer, true);
+    } else {
+      if (this.#seen === 0) answer.index = -1;
+      const last = readText(command, line, start, end, hasBlock, answer);
+      this.#seen = last ? 0 : this.#seen + 1;
+      this.#asker.answered(answer, last);
+    }
+  }
+
+  #metaMany(command: Command, line: Buffer, start: number, end: number, hasBlock: boolean): void {
+    const keys = command.details?.keys ?? [];
+    const index = this.#seen;
+    const last = index + 1 === keys.length;
+    this.#answer.index = index;
+    readMeta(command, keys[index] ?? "", line, start, end, hasBlock, this.#answer);
+    this.#seen = last ? 0 : index + 1;
+    this.#asker.answered(this.#answer, last);
+  }
+}
+
+/** What a meta connection says in classic text. */
+const classic: ReadonlySet<Verb> = new Set<Verb>(["version", "flush", "stats", "cluster", "login", "sasl"]);
+
+/** Whether a meta connection says `command` in meta words. */
+function saidInMeta(command: Command): boolean {
+  return command.verb === "touch" ? command.base64 : !classic.has(command.verb);
+}

@@ -1,0 +1,149 @@
+/**
+ * Commands in the words of memcached's meta protocol (protocol.txt, "Meta Commands").
+ *
+ *     mg <key> <flags>*\r\n
+ *     ms <key> <datalen> <flags>*\r\n<data block>\r\n
+ *     md <key> <flags>*\r\n
+ *     ma <key> <flags>*\r\n
+ *     me <key> <flags>*\r\n      mn\r\n
+ *
+ * Every command asks for its key to be sent back (`k`), so that the answer can be held against the question.
+ * Commands that have no meta form are said in classic text, which the same connection understands.
+ */
+import { want, type Command, type Details } from "./command.ts";
+import type { Outgoing } from "./outgoing.ts";
+import { encodeText } from "./text-encoder.ts";
+
+const modeLetters = { set: "", add: " ME", append: " MA", prepend: " MP", replace: " MR" } as const;
+
+/** Adds `command` to `out`. */
+export function encodeMeta(command: Command, out: Outgoing): void {
+  switch (command.verb) {
+    case "get":
+      out.text += `mg ${command.key}${getFlags(command)}`;
+      return;
+    case "getMany":
+      return encodeMany(command, out);
+    case "store":
+      return encodeStore(command, out);
+    case "delete":
+      out.text += `md ${command.key}${deleteFlags(command)}`;
+      return;
+    case "touch":
+      // The classic `touch` leaves leases alone, where `mg T` would win one; but it cannot say a base64 key.
+      if (!command.base64) return encodeText(command, out);
+      out.text += `mg ${command.key} b k T${command.ttl ?? 0}\r\n`;
+      return;
+    case "arithmetic":
+      out.text += `ma ${command.key}${arithmeticFlags(command)}`;
+      return;
+    case "debug":
+      out.text += `me ${command.key}${base64(command)}\r\n`;
+      return;
+    case "noop":
+      out.text += "mn\r\n";
+      return;
+    case "version":
+    case "flush":
+    case "stats":
+    case "cluster":
+    case "login":
+    case "sasl":
+      return encodeText(command, out);
+  }
+}
+
+/** The flags of a sum of {@link want}, made once for each sum. */
+const wantedFlags: string[] = [];
+
+function flagsOf(wanted: number): string {
+  return (wantedFlags[wanted] ??= makeFlags(wanted));
+}
+
+function makeFlags(wanted: number): string {
+  const letters = ["v", "f", "c", "t", "s", "h", "l", "u"];
+  return ` k${letters
+    .filter((_, bit) => (wanted & (1 << bit)) !== 0)
+    .map((letter) => ` ${letter}`)
+    .join("")}`;
+}
+
+function base64(command: Command): string {
+  return command.base64 ? " b" : "";
+}
+
+function getFlags(command: Command): string {
+  const { details, ttl } = command;
+  let flags = flagsOf(command.wanted);
+  if (command.base64) flags += " b";
+  if (ttl !== undefined) flags += ` T${ttl}`;
+  if (details !== undefined) {
+    if (details.vivify !== undefined) flags += ` N${details.vivify}`;
+    if (details.recache !== undefined) flags += ` R${details.recache}`;
+    if (details.ifChangedFrom !== undefined) flags += ` C${details.ifChangedFrom}`;
+    flags += commonFlags(details);
+  }
+  return `${flags}\r\n`;
+}
+
+function encodeMany(command: Command, out: Outgoing): void {
+  const keys = command.details?.keys ?? [];
+  const encoded = command.details?.encoded;
+  const flags = getFlags(command);
+  let text = "";
+  for (let at = 0; at < keys.length; at++) {
+    text += `mg ${keys[at] ?? ""}${encoded?.[at] === true ? " b" : ""}`;
+    text += flags;
+  }
+  out.text += text;
+}
+
+function encodeStore(command: Command, out: Outgoing): void {
+  const { details, ttl, data = "" } = command;
+  let flags = base64(command);
+  if (ttl !== undefined && ttl !== 0) flags += ` T${ttl}`;
+  if ((command.wanted & want.cas) !== 0) flags += " c";
+  if (details !== undefined) {
+    if (details.clientFlags !== undefined && details.clientFlags !== 0) flags += ` F${details.clientFlags}`;
+    if (details.mode !== undefined) flags += modeLetters[details.mode];
+    if (details.compareCas !== undefined) flags += ` C${details.compareCas}`;
+    if (details.invalidate === true) flags += " I";
+    if (details.vivify !== undefined) flags += ` N${details.vivify}`;
+    flags += commonFlags(details);
+  }
+  out.text += `ms ${command.key} ${data.length} k${flags}\r\n`;
+  out.data(data);
+  out.text += "\r\n";
+}
+
+function deleteFlags(command: Command): string {
+  const { details, ttl } = command;
+  let flags = ` k${base64(command)}`;
+  if (details !== undefined) {
+    if (details.compareCas !== undefined) flags += ` C${details.compareCas}`;
+    if (details.invalidate === true) flags += " I";
+    if (details.dropValue === true) flags += " x";
+    flags += commonFlags(details);
+  }
+  if (ttl !== undefined) flags += ` T${ttl}`;
+  return `${flags}\r\n`;
+}
+
+function arithmeticFlags(command: Command): string {
+  const { details = {}, ttl } = command;
+  let flags = ` v${flagsOf(command.wanted & (want.cas | want.ttl))}${base64(command)}`;
+  if (details.subtract === true) flags += " MD";
+  if (details.delta !== undefined) flags += ` D${details.delta}`;
+  if (details.vivify !== undefined) flags += ` N${details.vivify}`;
+  if (details.initial !== undefined) flags += ` J${details.initial}`;
+  if (details.compareCas !== undefined) flags += ` C${details.compareCas}`;
+  if (ttl !== undefined) flags += ` T${ttl}`;
+  return `${flags}${commonFlags(details)}\r\n`;
+}
+
+function commonFlags(details: Details): string {
+  let flags = "";
+  if (details.newCas !== undefined) flags += ` E${details.newCas}`;
+  if (details.opaque !== undefined) flags += ` O${details.opaque}`;
+  return flags;
+}

@@ -1,0 +1,31 @@
+/** The contract between whoever reads a peer's bytes and whoever asked the questions. */
+import type { Answer } from "./answer.ts";
+import type { Command } from "./command.ts";
+
+/** Who asked, in the order of asking. */
+export interface Asker {
+  /** The oldest command without a whole answer; undefined when nothing was asked. */
+  oldest(): Command | undefined;
+  /** Whether the oldest command's caller keeps a value as bytes. */
+  keepsBytes(): boolean;
+  /** An answer to the oldest command; with `last` it is whole, and the next command becomes the oldest. */
+  answered(answer: Answer, last: boolean): void;
+}
+
+/** Reads one connection. */
+export interface Reader {
+  /**
+   * Reads what arrived and tells the asker.
+   *
+   * @throws EverfreshError `EF_PROTOCOL` when the peer broke the protocol; the reader must not be used again
+   */
+  feed(chunk: Buffer): void;
+}
+
+/** How much a peer may make us hold. */
+export interface ReadLimits {
+  /** The longest line, in bytes. */
+  readonly lineBytes: number;
+  /** The largest value, in bytes. */
+  readonly valueBytes: number;
+}

@@ -1,0 +1,72 @@
+/**
+ * Commands in memcached's classic text protocol (protocol.txt, "Storage commands" to "Other commands").
+ *
+ *     <set|add|replace|append|prepend> <key> <flags> <exptime> <bytes>\r\n<data block>\r\n
+ *     cas <key> <flags> <exptime> <bytes> <cas unique>\r\n<data block>\r\n
+ *     get|gets <key>*\r\n      gat|gats <exptime> <key>*\r\n
+ *     delete <key>\r\n         incr|decr <key> <value>\r\n      touch <key> <exptime>\r\n
+ *
+ * Nothing is ever said with `noreply`: its errors still come back, and nobody would know to which command they belong.
+ */
+import { want, type Command } from "./command.ts";
+import type { Outgoing } from "./outgoing.ts";
+
+/** Adds `command` to `out`. Keys that are base64 elsewhere must have been hashed before. */
+export function encodeText(command: Command, out: Outgoing): void {
+  const { details, ttl = 0 } = command;
+  switch (command.verb) {
+    case "get":
+    case "getMany": {
+      const letter = (command.wanted & want.cas) === 0 ? "" : "s";
+      const keys = details?.keys?.join(" ") ?? command.key;
+      out.text += command.ttl === undefined ? `get${letter} ${keys}\r\n` : `gat${letter} ${ttl} ${keys}\r\n`;
+      return;
+    }
+    case "store":
+      return encodeStore(command, out);
+    case "delete":
+      out.text += `delete ${command.key}\r\n`;
+      return;
+    case "touch":
+      out.text += `touch ${command.key} ${ttl}\r\n`;
+      return;
+    case "arithmetic":
+      out.text += `${details?.subtract === true ? "decr" : "incr"} ${command.key} ${details?.delta ?? 1n}\r\n`;
+      return;
+    case "version":
+      out.text += "version\r\n";
+      return;
+    case "flush":
+      out.text += command.ttl === undefined ? "flush_all\r\n" : `flush_all ${ttl}\r\n`;
+      return;
+    case "stats":
+      out.text += details?.argument === undefined ? "stats\r\n" : `stats ${details.argument}\r\n`;
+      return;
+    case "cluster":
+      out.text += `config get ${details?.argument ?? "cluster"}\r\n`;
+      return;
+    case "login":
+      // memcached -Y: any key, "user password"; MemCachier: the user as key, the password as value.
+      out.text += `set ${command.key} 0 0 ${command.data?.length ?? 0}\r\n`;
+      out.data(command.data ?? "");
+      out.text += "\r\n";
+      return;
+    case "noop":
+      // The cheapest question that every server answers with one line.
+      out.text += "version\r\n";
+      return;
+    case "debug":
+    case "sasl":
+      throw new TypeError(`the classic text protocol has no ${command.verb}`);
+  }
+}
+
+function encodeStore(command: Command, out: Outgoing): void {
+  const { details, ttl = 0, data = "" } = command;
+  const compare = details?.compareCas;
+  const name = compare === undefined ? (details?.mode ?? "set") : "cas";
+  const unique = compare === undefined ? "" : ` ${compare}`;
+  out.text += `${name} ${command.key} ${details?.clientFlags ?? 0} ${ttl} ${data.length}${unique}\r\n`;
+  out.data(data);
+  out.text += "\r\n";
+}

@@ -1,0 +1,126 @@
+/** The meta commands against a real memcached. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { createClient, type MemcachedClient } from "everfresh/client";
+import { startMemcached, type RealMemcached } from "../support/memcached.ts";
+import { needs } from "../support/programs.ts";
+
+describe("meta commands on a real memcached", needs("memcached"), () => {
+  let server: RealMemcached;
+  let client: MemcachedClient;
+
+  before(async () => {
+    server = await startMemcached();
+    client = createClient({ servers: server.address });
+  });
+  after(async () => {
+    await client.close();
+    await server.stop();
+  });
+
+  test("a value comes back byte for byte, with its flags", async () => {
+    const bytes = Buffer.from([0, 13, 10, 255, 86, 65, 32, 13, 10]);
+    assert.equal((await client.meta.set("bytes", bytes, { clientFlags: 4_294_967_295, ttl: 60 })).kind, "stored");
+    const hit = await client.meta.get("bytes", { cas: true, ttl: true, size: true });
+    assert.ok(hit.kind === "hit");
+    assert.deepEqual(hit.value, bytes);
+    assert.deepEqual([hit.clientFlags, hit.size], [4_294_967_295, bytes.length]);
+    assert.ok(hit.ttl !== undefined && hit.ttl > 50 && hit.ttl <= 60);
+    assert.match(hit.cas ?? "", /^\d+$/);
+  });
+
+  test("what is not there is a miss, and deleting it is notFound", async () => {
+    assert.equal((await client.meta.get("nothing")).kind, "miss");
+    assert.equal((await client.meta.delete("nothing")).kind, "notFound");
+  });
+
+  test("one caller wins the lease, the others see that somebody has it, and an invalidation kills it", async () => {
+    const [first, second] = await Promise.all([
+      client.meta.get("lease", { cas: true, vivify: 30 }),
+      client.meta.get("lease", { cas: true, vivify: 30 }),
+    ]);
+    assert.ok(first.kind === "hit" && second.kind === "hit");
+    assert.deepEqual([first.won, first.leased, second.won, second.leased], [true, false, false, true]);
+    assert.equal(first.epoch, second.epoch);
+    assert.ok(first.cas);
+    assert.equal((await client.meta.delete("lease")).kind, "deleted");
+    const fill = await client.meta.set("lease", "old", { compareCas: first.cas }, { on: first.epoch });
+    assert.equal(fill.kind, "notFound");
+  });
+
+  test("a value that is invalidated with I is still served, as stale", async () => {
+    await client.meta.set("swr", "old");
+    await client.meta.delete("swr", { invalidate: true, ttl: 30 });
+    const [first, second] = await Promise.all([client.meta.get("swr"), client.meta.get("swr")]);
+    assert.ok(first.kind === "hit" && second.kind === "hit");
+    assert.deepEqual([first.won, first.stale, second.leased, second.stale], [true, true, true, true]);
+    assert.equal(first.value?.toString(), "old");
+  });
+
+  test("calls of one tick are executed in the order of the calls", async () => {
+    const [, before_, , after_] = await Promise.all([
+      client.meta.set("order", "1"),
+      client.meta.get("order"),
+      client.meta.delete("order"),
+      client.meta.get("order"),
+    ]);
+    assert.deepEqual([before_.kind, after_.kind], ["hit", "miss"]);
+  });
+
+  test("large and small values travel together", async () => {
+    const big = Buffer.alloc(900_000, "x");
+    const sizes = [0, 1, 100, 8191, 8192, 65_536, 900_000];
+    await Promise.all(sizes.map((size) => client.meta.set(`size-${size}`, big.subarray(0, size))));
+    const read = await Promise.all(sizes.map((size) => client.meta.get(`size-${size}`)));
+    assert.deepEqual(
+      read.map((hit) => (hit.kind === "hit" ? hit.value?.length : hit.kind)),
+      sizes,
+    );
+    assert.ok(read.every((hit) => hit.kind === "hit" && hit.value?.equals(big.subarray(0, hit.value.length))));
+  });
+
+  test("text outside of ASCII is stored as UTF-8", async () => {
+    await client.meta.set("text", "é€😀");
+    const hit = await client.meta.get("text");
+    assert.equal(hit.kind === "hit" ? hit.value?.toString() : hit.kind, "é€😀");
+  });
+
+  test("a value over the item limit is refused by the server, and the connection goes on", async () => {
+    await assert.rejects(client.meta.set("huge", Buffer.alloc(2_000_000)), { code: "EF_VALUE_TOO_LARGE", key: "huge" });
+    assert.equal((await client.meta.get("huge")).kind, "miss");
+  });
+
+  test("flags that the server lacks are refused by its version", async () => {
+    await assert.rejects(client.meta.get("old", { ifChangedFrom: "1" as never }), { code: "EF_UNSUPPORTED" });
+    await assert.rejects(client.meta.delete("old", { dropValue: true }), { code: "EF_UNSUPPORTED" });
+  });
+
+  test("keys that could break the command line are refused", async () => {
+    for (const key of ["", "a b", "a\r\nflush_all", "x".repeat(251), "\u007f", "a\0b"])
+      await assert.rejects(client.meta.get(key), { code: "EF_KEY" });
+  });
+
+  test("counters count in 64 bits", async () => {
+    const made = await client.meta.arithmetic("n", { vivify: 0, initial: 18_446_744_073_709_551_614n });
+    const more = await client.meta.arithmetic("n");
+    assert.ok(made.kind === "number" && more.kind === "number");
+    assert.deepEqual([made.value, more.value], [18_446_744_073_709_551_614n, 18_446_744_073_709_551_615n]);
+    await client.meta.set("word", "abc");
+    await assert.rejects(client.meta.arithmetic("word"), { code: "EF_CLIENT_ERROR" });
+  });
+
+  test("a call that was made for a lost connection is not sent on the next one", async () => {
+    const hit = await client.meta.get("nothing");
+    await server.kill();
+    await server.restart();
+    await assert.rejects(client.meta.set("late", "1", {}, { on: hit.epoch }), { code: "EF_CONNECTION_LOST" });
+    assert.equal((await client.meta.get("late")).kind, "miss");
+  });
+
+  test("what the server knows about an item can be asked for", async () => {
+    await client.meta.set("known", "1");
+    const known = await client.meta.debug("known");
+    assert.ok(known.kind === "hit" && Number(known.fields["size"]) > 0);
+    assert.deepEqual((await client.meta.noop(server.address)).server, server.address);
+  });
+});
