@@ -22,6 +22,9 @@ export const errorCodes = {
   EF_PROTOCOL: "The peer sent something that the protocol does not allow; the connection was closed.",
   EF_AUTH: "The server refused the credentials, or asks for some, or has no way to check them.",
   EF_UNSUPPORTED: "The server's version or protocol lacks this command or flag; nothing was sent.",
+  EF_INVALIDATION_PENDING:
+    "A server could not confirm the invalidation in time; it is retried, and nothing is read from that server before.",
+  EF_LOAD_TIMEOUT: "The loader of a value did not finish within its hardTimeout.",
 } as const;
 
 /** A stable name for a kind of failure; branch on this, never on the message. */

@@ -10,6 +10,31 @@ import { channel } from "node:diagnostics_channel";
 export interface EventShapes {
   /** Something noteworthy that has no channel of its own: what was configured, what was fallen back to. */
   "everfresh:notice": { readonly message: string };
+  /** One read of the cache was answered. */
+  "everfresh:cache:read": {
+    readonly namespace: string;
+    readonly key: string;
+    readonly status: "hit" | "miss" | "stale" | "bypass";
+    /** Why it was no plain hit: `absent`, `expired`, `invalidated`, `tag songs`, `unreachable` ... */
+    readonly why: string | undefined;
+  };
+  /** A loader has run. */
+  "everfresh:cache:load": {
+    readonly namespace: string;
+    readonly key: string;
+    readonly durationMs: number;
+    /** Stored; refused because of an invalidation meanwhile; not stored for `why`; or failed. */
+    readonly outcome: "stored" | "refused" | "unstored" | "failed";
+    readonly why: string | undefined;
+  };
+  /** An invalidation was confirmed, or could not be and is being retried. */
+  "everfresh:cache:invalidation": {
+    readonly server: string;
+    /** The key on the wire. */
+    readonly key: string;
+    readonly outcome: "confirmed" | "pending" | "delivered";
+    readonly pending: number;
+  };
 }
 
 /** The name of a channel. */

@@ -1,3 +1,20 @@
 /** `everfresh`: the cache framework. */
-export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "./errors.ts";
+export {
+  memcached,
+  memory,
+  metaBackend,
+  none,
+  type Backend,
+  type Item,
+  type LeaseClient,
+  type MemcachedOptions,
+  type MemoryOptions,
+  type Reading,
+  type ServerHealth,
+  type Token,
+  type Want,
+} from "./backend/index.ts";
+export type * from "./cache/index.ts";
+export { cacheFromEnv, createCache } from "./cache/index.ts";
 export type { Duration } from "./duration.ts";
+export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "./errors.ts";

@@ -59,7 +59,6 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(staticFiles, { root: assetFolder, prefix: "/assets/", index: false, maxAge: 0 });
   keepVersionedAssets(app);
   logRequests(app);
-  letConnectionsGo(app);
   queueRoutes(app, { config, database, store, views, pages });
   app.get("/healthz", async (_request, reply) => {
     const state = await health(database, () => cache.health(), views);
@@ -76,19 +75,6 @@ function keepVersionedAssets(app: FastifyInstance): void {
   app.addHook("onSend", (request, reply, _payload, done) => {
     if (reply.statusCode === 200 && request.url.startsWith("/assets/") && request.url.endsWith(`?v=${assetVersion}`))
       reply.header("cache-control", "public, max-age=31536000, immutable");
-    done();
-  });
-}
-
-/** Idle connections are closed when the app is; one that is still being answered must not become an idle one after that. */
-function letConnectionsGo(app: FastifyInstance): void {
-  let closing = false;
-  app.addHook("preClose", (done) => {
-    closing = true;
-    done();
-  });
-  app.addHook("onSend", (_request, reply, _payload, done) => {
-    if (closing) reply.header("connection", "close");
     done();
   });
 }

@@ -1,0 +1,70 @@
+/**
+ * What the leases need of a memcached client: four commands, the place of a key, the state of the servers.
+ *
+ * The client of `everfresh/client` has all of it; a simulated world may stand in for it.
+ */
+
+import type { Cas, ConnectionEpoch } from "../client/index.ts";
+
+export type LeaseEpoch = ConnectionEpoch;
+export type LeaseCas = Cas;
+
+export type LeaseGetResult =
+  | { readonly kind: "miss"; readonly epoch: LeaseEpoch }
+  | {
+      readonly kind: "hit";
+      readonly value: Buffer | undefined;
+      readonly clientFlags: number;
+      readonly cas: LeaseCas | undefined;
+      readonly ttl: number | undefined;
+      readonly won: boolean;
+      readonly stale: boolean;
+      readonly leased: boolean;
+      readonly epoch: LeaseEpoch;
+    }
+  | { readonly kind: "unchanged"; readonly epoch: LeaseEpoch };
+
+export interface LeaseCallOptions {
+  readonly on?: LeaseEpoch;
+}
+
+export interface LeaseClient {
+  readonly meta: {
+    get(
+      key: string,
+      flags: {
+        readonly value?: boolean;
+        readonly clientFlags?: boolean;
+        readonly cas?: boolean;
+        readonly ttl?: boolean;
+        readonly vivify?: number;
+        readonly recache?: number;
+      },
+      call?: LeaseCallOptions,
+    ): Promise<LeaseGetResult>;
+    set(
+      key: string,
+      value: Uint8Array | string,
+      flags: {
+        readonly ttl?: number;
+        readonly clientFlags?: number;
+        readonly mode?: "set" | "add";
+        readonly compareCas?: LeaseCas;
+        readonly returnCas?: boolean;
+      },
+      call?: LeaseCallOptions,
+    ): Promise<{
+      readonly kind: "stored" | "notStored" | "exists" | "notFound";
+      readonly cas?: LeaseCas | undefined;
+      readonly epoch: LeaseEpoch;
+    }>;
+    delete(
+      key: string,
+      flags: { readonly compareCas?: LeaseCas; readonly invalidate?: boolean; readonly ttl?: number },
+      call?: LeaseCallOptions,
+    ): Promise<{ readonly kind: "deleted" | "exists" | "notFound"; readonly epoch: LeaseEpoch }>;
+  };
+  serverOf(key: string): string;
+  servers(): readonly { readonly name: string; readonly state: "idle" | "connecting" | "up" | "down" | "closed" }[];
+  close(): Promise<void>;
+}

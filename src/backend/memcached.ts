@@ -1,0 +1,183 @@
+/**
+ * Values on a pool of memcached servers, with leases of the meta protocol.
+ *
+ *     read, missing     mg k v c f N5      -> VA 0 W    won: this caller computes
+ *                                          -> VA 0 Z    leased: somebody else does
+ *     fill              ms k <bytes> C<cas>             -> HD stored, EX or NF refused
+ *     renew             ms k "" C<cas> T5 F<mark> c     -> HD c<new cas>
+ *     take over         ms k "" C<cas of the old value> -> HD: the old value became a lease
+ *     release           md k C<cas>
+ *     invalidate        md k                            -> HD or NF: no older lease can fill any more
+ *     keep as stale     md k I T30                      -> the next reader gets X W and the old value
+ *
+ * Two details decide. W, Z and X are looked at before the value, because an item that was just made looks like a hit
+ * with an empty value. And a compare-and-swap number is worth nothing after its connection: a restarted server counts
+ * from one again, so each command that compares is sent on the connection that answered with the number, or not at
+ * all (`on`). `I` is never combined with `C` on `ms`: memcached would then store the older value.
+ */
+import { EverfreshError } from "../errors.ts";
+import type { Backend, Item, Reading, ServerHealth, Token, Want } from "./backend.ts";
+import type { LeaseCas as Cas, LeaseClient, LeaseEpoch as Epoch, LeaseGetResult } from "./lease-client.ts";
+
+/** In the flags: this item is a lease that was renewed or taken over. Values never have this number. */
+const leaseMark = 0x1ea5e;
+
+/** A longer relative time is taken for a date by memcached (protocol.txt, "Expiration times"). */
+const longestTtlSeconds = 30 * 24 * 60 * 60;
+
+/** memcached's default `-I 1m`, less what the item's own header and key take. */
+const defaultItemLimitBytes = 1024 * 1024 - 1024;
+
+export interface LeaseBackendOptions {
+  /** The servers where keys lived before; invalidations go there as well. */
+  readonly previous?: Backend;
+  /** The largest item that the servers take. Default: 1 MiB less its header, as memcached's `-I 1m` has it. */
+  readonly itemLimitBytes?: number;
+}
+
+/** A backend that keeps leases by the meta protocol, over a client or whatever behaves like one. */
+export function metaBackend(client: LeaseClient, options: LeaseBackendOptions = {}): Backend {
+  return new MetaBackend(client, options);
+}
+
+class MetaBackend implements Backend {
+  readonly reach = "fleet";
+  readonly keepsStale = true;
+  readonly itemLimitBytes: number;
+  readonly previous: Backend | undefined;
+  readonly #client: LeaseClient;
+
+  constructor(client: LeaseClient, options: LeaseBackendOptions) {
+    this.#client = client;
+    this.previous = options.previous;
+    this.itemLimitBytes = options.itemLimitBytes ?? defaultItemLimitBytes;
+  }
+
+  describe(): string {
+    const names = this.#client.servers().map((server) => server.name);
+    return `memcached at ${names.join(", ")}`;
+  }
+
+  serverOf(key: string): string {
+    return this.#client.serverOf(key);
+  }
+
+  servers(): readonly ServerHealth[] {
+    return this.#client.servers().map(({ name, state }) => ({ name, state }));
+  }
+
+  async read(key: string, want: Want): Promise<Reading> {
+    if (want.known !== undefined) return await this.#ask(key, want, want.known);
+    return toReading(await this.#client.meta.get(key, getFlags(want)), want);
+  }
+
+  /** Asks for the version alone, and for the bytes only when it is another one. */
+  async #ask(key: string, want: Want, known: Token): Promise<Reading> {
+    const answer = await this.#client.meta.get(key, { ...getFlags(want), value: false });
+    if (answer.kind === "miss") return { kind: "absent" };
+    if (answer.kind !== "hit") return unexpected(answer.kind);
+    const token = tokenOf(answer);
+    if (token.epoch === known.epoch && token.version === known.version && !answer.stale)
+      return { kind: "same", token, ttlSeconds: answer.ttl, won: answer.won };
+    if (answer.won) return { kind: "won", token };
+    if (answer.leased && !answer.stale) return { kind: "leased" };
+    return toReading(await this.#client.meta.get(key, getFlags(want)), want);
+  }
+
+  async claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
+    return await this.#swap(key, token, "", leaseSeconds, leaseMark);
+  }
+
+  async renew(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
+    return await this.#swap(key, token, "", leaseSeconds, leaseMark);
+  }
+
+  async replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
+    return await this.#swap(key, token, item.bytes, ttlSeconds, item.flags);
+  }
+
+  async #swap(
+    key: string,
+    token: Token,
+    bytes: Buffer | string,
+    seconds: number,
+    clientFlags: number,
+  ): Promise<Token | undefined> {
+    const flags = { compareCas: token.version as Cas, ttl: wireTtl(seconds), clientFlags, returnCas: true };
+    const answer = await this.#client.meta.set(key, bytes, flags, { on: token.epoch as Epoch });
+    if (answer.kind !== "stored") return undefined;
+    return { epoch: answer.epoch, version: answer.cas };
+  }
+
+  async expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
+    const flags = { compareCas: token.version as Cas, invalidate: true, ttl: wireTtl(keepSeconds) };
+    const answer = await this.#client.meta.delete(key, flags, { on: token.epoch as Epoch });
+    return answer.kind === "deleted";
+  }
+
+  async drop(key: string, token: Token): Promise<boolean> {
+    const flags = { compareCas: token.version as Cas };
+    const answer = await this.#client.meta.delete(key, flags, { on: token.epoch as Epoch });
+    return answer.kind === "deleted";
+  }
+
+  async put(key: string, item: Item, ttlSeconds: number, mode: "set" | "add"): Promise<boolean> {
+    const flags = { ttl: wireTtl(ttlSeconds), clientFlags: item.flags, mode };
+    const answer = await this.#client.meta.set(key, item.bytes, flags);
+    return answer.kind === "stored";
+  }
+
+  async remove(key: string, keepSeconds = 0): Promise<boolean> {
+    const flags = keepSeconds > 0 ? { invalidate: true, ttl: wireTtl(keepSeconds) } : {};
+    const answer = await this.#client.meta.delete(key, flags);
+    return answer.kind === "deleted";
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#client.close(), this.previous?.close()]);
+  }
+}
+
+/** The flags of the plainest reads, made once. */
+const plain = { value: true, clientFlags: true, cas: true } as const;
+
+function getFlags(want: Want): Parameters<LeaseClient["meta"]["get"]>[1] {
+  if (want.lease === undefined && !want.ttl) return plain;
+  return {
+    ...plain,
+    ...(want.ttl && { ttl: true }),
+    ...(want.lease !== undefined && { vivify: want.lease }),
+    ...(want.recache !== undefined && { recache: want.recache }),
+  };
+}
+
+function toReading(answer: LeaseGetResult, want: Want): Reading {
+  if (answer.kind === "miss") return { kind: "absent" };
+  if (answer.kind !== "hit") return unexpected(answer.kind);
+  const bytes = answer.value ?? Buffer.alloc(0);
+  if (answer.clientFlags === leaseMark || (bytes.length === 0 && (answer.won || answer.leased))) {
+    if (answer.won) return { kind: "won", token: tokenOf(answer) };
+    return want.lease === undefined ? { kind: "absent" } : { kind: "leased" };
+  }
+  return {
+    kind: "item",
+    item: { bytes, flags: answer.clientFlags },
+    token: tokenOf(answer),
+    ttlSeconds: answer.ttl,
+    stale: answer.stale,
+    won: answer.won,
+    leased: answer.leased,
+  };
+}
+
+function tokenOf(answer: Extract<LeaseGetResult, { kind: "hit" }>): Token {
+  return { epoch: answer.epoch, version: answer.cas };
+}
+
+function wireTtl(seconds: number): number {
+  return Math.min(Math.ceil(seconds), longestTtlSeconds);
+}
+
+function unexpected(kind: string): never {
+  throw new EverfreshError("EF_PROTOCOL", `the server answered ${kind} to a question that was not asked`);
+}

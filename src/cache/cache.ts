@@ -1,0 +1,492 @@
+/**
+ * The face of the cache: what users call. What it promises is in `docs/promise.md`.
+ *
+ * This file turns calls into callers for the engine, deliveries and writes; it decides nothing about freshness.
+ */
+import type { Backend, ServerHealth } from "../backend/index.ts";
+import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
+import type { Duration } from "../duration.ts";
+import { EverfreshError } from "../errors.ts";
+import { Caller, type EntryAnswer, type LoadContext, type Loader } from "./caller.ts";
+import { deliveriesOf, type Deliveries } from "./deliveries.ts";
+import { Engine } from "./engine.ts";
+import { defineEntry, type Entry, type EntryOptions } from "./entry.ts";
+import { Generations } from "./generations.ts";
+import { checkTags, Keys } from "./keys.ts";
+import {
+  defaultPlan,
+  planOf,
+  span,
+  ttlMs,
+  type Plan,
+  type ReadOptions,
+  type Ttl,
+  type ValueOptions,
+} from "./options.ts";
+import { Turns } from "./rounds.ts";
+import type { Serializer } from "./serializer.ts";
+import { Tier } from "./tier.ts";
+import { Writes } from "./writes.ts";
+
+/** The in-process tier over the servers. */
+export interface LocalOptions {
+  /**
+   * A relaxation: values that the server confirmed less than this ago are served without asking it. Default: it is
+   * asked on every read.
+   */
+  readonly maxAge?: Duration;
+  /** The most bytes that the tier takes. Default: 32 MiB. */
+  readonly limitBytes?: number;
+  /** The most values in the tier. Default: 10,000. */
+  readonly limitEntries?: number;
+}
+
+export interface CacheOptions extends Omit<ValueOptions, "schema" | "version"> {
+  /** Where values live: `memcached(...)`, `memory()`, `none()`. */
+  readonly backend: Backend;
+  /** Whose keys these are; caches of different namespaces never meet. Default: `everfresh`. */
+  readonly namespace?: string;
+  /** Keeps decoded values in this process; each read asks the server whether they still are right. Default: off. */
+  readonly local?: boolean | LocalOptions;
+  /** How long a lease lasts without being renewed; a process that died blocks a key for so long. Default: 5 s. */
+  readonly lease?: Duration;
+  /** How long a caller waits while another process computes, before it computes by itself. Default: 10 s. */
+  readonly wait?: Duration;
+  /** How long an invalidation may take before it rejects with `EF_INVALIDATION_PENDING`. Default: 2 s. */
+  readonly invalidationTimeout?: Duration;
+  /** Loads that run at a time where no cache server can be asked. Default: 32. */
+  readonly maxConcurrentLoads?: number;
+  /** How values become bytes. Default: JSON where it is exact, otherwise V8's structured format. */
+  readonly serializer?: Serializer;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** Options of `set` and `add`. */
+export interface WriteOptions extends Pick<ValueOptions, "ttl" | "jitter" | "version"> {
+  readonly tags?: readonly string[];
+}
+
+/** What `health()` tells. */
+export interface CacheHealth {
+  readonly servers: readonly (ServerHealth & {
+    /** Invalidations that this server has not confirmed; nothing is read from it before it has. */
+    readonly pendingInvalidations: number;
+  })[];
+}
+
+const known: Record<keyof CacheOptions, true> = {
+  backend: true,
+  namespace: true,
+  local: true,
+  lease: true,
+  wait: true,
+  invalidationTimeout: true,
+  maxConcurrentLoads: true,
+  serializer: true,
+  clock: true,
+  random: true,
+  ttl: true,
+  jitter: true,
+  staleWhileRevalidate: true,
+  staleIfError: true,
+  refreshAhead: true,
+  timeout: true,
+  hardTimeout: true,
+};
+
+/** What caches on one backend have in common. */
+interface Shared {
+  readonly backend: Backend;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly deliveries: Deliveries;
+  readonly generations: Generations;
+  readonly turns: Turns;
+  readonly options: CacheOptions;
+  readonly plan: Plan;
+  readonly leaseSeconds: number;
+  readonly waitMs: number;
+  readonly invalidationMs: number;
+  closed: boolean;
+}
+
+/**
+ * Makes a cache.
+ *
+ * @example
+ * const cache = createCache({ backend: memcached("10.0.0.1:11211"), namespace: "shop", ttl: "10m" });
+ * const song = await cache.getOrSet("song:7", () => db.song(7), { tags: ["songs"] });
+ * await cache.invalidateTags(["songs"]); // whoever asks from now on sees the songs as they are now
+ *
+ * @throws EverfreshError `EF_OPTION` at once for options that are missing, unknown or out of range
+ */
+export function createCache(options: CacheOptions): Cache {
+  for (const name in options)
+    if (!Object.hasOwn(known, name)) throw new EverfreshError("EF_OPTION", `createCache knows no option ${name}`);
+  const { backend, clock = systemClock, random = systemRandom } = options;
+  if (backend === undefined)
+    throw new EverfreshError("EF_OPTION", "createCache needs a backend: memcached(...) or memory()");
+  const leaseMs = span(options.lease, "lease", 5_000);
+  // memcached counts whole seconds, and one second may be over at once.
+  if (leaseMs < 2_000) throw new EverfreshError("EF_OPTION", `lease is ${leaseMs} ms; the shortest lease is 2 s`);
+  const limit = options.maxConcurrentLoads ?? 32;
+  if (!Number.isSafeInteger(limit) || limit < 1)
+    throw new EverfreshError("EF_OPTION", `maxConcurrentLoads is ${limit}; it is a whole number from 1`);
+  const { ttl, jitter, staleWhileRevalidate, staleIfError, refreshAhead, timeout, hardTimeout } = options;
+  const values = { ttl, jitter, staleWhileRevalidate, staleIfError, refreshAhead, timeout, hardTimeout };
+  const deliveries = deliveriesOf(backend, clock, random);
+  return new Cache(options.namespace ?? "everfresh", {
+    backend,
+    clock,
+    random,
+    deliveries,
+    generations: new Generations(backend, deliveries, random),
+    turns: new Turns(limit),
+    options,
+    plan: Object.freeze({ ...planOf(defaultPlan, values as ReadOptions) }),
+    leaseSeconds: Math.ceil(leaseMs / 1000),
+    waitMs: span(options.wait, "wait", 10_000),
+    invalidationMs: span(options.invalidationTimeout, "invalidationTimeout", 2_000),
+    closed: false,
+  });
+}
+
+/** A cache. Made by {@link createCache}. */
+export class Cache {
+  /** The namespace of its keys. */
+  readonly name: string;
+  readonly #shared: Shared;
+  readonly #keys: Keys;
+  readonly #engine: Engine;
+  readonly #writes: Writes;
+  readonly #plan: Plan;
+  readonly #peeks: boolean;
+
+  /** Use {@link createCache}. */
+  constructor(namespace: string, shared: Shared) {
+    const { backend, clock, random, deliveries, generations, turns, options, leaseSeconds, waitMs } = shared;
+    this.name = namespace;
+    this.#shared = shared;
+    this.#plan = shared.plan;
+    this.#keys = new Keys(namespace);
+    const { local = false, serializer } = options;
+    const { maxAge, limitBytes = 32 * 1024 * 1024, limitEntries = 10_000 } = typeof local === "object" ? local : {};
+    const tier = local === false || backend.reach !== "fleet" ? undefined : new Tier(limitBytes, limitEntries);
+    const tierMaxAgeMs = tier === undefined ? 0 : span(maxAge, "local.maxAge", 0);
+    this.#peeks = backend.peek !== undefined || tierMaxAgeMs > 0;
+    const keys = this.#keys;
+    this.#engine = new Engine({
+      namespace,
+      backend,
+      deliveries,
+      generations,
+      keys,
+      clock,
+      random,
+      turns,
+      tier,
+      tierMaxAgeMs,
+      serializer,
+      leaseSeconds,
+      waitMs,
+    });
+    this.#writes = new Writes({
+      engine: this.#engine,
+      backend,
+      keys,
+      clock,
+      random,
+      serializer,
+      leaseSeconds,
+      waitMs,
+      remove: async (wire) => {
+        await this.#remove(wire, 0);
+      },
+    });
+  }
+
+  // -- reading -------------------------------------------------------------------------------------------------
+
+  /** The value, or undefined where there is none. `null`, `false`, `0`, `""` and `[]` are values. */
+  get<T = unknown>(key: string, options?: Pick<ReadOptions, "schema" | "signal">): Promise<T | undefined> {
+    return this.#ask(key, undefined, options, false) as Promise<T | undefined>;
+  }
+
+  /** Like {@link get}, with where the value came from, its age, and why there is none. */
+  getEntry<T = unknown>(key: string, options?: Pick<ReadOptions, "schema" | "signal">): Promise<EntryAnswer<T>> {
+    return this.#ask(key, undefined, options, true) as Promise<EntryAnswer<T>>;
+  }
+
+  /** Whether there is a value. */
+  async has(key: string): Promise<boolean> {
+    return (await this.getEntry(key)).status === "hit";
+  }
+
+  /**
+   * Returns the cached value; where there is none computes it, stores it and returns it.
+   *
+   * However many callers ask at once, in however many processes, `load` runs once. A value that was invalidated
+   * while it was computed goes only to callers who came before the computation began, and is not stored. What a miss
+   * returns is what a hit would return: a copy of plain data, the caller's own. `undefined` is not stored.
+   *
+   * @example
+   * const song = await cache.getOrSet("song:7", () => db.song(7), { ttl: "5m", tags: ["songs"] });
+   *
+   * @throws what `load` throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`, `EF_ABORTED`, `EF_OPTION`, `EF_KEY`. Never
+   *   because the cache failed: then the value is computed.
+   */
+  getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
+    if (this.#peeks && (options === undefined || isPlain(options))) {
+      const stored = this.#engine.peek(this.#keys.value(key), 0);
+      if (stored !== undefined && this.#engine.watch === undefined) {
+        this.#engine.tellHit(key);
+        return Promise.resolve(stored.take(this.#engine.serializer) as T);
+      }
+    }
+    return this.#ask(key, load, options, false) as Promise<T>;
+  }
+
+  /** Like {@link getOrSet}, with where the value came from and its age. */
+  getOrSetEntry<T>(
+    key: string,
+    load: (context: LoadContext) => T | Promise<T>,
+    options?: ReadOptions,
+  ): Promise<EntryAnswer<T> & { readonly value: T }> {
+    return this.#ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
+  }
+
+  /** The values of those keys that have one. One round trip per server. */
+  async getMany<T = unknown>(keys: readonly string[]): Promise<Map<string, T>> {
+    const values = await Promise.all(keys.map((key) => this.get<T>(key)));
+    const found = new Map<string, T>();
+    for (const [index, key] of keys.entries()) {
+      const value = values[index];
+      if (value !== undefined) found.set(key, value);
+    }
+    return found;
+  }
+
+  // -- writing -------------------------------------------------------------------------------------------------
+
+  /**
+   * Stores a value of the caller's own. For what is computed from a source use {@link getOrSet} and
+   * {@link refresh}: a plain write that arrives late would bring back the past.
+   *
+   * @returns whether it was stored; where it was not, the value from before is gone
+   * @throws EverfreshError `EF_VALUE` for what would not come back as it was; `EF_INVALIDATION_PENDING` where it
+   *   was not stored and the server could not confirm that the old value is gone
+   */
+  async set(key: string, value: unknown, options?: WriteOptions): Promise<boolean> {
+    this.#open();
+    return await this.#writes.set(key, value, planOf(this.#plan, options));
+  }
+
+  /** Stores only where nothing is. Returns whether it did. */
+  async add(key: string, value: unknown, options?: WriteOptions): Promise<boolean> {
+    this.#open();
+    return await this.#writes.add(key, value, planOf(this.#plan, options));
+  }
+
+  /** Stores many; returns the keys that could not be stored, whose values from before are gone. */
+  async setMany(entries: Iterable<readonly [string, unknown]>, options?: WriteOptions): Promise<string[]> {
+    const list = [...entries];
+    const stored = await Promise.all(list.map(([key, value]) => this.set(key, value, options)));
+    return list.filter((_, index) => !stored[index]).map(([key]) => key);
+  }
+
+  /** Gives what is there another time to live. Returns whether something was there. */
+  async touch(key: string, ttl: Ttl): Promise<boolean> {
+    this.#open();
+    return await this.#writes.touch(key, ttlMs(ttl), this.#plan);
+  }
+
+  /**
+   * Adds to a number, atomically, keeping its time to live.
+   *
+   * @returns the sum; undefined where nothing is there and no `initial` was given, which is then stored as it is
+   */
+  async incr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
+    this.#open();
+    if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is ${delta}; it is a finite number`);
+    const plan = options.ttl === undefined ? this.#plan : planOf(this.#plan, { ttl: options.ttl });
+    return await this.#writes.count(key, delta, options.initial, plan);
+  }
+
+  /** Takes from a number; see {@link incr}. It may become negative. */
+  async decr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
+    return await this.incr(key, -delta, options);
+  }
+
+  /** Removes a value, as {@link invalidate} does. Returns whether one was there. */
+  async delete(key: string): Promise<boolean> {
+    this.#open();
+    return await this.#remove(this.#keys.value(key), 0);
+  }
+
+  /** Removes many values. */
+  async deleteMany(keys: readonly string[]): Promise<void> {
+    await this.invalidate(keys);
+  }
+
+  // -- invalidating --------------------------------------------------------------------------------------------
+
+  /**
+   * Says that what these keys were computed from has changed. Resolves when their servers have confirmed: no read
+   * that starts from then on, in any process, returns a value from before.
+   *
+   * @throws EverfreshError `EF_INVALIDATION_PENDING` when a server could not confirm in time; it is retried, and
+   *   this process reads nothing from that server before
+   */
+  async invalidate(keys: string | readonly string[]): Promise<void> {
+    this.#open();
+    const keepSeconds = Math.ceil(Math.max(this.#plan.staleMs, this.#plan.errorMs) / 1000);
+    const list = typeof keys === "string" ? [keys] : keys;
+    await settleAll(list.map((key) => this.#remove(this.#keys.value(key), keepSeconds)));
+  }
+
+  /** Like {@link invalidate}, for all values that have one of these tags. */
+  async invalidateTags(tags: readonly string[]): Promise<void> {
+    this.#open();
+    if (typeof tags === "string") throw new EverfreshError("EF_OPTION", "invalidateTags takes a list of tags");
+    await settleAll(checkTags(tags).map((tag) => this.#renewGeneration(this.#keys.tag(tag))));
+  }
+
+  /** Invalidates and computes again: after a write, the next read is already a hit. */
+  async refresh<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
+    return await this.getOrSet(key, load, { ...options, forceFresh: true });
+  }
+
+  /** Invalidates everything in this namespace and nothing else, at the cost of one write per server. */
+  async clear(): Promise<void> {
+    this.#open();
+    const { backend } = this.#shared;
+    this.#engine.forgetAll();
+    const all: Promise<unknown>[] = [];
+    for (const place of placesOf(backend))
+      for (const { name } of place.servers()) all.push(this.#renewAt(place, this.#keys.spaceOn(place, name)));
+    await settleAll(all);
+    this.#engine.forgetAll();
+  }
+
+  // -- declaring -----------------------------------------------------------------------------------------------
+
+  /**
+   * Declares a value once: how it is named, computed and kept, so that reads and writes cannot disagree about it.
+   *
+   * @example
+   * const queue = cache.entry("queue", { load: (list: string) => db.items(list), ttl: "10m", tags: ["queue_item"] });
+   * await queue.get("main");
+   * await queue.refresh("main"); // after a write
+   */
+  entry<Args extends readonly unknown[], T>(name: string, options: EntryOptions<Args, T>): Entry<Args, T> {
+    return defineEntry(this, name, options);
+  }
+
+  /** A cache in a namespace of its own below this one: `shop` and `eu` make `shop/eu`. Clearing one leaves the other. */
+  namespace(name: string, options: ValueOptions = {}): Cache {
+    const { plan } = this.#shared;
+    return new Cache(`${this.name}/${name}`, { ...this.#shared, plan: Object.freeze({ ...planOf(plan, options) }) });
+  }
+
+  /** The state of every server. */
+  health(): CacheHealth {
+    const { backend, deliveries } = this.#shared;
+    const pending = deliveries.pending();
+    const servers = placesOf(backend).flatMap((place) => place.servers());
+    return {
+      servers: servers.map((server) => ({ ...server, pendingInvalidations: pending.get(server.name) ?? 0 })),
+    };
+  }
+
+  /** Closes the backend, and with it every cache that uses it. */
+  async close(): Promise<void> {
+    if (this.#shared.closed) return;
+    this.#shared.closed = true;
+    this.#shared.deliveries.close();
+    await this.#shared.backend.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  // -- inside --------------------------------------------------------------------------------------------------
+
+  #ask(key: string, load: Loader | undefined, options: ReadOptions | undefined, full: boolean): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#open();
+      const plan = planOf(this.#plan, options);
+      const wire = this.#keys.value(key);
+      const ask = (): void => {
+        const caller = new Caller(key, plan, load, full, resolve, reject);
+        if (plan.signal !== undefined) abortable(caller, plan.signal);
+        if (!caller.done) this.#engine.ask(wire, caller);
+      };
+      if (plan.forceFresh && load !== undefined) this.#remove(wire, 0).then(ask, reject);
+      else ask();
+    });
+  }
+
+  /** Removes what is under `wire`, wherever it lives or lived; resolves when that is confirmed. */
+  async #remove(wire: string, keepSeconds: number): Promise<boolean> {
+    const { backend, deliveries, invalidationMs } = this.#shared;
+    this.#engine.forget(wire);
+    let found = false;
+    const attempts = placesOf(backend).map(async (place) => {
+      const attempt = async (): Promise<void> => {
+        if (await place.remove(wire, keepSeconds)) found = true;
+      };
+      await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
+    });
+    await settleAll(attempts);
+    this.#engine.forget(wire);
+    return found;
+  }
+
+  async #renewGeneration(wire: string): Promise<void> {
+    const { backend } = this.#shared;
+    await settleAll(placesOf(backend).map((place) => this.#renewAt(place, wire)));
+  }
+
+  async #renewAt(place: Backend, wire: string): Promise<void> {
+    const { deliveries, generations, invalidationMs } = this.#shared;
+    const attempt = (): Promise<void> => generations.renew(place, wire);
+    await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
+  }
+
+  #open(): void {
+    if (this.#shared.closed) throw new EverfreshError("EF_CLOSED", "the cache is closed");
+  }
+}
+
+/** Where keys live, and where they lived before the set of servers changed. */
+function placesOf(backend: Backend): readonly Backend[] {
+  return backend.previous === undefined ? [backend] : [backend, backend.previous];
+}
+
+/** Waits for all, then throws the first error: one that fails does not keep the others from being waited for. */
+async function settleAll(promises: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(promises);
+  for (const result of results) if (result.status === "rejected") throw result.reason as Error;
+}
+
+function abortable(caller: Caller, signal: AbortSignal): void {
+  const abort = (): void => {
+    caller.fail(
+      new EverfreshError("EF_ABORTED", "the caller's signal fired", { key: caller.key, cause: signal.reason }),
+    );
+  };
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+}
+
+/** Whether a value that is at hand may be served without looking closer at the options. */
+function isPlain(options: ReadOptions): boolean {
+  return (
+    options.version === undefined &&
+    options.schema === undefined &&
+    options.forceFresh === undefined &&
+    options.signal === undefined
+  );
+}

@@ -1,0 +1,128 @@
+/** One caller who waits for a value: what was asked, when, and how it is answered. Answered once. */
+import type { Stored } from "./envelope.ts";
+import { nextMoment } from "./moments.ts";
+import type { Plan } from "./options.ts";
+import type { Serializer } from "./serializer.ts";
+
+/** Where an answer came from. */
+export type Status = "hit" | "miss" | "stale" | "bypass";
+
+/** What `getEntry` and its like answer. */
+export interface EntryAnswer<T> {
+  /** Undefined where there is none. */
+  readonly value: T | undefined;
+  /**
+   * `hit`: from the cache. `miss`: computed, or not there. `stale`: served under a relaxation that was asked for.
+   * `bypass`: computed without the cache, because it could not be asked.
+   */
+  readonly status: Status;
+  /** How long ago it was stored, by the clocks of its writer and of this host; 0 for what was just computed. */
+  readonly ageMs: number;
+  /** How long it will be fresh; Infinity for ever, 0 for what is stale or not stored. */
+  readonly ttlMs: number;
+  readonly tags: readonly string[];
+  /** Why it was no plain hit: `absent`, `expired`, `invalidated`, `tag songs`, `unreachable`, `pending` ... */
+  readonly why: string | undefined;
+}
+
+/** Computes a value. */
+export type Loader = (context: LoadContext) => unknown;
+
+/** What a loader may say and see. */
+export interface LoadContext {
+  /** Aborted when the loader is given up (`hardTimeout`) or the cache is closed. */
+  readonly signal: AbortSignal;
+  /** The value that is being replaced, where one was kept; undefined otherwise. */
+  readonly stale: unknown;
+  /** Another ttl than the options say, for this value. */
+  setTtl(ttl: import("./options.ts").Ttl): void;
+  /**
+   * More tags than the options say. Their generations must have been read before the loader began, so the first
+   * time that a key's loader names a tag in this process, the value is handed out but not stored; from then on the
+   * tag is known. Where a tag is known beforehand, name it in `tags`.
+   */
+  addTags(tags: readonly string[]): void;
+  /** The value is handed out and not stored. */
+  skip(): void;
+}
+
+export class Caller {
+  readonly key: string;
+  readonly plan: Plan;
+  /** Undefined for those who only look. */
+  readonly load: Loader | undefined;
+  /** When this caller came. What began before may hold what the source held before. */
+  readonly moment = nextMoment();
+  /** How often it had to start over, and how often it found the key leased. */
+  restarts = 0;
+  polls = 0;
+  /** Monotonic milliseconds; set when it first finds the key leased. */
+  waitUntil: number | undefined;
+  done = false;
+  readonly #full: boolean;
+  readonly #resolve: (answer: unknown) => void;
+  readonly #reject: (error: unknown) => void;
+
+  constructor(
+    key: string,
+    plan: Plan,
+    load: Loader | undefined,
+    full: boolean,
+    resolve: (answer: never) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.key = key;
+    this.plan = plan;
+    this.load = load;
+    this.#full = full;
+    this.#resolve = resolve as (answer: unknown) => void;
+    this.#reject = reject;
+  }
+
+  /** Answers with what was read or just stored. */
+  answer(value: unknown, stored: Stored, status: Status, why: string | undefined, now: number): void {
+    if (this.done) return;
+    this.done = true;
+    if (!this.#full) this.#resolve(value);
+    else
+      this.#resolve({
+        value,
+        status,
+        ageMs: Math.max(0, now - stored.createdAt),
+        ttlMs: status === "stale" ? 0 : Math.max(0, stored.freshUntil - now),
+        tags: stored.tags,
+        why,
+      });
+  }
+
+  /** Answers with a value that is not stored, or with the lack of one. */
+  answerUnstored(value: unknown, status: Status, why: string | undefined): void {
+    if (this.done) return;
+    this.done = true;
+    if (!this.#full) this.#resolve(value);
+    else this.#resolve({ value, status, ageMs: 0, ttlMs: 0, tags: [], why });
+  }
+
+  fail(error: unknown): void {
+    if (this.done) return;
+    this.done = true;
+    this.#reject(error);
+  }
+}
+
+/** The value for each of `callers`: the only one may have it as it is, several get copies. */
+export function answerAll(
+  callers: readonly Caller[],
+  stored: Stored,
+  serializer: Serializer | undefined,
+  kept: boolean,
+  status: Status,
+  why: string | undefined,
+  now: number,
+): void {
+  const alone = callers.length === 1 && !kept;
+  for (const caller of callers) {
+    const value = alone ? stored.takeLast(serializer) : stored.take(serializer);
+    caller.answer(value, stored, status, why, now);
+  }
+}

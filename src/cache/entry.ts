@@ -1,0 +1,107 @@
+/** Declared values: one place that says how a value is named, computed and kept. */
+import type { Cache } from "./cache.ts";
+import type { EntryAnswer, LoadContext } from "./caller.ts";
+import { EverfreshError } from "../errors.ts";
+import type { ReadOptions, Ttl, ValueOptions } from "./options.ts";
+
+export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
+  /** Computes the value. */
+  readonly load?: (...args: Args) => T | Promise<T>;
+  /** Computes the value, with a context in front; instead of `load`. */
+  readonly loadWith?: (context: LoadContext, ...args: Args) => T | Promise<T>;
+  /** How long it is fresh; may depend on the value. */
+  readonly ttl?: Ttl | ((value: Awaited<T>, ...args: Args) => Ttl);
+  /** What it depends on; may depend on the arguments. */
+  readonly tags?: readonly string[] | ((...args: Args) => readonly string[]);
+  /** Names the arguments within the entry. Default: their text; equal arguments, equal key. */
+  readonly key?: (...args: Args) => string;
+}
+
+/** A declared value, or one for each list of arguments. */
+export interface Entry<Args extends readonly unknown[], T> {
+  /** The value: cached, or computed now. */
+  get(...args: Args): Promise<T>;
+  /** With where it came from and its age. */
+  getEntry(...args: Args): Promise<EntryAnswer<T> & { readonly value: T }>;
+  /** Invalidates and computes again: after a write the next read is already a hit. */
+  refresh(...args: Args): Promise<T>;
+  /** Says that what it was computed from has changed. */
+  invalidate(...args: Args): Promise<void>;
+  /** The key under which it is kept, for `cache.invalidate` and for an outbox. */
+  key(...args: Args): string;
+}
+
+/** Declares an entry of `cache`; users call `cache.entry`. */
+export function defineEntry<Args extends readonly unknown[], T>(
+  cache: Cache,
+  name: string,
+  options: EntryOptions<Args, T>,
+): Entry<Args, T> {
+  const { load, loadWith, ttl, tags, key: nameOf, ...rest } = options;
+  if ((load === undefined) === (loadWith === undefined))
+    throw new EverfreshError("EF_OPTION", `the entry ${name} needs load or loadWith, one of them`);
+  if (name === "" || name.includes("(")) throw new EverfreshError("EF_OPTION", "an entry has a name, without (");
+  const fixed: ReadOptions = Object.freeze({
+    ...rest,
+    ...(typeof ttl !== "function" && ttl !== undefined && { ttl }),
+    ...(Array.isArray(tags) && { tags: Object.freeze([...(tags as readonly string[])]) }),
+  });
+  const forced: ReadOptions = Object.freeze({ ...fixed, forceFresh: true });
+
+  const keyOf = (...args: Args): string => {
+    if (nameOf !== undefined) return `${name}:${nameOf(...args)}`;
+    return args.length === 0 ? name : `${name}:${args.map(argumentText).join(",")}`;
+  };
+  const optionsOf = (base: ReadOptions, args: Args): ReadOptions =>
+    typeof tags === "function" ? { ...base, tags: tags(...args) } : base;
+  const loaderOf =
+    (args: Args) =>
+    async (context: LoadContext): Promise<T> => {
+      const value = await (loadWith === undefined ? load?.(...args) : loadWith(context, ...args));
+      if (typeof ttl === "function" && value !== undefined) context.setTtl(ttl(value, ...args));
+      return value as T;
+    };
+
+  return {
+    get: (...args) => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(fixed, args)),
+    getEntry: (...args) => cache.getOrSetEntry(keyOf(...args), loaderOf(args), optionsOf(fixed, args)),
+    refresh: (...args) => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(forced, args)),
+    invalidate: (...args) => cache.invalidate(keyOf(...args)),
+    key: keyOf,
+  };
+}
+
+/**
+ * An argument as text: `main` for the text main, `=7` for the number 7, JSON with sorted names for the rest. What
+ * separates arguments is escaped in them, so two lists of arguments never share a key.
+ */
+function argumentText(argument: unknown): string {
+  if (typeof argument === "string") return argument.replaceAll(/[%,=]/g, escape);
+  if (typeof argument === "bigint") return `=${argument}n`;
+  if (argument === undefined) return "=";
+  if (typeof argument === "number") return `=${argument}`;
+  return `=${JSON.stringify(argument, sorted).replaceAll(/[%,]/g, escape)}`;
+}
+
+function escape(character: string): string {
+  return `%${character.charCodeAt(0).toString(16)}`;
+}
+
+/** For `JSON.stringify`: names in order, and nothing that would lose its identity without a word. */
+function sorted(_name: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    if (typeof value === "function" || typeof value === "symbol" || typeof value === "bigint")
+      throw new EverfreshError(
+        "EF_OPTION",
+        `a ${typeof value} in an argument has no text of its own; give the entry a key`,
+      );
+    return value;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null)
+    throw new EverfreshError(
+      "EF_OPTION",
+      "an instance of a class in an argument has no text of its own; give the entry a key",
+    );
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}

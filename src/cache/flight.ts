@@ -1,0 +1,232 @@
+/**
+ * One load under a lease, and the callers who share it.
+ *
+ *     lease won          load begins              load ends, fill sent       fill answered
+ *     ────┬──────────────────┬──────────────────────────┬─────────────────────────┬────
+ *         │  early callers   │      late callers        │     (new lookups)
+ *
+ * Early callers came before the load began: its value is right for them whatever happens, and they get it as soon as
+ * it is there. Late callers came while it ran; the write they know of may have come after the load read the
+ * source. They get the value only if the fill was stored, which says that the key was not invalidated between the
+ * lease and the fill, and if every generation still is the one from before the load. Otherwise they start over.
+ * After the fill was sent nobody joins any more.
+ */
+import type { Backend, Item, Token } from "../backend/index.ts";
+import type { Clock } from "../clock.ts";
+import { answerAll, type Caller, type Loader } from "./caller.ts";
+import { pack, unpack, type Generation, type Stored } from "./envelope.ts";
+import type { Generations } from "./generations.ts";
+import type { Lease } from "./lease.ts";
+import { runLoader, type Loaded } from "./loading.ts";
+import { nextMoment } from "./moments.ts";
+import type { Plan } from "./options.ts";
+import { encode, forEach, type Encoded, type Serializer } from "./serializer.ts";
+
+/** A generation as it was before the load. */
+export interface Evidence {
+  readonly wire: string;
+  readonly generation: Generation;
+}
+
+/** What a flight needs of the cache around it. */
+export interface FlightHost {
+  readonly backend: Backend;
+  readonly clock: Clock;
+  readonly generations: Generations;
+  readonly serializer: Serializer | undefined;
+  /** Milliseconds to live, less the jitter. */
+  jittered(ttlMs: number, jitter: number): number;
+  /** Lets callers start over. */
+  again(callers: readonly Caller[]): void;
+  /** Nobody may join any more. */
+  ended(flight: Flight): void;
+  /** Tags that a loader named without their having been read before; they will be, next time. */
+  remember(wire: string, tags: readonly string[]): void;
+  loaded(flight: Flight, durationMs: number, outcome: "stored" | "refused" | "unstored" | "failed", why?: string): void;
+  /** Whether stored values stay in this process, so that no caller may have the very one. */
+  readonly keeps: boolean;
+  /** What was stored, for the tier. */
+  keep(wire: string, item: Item, stored: Stored, token: Token): void;
+}
+
+export interface FlightStart {
+  readonly wire: string;
+  readonly key: string;
+  readonly lease: Lease;
+  readonly load: Loader;
+  readonly plan: Plan;
+  /** Why a value is computed at all. */
+  readonly why: string;
+  /** The value that is being replaced, where it was kept. */
+  readonly stale: Stored | undefined;
+  /** The original key, where the wire key is a digest. */
+  readonly original: string | undefined;
+  /** Whether a value can be served meanwhile. */
+  readonly background: boolean;
+}
+
+export class Flight {
+  readonly wire: string;
+  readonly key: string;
+  readonly why: string;
+  readonly #host: FlightHost;
+  readonly #start: FlightStart;
+  readonly #callers: Caller[];
+  /** When the load began; Infinity until then. */
+  #moment = Infinity;
+  /** A value can be served meanwhile, so new callers look before they join. */
+  readonly background: boolean;
+
+  constructor(host: FlightHost, start: FlightStart, callers: Caller[]) {
+    this.#host = host;
+    this.#start = start;
+    this.#callers = callers;
+    this.wire = start.wire;
+    this.key = start.key;
+    this.why = start.why;
+    this.background = start.background;
+  }
+
+  join(caller: Caller): void {
+    this.#callers.push(caller);
+  }
+
+  /** Gives up before the load began: hands the lease back and answers who waits. */
+  abandon(): Caller[] {
+    this.#host.ended(this);
+    void this.#start.lease.release();
+    return this.#callers;
+  }
+
+  /** Computes and fills. `space` and `tags` were read before this. */
+  async run(space: Evidence, tags: ReadonlyMap<string, Evidence>): Promise<void> {
+    const { load, plan, stale, key } = this.#start;
+    const { clock, serializer } = this.#host;
+    this.#moment = nextMoment();
+    const began = clock.monotonic();
+    let loaded: Loaded;
+    try {
+      const old = stale?.open(serializer) ? stale.take(serializer) : undefined;
+      loaded = await runLoader(load, plan, key, old, clock);
+    } catch (error) {
+      this.#failed(error, clock.monotonic() - began);
+      return;
+    }
+    const durationMs = clock.monotonic() - began;
+    const unknown = loaded.tags.filter((tag) => !tags.has(tag));
+    if (unknown.length > 0) this.#host.remember(this.wire, loaded.tags);
+    if (!loaded.store || unknown.length > 0) {
+      await this.#unstored(loaded.value, loaded.store ? "new tags" : "not to be stored", durationMs, space, tags);
+      return;
+    }
+    let payload: Encoded;
+    try {
+      payload = encode(loaded.value, serializer);
+    } catch (error) {
+      await this.#unstored(loaded.value, error instanceof Error ? error.message : "", durationMs, space, tags);
+      return;
+    }
+    await this.#fill(payload, loaded, durationMs, space, tags);
+  }
+
+  async #fill(
+    payload: Encoded,
+    loaded: Loaded,
+    durationMs: number,
+    space: Evidence,
+    tags: ReadonlyMap<string, Evidence>,
+  ): Promise<void> {
+    const { clock, serializer } = this.#host;
+    const { plan, lease, original } = this.#start;
+    const names = loaded.tags.length === 0 ? plan.tags : [...new Set([...plan.tags, ...loaded.tags])];
+    const createdAt = Math.floor(clock.now());
+    const ttl = this.#host.jittered(loaded.ttlMs, plan.jitter);
+    const bytes = pack(
+      {
+        createdAt,
+        freshUntil: ttl === Infinity ? Infinity : createdAt + Math.ceil(ttl),
+        version: plan.version,
+        space: space.generation,
+        tags: names,
+        generations: names.map((tag) => tags.get(tag)?.generation ?? space.generation),
+        key: original,
+      },
+      payload,
+    );
+    const stored = unpack(bytes);
+    if (stored === undefined || !stored.open(serializer)) {
+      await this.#unstored(loaded.value, "cannot be read back", durationMs, space, tags);
+      return;
+    }
+    const item: Item = { bytes, flags: 0, memo: stored };
+    const seconds = ttl === Infinity ? 0 : Math.ceil((ttl + Math.max(plan.staleMs, plan.errorMs)) / 1000);
+
+    this.#host.ended(this);
+    const { early, late } = this.#split();
+    const filling = lease.store(item, seconds);
+    const unchanged = late.length === 0 ? undefined : this.#unchanged(space, tags);
+    answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, createdAt);
+    const token = await filling;
+    if (token !== undefined) this.#host.keep(this.wire, item, stored, token);
+    this.#host.loaded(this, durationMs, token === undefined ? "refused" : "stored");
+    if (token !== undefined && (await unchanged))
+      answerAll(late, stored, serializer, true, "miss", this.why, createdAt);
+    else if (late.length > 0) this.#host.again(late);
+  }
+
+  /** Hands the value out without storing it; a release that still found the lease confirms it like a fill. */
+  async #unstored(
+    value: unknown,
+    why: string,
+    durationMs: number,
+    space: Evidence,
+    tags: ReadonlyMap<string, Evidence>,
+  ): Promise<void> {
+    this.#host.ended(this);
+    const { early, late } = this.#split();
+    const each = forEach(value, early.length + late.length, this.#host.serializer);
+    const releasing = this.#start.lease.release();
+    const unchanged = late.length === 0 ? undefined : this.#unchanged(space, tags);
+    for (const caller of early) caller.answerUnstored(each(), "miss", this.why);
+    this.#host.loaded(this, durationMs, "unstored", why);
+    if (late.length === 0) return;
+    if ((await releasing) && (await unchanged))
+      for (const caller of late) caller.answerUnstored(each(), "miss", this.why);
+    else this.#host.again(late);
+  }
+
+  /** The loader's error goes to all; those who allow it get the stale value instead. */
+  #failed(error: unknown, durationMs: number): void {
+    this.#host.ended(this);
+    const { stale, lease } = this.#start;
+    const { clock, serializer } = this.#host;
+    void lease.release();
+    this.#host.loaded(this, durationMs, "failed");
+    const now = clock.now();
+    for (const caller of this.#callers) {
+      const mayBeStale = stale !== undefined && now < stale.freshUntil + caller.plan.errorMs && caller.plan.errorMs > 0;
+      if (mayBeStale && stale.open(serializer))
+        caller.answer(stale.take(serializer), stale, "stale", "the loader failed", now);
+      else caller.fail(error);
+    }
+  }
+
+  /** Whether every generation still is the one from before the load; asked after the last caller joined. */
+  async #unchanged(space: Evidence, tags: ReadonlyMap<string, Evidence>): Promise<boolean> {
+    const after = nextMoment();
+    const all = [space, ...tags.values()];
+    const reads = all.map(({ wire }) => this.#host.generations.read(wire, after));
+    for (const [index, read] of reads.entries()) {
+      if (read.state === "asked") await read.answered;
+      if (read.current === undefined || read.current !== all[index]?.generation) return false;
+    }
+    return true;
+  }
+
+  #split(): { early: Caller[]; late: Caller[] } {
+    const early: Caller[] = [];
+    const late: Caller[] = [];
+    for (const caller of this.#callers) (caller.moment < this.#moment ? early : late).push(caller);
+    return { early, late };
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * A cache from environment variables, as hosts set them.
+ *
+ * The first of these that is there is taken, and said:
+ *
+ *     EVERFRESH_BACKEND=memory | none                                  chosen by hand
+ *     MEMCACHIER_SERVERS, MEMCACHIER_USERNAME, MEMCACHIER_PASSWORD       MemCachier
+ *     MEMCACHEDCLOUD_SERVERS, MEMCACHEDCLOUD_USERNAME, MEMCACHEDCLOUD_PASSWORD
+ *     MEMCACHE_SERVERS, and MEMCACHE_USERNAME with MEMCACHE_PASSWORD     any pool; the last two where it asks for them
+ *     nothing, outside production                                      the embedded server
+ *
+ * A configuration that is half there stops the start and names what is missing; nothing is fallen back to silently.
+ */
+import { memcached, memory, none, type Backend } from "../backend/index.ts";
+import { EverfreshError } from "../errors.ts";
+import { eventChannel } from "../events.ts";
+import { createCache, type Cache, type CacheOptions } from "./cache.ts";
+
+/** The environment: `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What {@link cacheFromEnv} made. */
+export interface CacheFromEnv {
+  readonly cache: Cache;
+  readonly kind: "memcached" | "embedded" | "memory" | "none";
+  /** One sentence: what it runs on, and which variables said so. Never a secret. */
+  readonly description: string;
+  /** Closes the cache, and the embedded server where there is one. */
+  close(): Promise<void>;
+}
+
+interface Choice {
+  readonly kind: CacheFromEnv["kind"];
+  readonly backend: Backend;
+  readonly description: string;
+  readonly stop?: () => Promise<void>;
+}
+
+/** Without any configuration: this process's memory, outside production only. */
+function embedded(env: Environment): Choice {
+  if (text(env, "NODE_ENV") === "production")
+    throw wrong(
+      "no cache is configured: set MEMCACHIER_SERVERS, MEMCACHIER_USERNAME and MEMCACHIER_PASSWORD, or MEMCACHE_SERVERS; or choose EVERFRESH_BACKEND=memory (one process only) or EVERFRESH_BACKEND=none",
+    );
+  const backend = memory();
+  const description = `The cache is ${backend.describe()}, because no server is configured.`;
+  return { kind: "memory", backend, description };
+}
+
+/** Prefixes of variables, and whether the service behind them always asks who one is. */
+const services = [
+  { prefix: "MEMCACHIER", asksWho: true },
+  { prefix: "MEMCACHEDCLOUD", asksWho: true },
+  { prefix: "MEMCACHE", asksWho: false },
+] as const;
+
+/**
+ * Makes the cache that the environment describes.
+ *
+ * @param options everything but the backend
+ * @throws EverfreshError `EF_OPTION` that names the variable that is missing or wrong
+ */
+export async function cacheFromEnv(
+  env: Environment,
+  options: Omit<CacheOptions, "backend"> = {},
+): Promise<CacheFromEnv> {
+  const { kind, backend, description, stop } = byHand(env) ?? pool(env) ?? embedded(env);
+  const notice = eventChannel("everfresh:notice");
+  if (notice.hasSubscribers) notice.publish({ message: description });
+  const cache = createCache({ ...options, backend });
+  return {
+    cache,
+    kind,
+    description,
+    async close() {
+      await cache.close();
+      await stop?.();
+    },
+  };
+}
+
+function byHand(env: Environment): Choice | undefined {
+  const chosen = text(env, "EVERFRESH_BACKEND");
+  switch (chosen) {
+    case undefined:
+    case "memcached":
+      return undefined;
+    case "memory": {
+      const backend = memory();
+      const description = `The cache is ${backend.describe()}, as EVERFRESH_BACKEND says. Other processes do not see it.`;
+      return { kind: "memory", backend, description };
+    }
+    case "none":
+      return {
+        kind: "none",
+        backend: none(),
+        description: "There is no cache, as EVERFRESH_BACKEND says: every read computes.",
+      };
+    default:
+      throw wrong(`EVERFRESH_BACKEND is ${JSON.stringify(chosen)}; it is "memcached", "memory" or "none"`);
+  }
+}
+
+function pool(env: Environment): Choice | undefined {
+  for (const { prefix, asksWho } of services) {
+    const names = { servers: `${prefix}_SERVERS`, username: `${prefix}_USERNAME`, password: `${prefix}_PASSWORD` };
+    const servers = text(env, names.servers);
+    const username = text(env, names.username);
+    const password = text(env, names.password);
+    if (servers === undefined && username === undefined && password === undefined) continue;
+    if (servers === undefined) throw missing(names.servers, username === undefined ? names.password : names.username);
+    if (username === undefined && (asksWho || password !== undefined)) throw missing(names.username, names.servers);
+    if (password === undefined && username !== undefined) throw missing(names.password, names.username);
+    const list = servers.split(",").map((server) => server.trim());
+    if (list.includes("")) throw wrong(`${names.servers} has an empty place in its list`);
+    const backend = memcached(list.map((server) => withCredentials(server, username, password)));
+    const description = `The cache is ${backend.describe()}, from ${names.servers}${username === undefined ? "" : ` with ${names.username}`}.`;
+    return { kind: "memcached", backend, description };
+  }
+  return undefined;
+}
+
+function withCredentials(server: string, username: string | undefined, password: string | undefined): string {
+  if (username === undefined || password === undefined) return server;
+  return `memcached://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${server}`;
+}
+
+/** An empty variable is how many hosts say "none". */
+function text(env: Environment, name: string): string | undefined {
+  const value = env[name]?.trim();
+  return value === "" ? undefined : value;
+}
+
+function missing(name: string, because: string): EverfreshError {
+  return wrong(`${because} is set but ${name} is not; set ${name}, or remove ${because}`);
+}
+
+function wrong(message: string): EverfreshError {
+  return new EverfreshError("EF_OPTION", message);
+}

@@ -1,0 +1,136 @@
+/**
+ * Generations: invalidate many values at once.
+ *
+ * A tag, and each namespace on each server, has a generation: 64 random bits under a key of its own. A value records
+ * the generations that were current before it was computed; a reader compares them with those that are current
+ * after it came. A new generation is drawn for every attempt to invalidate, so that an attempt that arrives late
+ * cannot bring an old generation back; a missing one is created with `add`, so that two creators agree. What is
+ * missing, unreachable or different is a miss.
+ */
+import type { Backend, Item, Reading } from "../backend/index.ts";
+import type { Random } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import type { Deliveries } from "./deliveries.ts";
+import { generationBytes, type Generation } from "./envelope.ts";
+import { nextMoment } from "./moments.ts";
+
+/** One question for one generation, and its answer once that is there. */
+export interface GenerationRead {
+  readonly wire: string;
+  /** When it was asked; the answer is good for whoever came before. */
+  readonly moment: number;
+  /** The answer; undefined where it is missing, not there yet or unreachable. */
+  current: Generation | undefined;
+  state: "asked" | "known" | "missing" | "unreachable";
+  /** Resolves, never rejects, when the answer is there. */
+  readonly answered: Promise<void> | undefined;
+}
+
+/** So many answers are remembered, to be shared by those who came before they were asked for. */
+const limitRemembered = 2_000;
+
+export class Generations {
+  readonly #backend: Backend;
+  readonly #deliveries: Deliveries;
+  readonly #random: Random;
+  readonly #latest = new Map<string, GenerationRead>();
+  readonly #creations = new Map<string, Promise<Generation | undefined>>();
+
+  constructor(backend: Backend, deliveries: Deliveries, random: Random) {
+    this.#backend = backend;
+    this.#deliveries = deliveries;
+    this.#random = random;
+  }
+
+  /** The generation under `wire`, asked for after the moment `after`; several who ask in one tick share a question. */
+  read(wire: string, after: number): GenerationRead {
+    const latest = this.#latest.get(wire);
+    if (latest !== undefined && latest.moment > after) return latest;
+    if (this.#latest.size >= limitRemembered) this.#latest.clear();
+    const read = this.#ask(wire);
+    this.#latest.set(wire, read);
+    return read;
+  }
+
+  /** The generation if it is in this process; for backends that need not wait. */
+  peek(wire: string): Generation | undefined {
+    const item = this.#backend.peek?.(wire);
+    return item && generationOf(item);
+  }
+
+  /** The answer, with what is missing created. Undefined when it is unreachable. */
+  async settle(read: GenerationRead): Promise<Generation | undefined> {
+    if (read.state === "asked") await read.answered;
+    if (read.state !== "missing") return read.current;
+    let creation = this.#creations.get(read.wire);
+    if (creation === undefined) {
+      creation = this.#create(read.wire).finally(() => this.#creations.delete(read.wire));
+      this.#creations.set(read.wire, creation);
+    }
+    return await creation;
+  }
+
+  /** Stores a new generation, another one for each attempt. Resolves when the server has confirmed. */
+  async renew(backend: Backend, wire: string): Promise<void> {
+    if (backend.reach === "nobody") return;
+    const stored = await backend.put(wire, this.#draw(), 0, "set");
+    if (!stored) throw new EverfreshError("EF_SERVER_ERROR", "the server did not store a generation");
+  }
+
+  #ask(wire: string): GenerationRead {
+    const read: Mutable<GenerationRead> = {
+      wire,
+      moment: nextMoment(),
+      current: undefined,
+      state: "asked",
+      answered: undefined,
+    };
+    if (this.#deliveries.blocked(this.#backend.serverOf(wire))) {
+      read.state = "unreachable";
+      return read;
+    }
+    read.answered = this.#backend.read(wire, nothingMore).then(
+      (reading) => note(read, reading),
+      () => {
+        read.state = "unreachable";
+      },
+    );
+    return read;
+  }
+
+  /** Creates a missing generation, or answers the one that somebody else created first. */
+  async #create(wire: string): Promise<Generation | undefined> {
+    try {
+      for (let attempt = 0; attempt < 3; attempt++) {
+        const item = this.#draw();
+        if (await this.#backend.put(wire, item, 0, "add")) return generationOf(item);
+        const reading = await this.#backend.read(wire, nothingMore);
+        const found = reading.kind === "item" ? generationOf(reading.item) : undefined;
+        if (found !== undefined) return found;
+        // Something that is no generation stands there; whoever put it there did not use our keys.
+        if (reading.kind === "item") await this.#backend.drop(wire, reading.token);
+      }
+    } catch {
+      return undefined;
+    }
+    return undefined;
+  }
+
+  #draw(): Item {
+    return { bytes: Buffer.from(this.#random.bytes(generationBytes)), flags: 0 };
+  }
+}
+
+const nothingMore = {};
+
+type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
+
+function note(read: GenerationRead, reading: Reading): void {
+  read.current = reading.kind === "item" ? generationOf(reading.item) : undefined;
+  read.state = read.current === undefined ? "missing" : "known";
+}
+
+function generationOf(item: Item): Generation | undefined {
+  if (item.bytes.length !== generationBytes) return undefined;
+  return (item.memo ??= item.bytes.toString("latin1")) as Generation;
+}

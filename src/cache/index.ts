@@ -1,0 +1,14 @@
+/** When values are right: the cache over a backend. */
+export {
+  createCache,
+  type Cache,
+  type CacheHealth,
+  type CacheOptions,
+  type LocalOptions,
+  type WriteOptions,
+} from "./cache.ts";
+export type { EntryAnswer, LoadContext, Status } from "./caller.ts";
+export type { Entry, EntryOptions } from "./entry.ts";
+export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts";
+export type { ReadOptions, StandardSchema, Ttl, ValueOptions } from "./options.ts";
+export type { Serializer } from "./serializer.ts";

@@ -1,0 +1,88 @@
+/**
+ * Namespace and key to the key on the wire.
+ *
+ *     shop=song:7          the value `song:7` of the namespace `shop`
+ *     shop~=Zx3...         a value whose key is too long, or holds bytes that memcached's keys may not: its digest
+ *     shop#songs           the generation of the tag `songs` (`shop~#...` where the tag is long or odd)
+ *     shop!0               the generation of the namespace itself, one per server
+ *
+ * A namespace holds none of `= ~ # !`, so no two of these meet. A digest is never trusted alone: the envelope of
+ * the value keeps the original key, and another key under the same digest is a miss.
+ */
+import { createHash } from "node:crypto";
+import { EverfreshError } from "../errors.ts";
+
+/** protocol.txt, "Keys": at most 250 bytes, no control characters and no spaces. */
+const longestKeyBytes = 250;
+const plain = /^[!-~]+$/;
+const namespacePattern = /^[A-Za-z0-9_.:/-]{1,100}$/;
+const longestTagBytes = 200;
+/** A server with a thousandth of the keys is found among so many with all but certainty. */
+const limitAttempts = 50_000;
+
+/** Proves a namespace: 1 to 100 letters, digits and `_ . : / -`. */
+export function checkNamespace(name: string): string {
+  if (!namespacePattern.test(name))
+    throw new EverfreshError(
+      "EF_OPTION",
+      `namespace is ${JSON.stringify(name)}; it takes 1 to 100 letters, digits, "_", ".", ":", "/" and "-"`,
+    );
+  return name;
+}
+
+/** The keys of one namespace. */
+export class Keys {
+  readonly #value: string;
+  readonly #tag: string;
+  readonly #namespace: string;
+
+  constructor(namespace: string) {
+    this.#namespace = checkNamespace(namespace);
+    this.#value = `${namespace}=`;
+    this.#tag = `${namespace}#`;
+  }
+
+  /** The wire key of a value; any non-empty text works. */
+  value(key: string): string {
+    if (typeof key !== "string" || key === "")
+      throw new EverfreshError("EF_KEY", `a key is a text that is not empty; got ${typeof key}`);
+    const wire = this.#value + key;
+    return wire.length <= longestKeyBytes && plain.test(key) ? wire : `${this.#namespace}~=${digest(key)}`;
+  }
+
+  /** Whether `wire` is a digest, so that the original key must be compared on reading. */
+  isDigest(wire: string): boolean {
+    return wire.charCodeAt(this.#namespace.length) === 0x7e;
+  }
+
+  tag(tag: string): string {
+    const wire = this.#tag + tag;
+    return wire.length <= longestKeyBytes && plain.test(tag) ? wire : `${this.#namespace}~#${digest(tag)}`;
+  }
+
+  /**
+   * The key of this namespace's own generation on `server`: the first of `shop!0`, `shop!1` ... that lives there. All
+   * processes that place keys alike agree on it.
+   */
+  spaceOn(placement: { serverOf(key: string): string }, server: string): string {
+    for (let attempt = 0; attempt < limitAttempts; attempt++) {
+      const wire = `${this.#namespace}!${attempt}`;
+      if (placement.serverOf(wire) === server) return wire;
+    }
+    throw new EverfreshError("EF_OPTION", `no key lives on ${server}; is its weight 0?`, { server });
+  }
+}
+
+/** Proves the tags of a value: texts of 1 to 200 bytes, at most 100 of them, each once. */
+export function checkTags(tags: readonly string[]): readonly string[] {
+  if (!Array.isArray(tags)) throw new EverfreshError("EF_OPTION", "tags is a list of texts");
+  for (const tag of tags)
+    if (typeof tag !== "string" || tag === "" || (tag.length > 66 && Buffer.byteLength(tag) > longestTagBytes))
+      throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes`);
+  if (tags.length > 100) throw new EverfreshError("EF_OPTION", `a value has at most 100 tags; got ${tags.length}`);
+  return tags.length > 1 ? [...new Set(tags)] : tags;
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("base64url").slice(0, 32);
+}

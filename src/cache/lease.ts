@@ -1,0 +1,87 @@
+/**
+ * A lease that this process holds: renewed while its value is computed, then filled or released, once.
+ *
+ * A renewal replaces the lease item by itself with a later end, so it has a new token; a fill waits for a renewal that
+ * is under way. A renewal whose answer is lost loses the lease: the value is still handed out, only not stored.
+ */
+import type { Backend, Item, Token } from "../backend/index.ts";
+import type { Clock, Timer } from "../clock.ts";
+
+/**
+ * What stands under the key meanwhile. A lease beside a value that is kept lasts as long as that value, and is not
+ * renewed; given back, a stale value waits for the next caller, and a fresh one stays as it is.
+ */
+export type Kept = "nothing" | "a fresh value" | { readonly staleSeconds: number };
+
+export class Lease {
+  readonly key: string;
+  readonly #kept: Kept;
+  readonly #backend: Backend;
+  readonly #clock: Clock;
+  readonly #seconds: number;
+  #token: Token | undefined;
+  #timer: Timer | undefined;
+  #renewal: Promise<void> | undefined;
+
+  constructor(backend: Backend, clock: Clock, key: string, token: Token, seconds: number, kept: Kept) {
+    this.#backend = backend;
+    this.#clock = clock;
+    this.#seconds = seconds;
+    this.#token = token;
+    this.key = key;
+    this.#kept = kept;
+    if (kept === "nothing") this.#schedule();
+  }
+
+  /**
+   * Stores `item` if the lease still stands.
+   *
+   * @returns the token of what was stored; undefined when an invalidation, an eviction or a lost connection came between
+   */
+  store(item: Item, ttlSeconds: number): Promise<Token | undefined> {
+    return this.#finish((token) => this.#backend.replace(this.key, token, item, ttlSeconds));
+  }
+
+  /** Gives the lease back, so that the next caller gets it at once. True when it still stood until then. */
+  async release(): Promise<boolean> {
+    const kept = this.#kept;
+    const released = await this.#finish(async (token) => {
+      if (kept === "a fresh value") return undefined;
+      const still =
+        kept === "nothing"
+          ? await this.#backend.drop(this.key, token)
+          : await this.#backend.expire(this.key, token, kept.staleSeconds);
+      return still ? token : undefined;
+    });
+    return released !== undefined;
+  }
+
+  /** Sends at once where no renewal is under way, so that the order of this tick's commands is kept. */
+  #finish(send: (token: Token) => Promise<Token | undefined>): Promise<Token | undefined> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const now = (): Promise<Token | undefined> => {
+      const token = this.#token;
+      this.#token = undefined;
+      if (token === undefined) return Promise.resolve(undefined);
+      return send(token).catch(() => undefined);
+    };
+    return this.#renewal === undefined ? now() : this.#renewal.then(now);
+  }
+
+  #schedule(): void {
+    this.#timer = this.#clock.after((this.#seconds * 1000) / 3, () => {
+      const token = this.#token;
+      if (token === undefined) return;
+      this.#renewal = this.#backend
+        .renew(this.key, token, this.#seconds)
+        .catch(() => undefined)
+        .then((renewed) => {
+          this.#renewal = undefined;
+          this.#token = renewed;
+          if (renewed !== undefined && this.#timer !== undefined) this.#schedule();
+          return undefined;
+        });
+    });
+  }
+}

@@ -1,0 +1,84 @@
+/** Runs one loader: its context, its deadline, and what it decided about its value. */
+import type { Clock } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import type { Loader, LoadContext } from "./caller.ts";
+import { checkTags } from "./keys.ts";
+import { ttlMs, type Plan, type Ttl } from "./options.ts";
+
+/** What came of a loader. */
+export interface Loaded {
+  readonly value: unknown;
+  readonly ttlMs: number;
+  /** Tags that the loader added. */
+  readonly tags: readonly string[];
+  /** Whether it may be stored. */
+  readonly store: boolean;
+}
+
+class Context implements LoadContext {
+  readonly #controller = new AbortController();
+  readonly stale: unknown;
+  ttl: number;
+  tags: readonly string[] = [];
+  skipped = false;
+
+  constructor(plan: Plan, stale: unknown) {
+    this.ttl = plan.ttlMs;
+    this.stale = stale;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.#controller.abort(reason);
+  }
+
+  setTtl(ttl: Ttl): void {
+    this.ttl = ttlMs(ttl);
+  }
+
+  addTags(tags: readonly string[]): void {
+    this.tags = checkTags([...this.tags, ...tags]);
+  }
+
+  skip(): void {
+    this.skipped = true;
+  }
+}
+
+/**
+ * Runs `load` until it is done, it fails, or `plan.hardMs` have passed.
+ *
+ * @throws whatever the loader throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`
+ */
+export function runLoader(load: Loader, plan: Plan, key: string, stale: unknown, clock: Clock): Promise<Loaded> {
+  return new Promise((resolve, reject) => {
+    const context = new Context(plan, stale);
+    const timer = clock.after(plan.hardMs, () => {
+      const error = new EverfreshError("EF_LOAD_TIMEOUT", `the loader has not finished within ${plan.hardMs} ms`, {
+        key,
+      });
+      context.abort(error);
+      reject(error);
+    });
+    const done = (value: unknown): void => {
+      timer.cancel();
+      const store = value !== undefined && !context.skipped && context.ttl > 0;
+      resolve({ value, ttlMs: context.ttl, tags: context.tags, store });
+    };
+    const failed = (error: unknown): void => {
+      timer.cancel();
+      reject(error);
+    };
+    const settle = async (): Promise<void> => {
+      try {
+        done(await load(context));
+      } catch (error) {
+        failed(error);
+      }
+    };
+    void settle();
+  });
+}

@@ -1,0 +1,164 @@
+/**
+ * Values to bytes and back, with their types.
+ *
+ * Trees of plain objects, arrays, texts, finite numbers, booleans and null travel as JSON, which is the fastest
+ * there is for them; text and bytes travel as they are; everything else that JSON would change without a word (Date,
+ * Map, Set, BigInt, undefined fields, NaN, -0, typed arrays, cycles) travels in the structured-clone format of V8.
+ * What neither can carry back (functions, symbols, instances of classes) is refused, not flattened. Nothing that is
+ * read is ever evaluated. `docs/decisions/0003-serializer.md` has the comparison.
+ */
+import { deserialize, serialize } from "node:v8";
+import { types } from "node:util";
+import { EverfreshError } from "../errors.ts";
+
+/** How a payload is to be read; part of what is stored. */
+export const formats = { json: 0, text: 1, bytes: 2, buffer: 3, structured: 4, custom: 5 } as const;
+export type Format = (typeof formats)[keyof typeof formats];
+
+/** A serializer of the user's own; `decode` may throw, and the reader then misses. */
+export interface Serializer {
+  encode(value: unknown): Uint8Array;
+  decode(bytes: Uint8Array): unknown;
+}
+
+export interface Encoded {
+  readonly format: Format;
+  readonly bytes: Uint8Array | string;
+}
+
+/**
+ * Turns a value into bytes, or into text that is to be written as UTF-8.
+ *
+ * @throws EverfreshError `EF_VALUE` when it holds something that would not come back as it was
+ */
+export function encode(value: unknown, serializer: Serializer | undefined): Encoded {
+  if (serializer !== undefined) return { format: formats.custom, bytes: serializer.encode(value) };
+  if (typeof value === "string" && !loneSurrogate.test(value)) return { format: formats.text, bytes: value };
+  if (Buffer.isBuffer(value)) return { format: formats.buffer, bytes: value };
+  if (value instanceof Uint8Array) return { format: formats.bytes, bytes: value };
+  if (isTree(value, 0)) return { format: formats.json, bytes: JSON.stringify(value) };
+  refuseStrangers(value, new Set());
+  return { format: formats.structured, bytes: serialize(value) };
+}
+
+/** Bytes back to the value. Throws on bytes that are not of `format`. */
+export function decode(format: Format, bytes: Buffer, serializer: Serializer | undefined): unknown {
+  switch (format) {
+    case formats.json:
+      return JSON.parse(bytes.toString());
+    case formats.text:
+      return bytes.toString();
+    case formats.bytes:
+      return new Uint8Array(bytes);
+    case formats.buffer:
+      return Buffer.from(bytes);
+    case formats.structured:
+      return deserialize(bytes);
+    case formats.custom:
+    default:
+      if (serializer === undefined) throw new EverfreshError("EF_VALUE", "the value needs its own serializer");
+      return serializer.decode(bytes);
+  }
+}
+
+/** UTF-8 cannot carry half of a pair; JSON escapes it. */
+const loneSurrogate = /\p{Surrogate}/u;
+
+/** Deeper trees go the structured way, which checks for cycles. */
+const deepestTree = 100;
+
+/** Whether JSON brings `value` back exactly as it is. */
+function isTree(value: unknown, depth: number): boolean {
+  if (typeof value === "string" || typeof value === "boolean" || value === null) return true;
+  if (typeof value === "number") return Number.isFinite(value) && !Object.is(value, -0);
+  if (typeof value !== "object" || depth > deepestTree) return false;
+  if (Array.isArray(value)) {
+    for (const element of value) if (!isTree(element, depth + 1)) return false;
+    return true;
+  }
+  if (!isPlain(value)) return false;
+  for (const name in value) if (!isTree((value as Record<string, unknown>)[name], depth + 1)) return false;
+  return !("toJSON" in value);
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** Throws on what the structured format would drop or flatten without a word. */
+function refuseStrangers(value: unknown, seen: Set<object>): void {
+  if (typeof value === "function" || typeof value === "symbol") refuse(`a ${typeof value}`);
+  if (typeof value !== "object" || value === null || seen.has(value)) return;
+  seen.add(value);
+  if (value instanceof Map) {
+    for (const [key, entry] of value) {
+      refuseStrangers(key, seen);
+      refuseStrangers(entry, seen);
+    }
+  } else if (value instanceof Set) {
+    for (const entry of value) refuseStrangers(entry, seen);
+  } else if (Array.isArray(value) || isPlain(value)) {
+    for (const entry of Object.values(value)) refuseStrangers(entry, seen);
+  } else if (!isKnown(value)) refuse(`an instance of ${nameOf(value)}`);
+}
+
+function isKnown(value: object): boolean {
+  return (
+    types.isDate(value) ||
+    types.isRegExp(value) ||
+    types.isNativeError(value) ||
+    types.isAnyArrayBuffer(value) ||
+    ArrayBuffer.isView(value) ||
+    types.isBoxedPrimitive(value)
+  );
+}
+
+function nameOf(value: object): string {
+  const { constructor } = value;
+  return typeof constructor === "function" ? constructor.name : "a class";
+}
+
+function refuse(what: string): never {
+  throw new EverfreshError("EF_VALUE", `the value holds ${what}, which would not come back as it is; store plain data`);
+}
+
+/** A copy of a tree that came out of JSON; a caller may change it without changing anybody else's. */
+export function copyTree<T>(tree: T): T {
+  if (typeof tree !== "object" || tree === null) return tree;
+  if (Array.isArray(tree)) {
+    const list: unknown[] = Array.from({ length: tree.length });
+    for (let index = 0; index < tree.length; index++) list[index] = copyTree(tree[index] as unknown);
+    return list as T;
+  }
+  const source = tree as Record<string, unknown>;
+  const copy: Record<string, unknown> = {};
+  for (const name in source) {
+    const value = source[name];
+    if (name === "__proto__") Object.defineProperty(copy, name, { value: copyTree(value), ...open });
+    else copy[name] = typeof value === "object" && value !== null ? copyTree(value) : value;
+  }
+  return copy as T;
+}
+
+const open = { writable: true, enumerable: true, configurable: true } as const;
+
+/**
+ * A value for each of several callers: the first gets it as it is, the others copies. What cannot be copied is shared.
+ */
+export function forEach(value: unknown, callers: number, serializer: Serializer | undefined): () => unknown {
+  if (callers < 2 || typeof value !== "object" || value === null) return () => value;
+  let encoded: Encoded;
+  try {
+    encoded = encode(value, serializer);
+  } catch {
+    return () => value;
+  }
+  const bytes = typeof encoded.bytes === "string" ? Buffer.from(encoded.bytes) : Buffer.from(encoded.bytes);
+  let first = true;
+  return () => {
+    if (!first) return decode(encoded.format, bytes, serializer);
+    first = false;
+    return value;
+  };
+}

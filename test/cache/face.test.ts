@@ -1,0 +1,344 @@
+/** What users call, on every backend: values, misses, writes, counters, names, entries. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { createCache, isEverfreshError, memcached, memory, type Backend, type Cache } from "everfresh";
+import { deferred } from "../support/deferred.ts";
+import { startMemcached, type RealMemcached } from "../support/memcached.ts";
+import { needs } from "../support/programs.ts";
+
+let number = 0;
+
+/** A key that no other test uses. */
+const fresh = (): string => `key${number++}`;
+const song = (): string => "song";
+const list = (): { list: number[] } => ({ list: [1] });
+
+function face(open: () => Backend): void {
+  let backend: Backend;
+  let cache: Cache;
+  before(() => {
+    backend = open();
+    cache = createCache({ backend, namespace: "face", ttl: "10m" });
+  });
+  after(() => cache.close());
+
+  test("what was set is read back, and a key without a value is undefined", async () => {
+    const key = fresh();
+    assert.equal(await cache.get(key), undefined);
+    assert.equal(await cache.set(key, "hello"), true);
+    assert.equal(await cache.get(key), "hello");
+    assert.equal(await cache.has(key), true);
+    assert.equal(await cache.delete(key), true);
+    assert.equal(await cache.delete(key), false);
+    assert.equal(await cache.has(key), false);
+  });
+
+  for (const value of [null, false, 0, "", [], {}, -0, Number.NaN, 10n ** 30n])
+    test(`${typeof value} ${JSON.stringify(typeof value === "bigint" ? "big" : value)} is a value, not a miss`, async () => {
+      const key = fresh();
+      let loads = 0;
+      const load = (): unknown => (loads++, value);
+      assert.deepEqual(await cache.getOrSet(key, load), value);
+      assert.deepEqual(await cache.getOrSet(key, load), value);
+      assert.equal(loads, 1);
+      assert.equal(await cache.has(key), true);
+    });
+
+  test("values keep their types", async () => {
+    const value = {
+      date: new Date(7),
+      map: new Map([["a", new Set([1n])]]),
+      bytes: new Uint8Array([1, 2]),
+      nothing: undefined,
+      list: [1, "two", null],
+      error: new RangeError("far"),
+    };
+    const key = fresh();
+    await cache.set(key, value);
+    const read = await cache.get<typeof value>(key);
+    assert.deepEqual(read, value);
+    assert.ok(read && "nothing" in read);
+  });
+
+  test("a value with a name like __proto__ comes back as it was", async () => {
+    const key = fresh();
+    const value = JSON.parse('{"__proto__":{"a":1},"b":2}') as object;
+    await cache.set(key, value);
+    const read = (await cache.get(key)) as object;
+    assert.deepEqual(Object.keys(read), ["__proto__", "b"]);
+    assert.equal(Object.getPrototypeOf(read), Object.prototype);
+  });
+
+  test("what would not come back as it was is refused, and the value from before is gone", async () => {
+    const key = fresh();
+    class Song {
+      readonly title = "Blue";
+    }
+    await cache.set(key, "old");
+    await assert.rejects(cache.set(key, new Song()), { code: "EF_VALUE", message: /instance of Song/ });
+    assert.equal(await cache.get(key), undefined);
+  });
+
+  test("an undefined result is handed out and not stored", async () => {
+    const key = fresh();
+    let loads = 0;
+    const load = (): undefined => void loads++;
+    assert.equal(await cache.getOrSet(key, load), undefined);
+    assert.equal(await cache.getOrSet(key, load), undefined);
+    assert.equal(loads, 2);
+  });
+
+  test("nobody can change another caller's value", async () => {
+    const key = fresh();
+    const [first, second] = await Promise.all([cache.getOrSet(key, list), cache.getOrSet(key, list)]);
+    first.list.push(2);
+    assert.deepEqual(second.list, [1]);
+    const third = await cache.getOrSet(key, list);
+    third.list.push(3);
+    assert.deepEqual(await cache.getOrSet(key, list), { list: [1] });
+  });
+
+  test("the loader runs once for a crowd, and an error of it reaches all of them unchanged", async () => {
+    const key = fresh();
+    let loads = 0;
+    const failure = new Error("no database");
+    const calls = Array.from({ length: 50 }, () =>
+      cache.getOrSet(key, () => {
+        loads++;
+        return Promise.reject(failure);
+      }),
+    );
+    for (const result of await Promise.allSettled(calls))
+      assert.equal(result.status === "rejected" ? result.reason : "fulfilled", failure);
+    assert.equal(loads, 1);
+    assert.equal(await cache.getOrSet(key, () => "again"), "again");
+  });
+
+  test("add stores only where nothing is", async () => {
+    const key = fresh();
+    assert.equal(await cache.add(key, 1), true);
+    assert.equal(await cache.add(key, 2), false);
+    assert.equal(await cache.get(key), 1);
+  });
+
+  test("counting is atomic, keeps the time to live, and may go below zero", async () => {
+    const key = fresh();
+    assert.equal(await cache.incr(key), undefined);
+    assert.equal(await cache.incr(key, 1, { initial: 5, ttl: "1h" }), 5);
+    await Promise.all(Array.from({ length: 20 }, () => cache.incr(key)));
+    assert.equal(await cache.get(key), 25);
+    assert.equal(await cache.decr(key, 30), -5);
+    const { ttlMs } = await cache.getEntry(key);
+    assert.ok(ttlMs > 3_590_000 && ttlMs <= 3_600_000, String(ttlMs));
+    await cache.set(key, "text");
+    await assert.rejects(cache.incr(key), { code: "EF_VALUE" });
+  });
+
+  test("touch changes the time to live of what is there", async () => {
+    const key = fresh();
+    assert.equal(await cache.touch(key, "1h"), false);
+    await cache.set(key, { a: 1 }, { ttl: "5s" });
+    assert.equal(await cache.touch(key, "2h"), true);
+    const { ttlMs, value } = await cache.getEntry(key);
+    assert.ok(ttlMs > 7_190_000);
+    assert.deepEqual(value, { a: 1 });
+    assert.equal(await cache.touch(key, "0s"), true);
+    assert.equal(await cache.get(key), undefined);
+  });
+
+  test("many at once", async () => {
+    const [a, b, c] = [fresh(), fresh(), fresh()];
+    assert.deepEqual(
+      await cache.setMany([
+        [a, 1],
+        [b, null],
+      ]),
+      [],
+    );
+    assert.deepEqual(
+      await cache.getMany([a, b, c]),
+      new Map([
+        [a, 1],
+        [b, null],
+      ]),
+    );
+    await cache.deleteMany([a, b]);
+    assert.equal((await cache.getMany([a, b, c])).size, 0);
+  });
+
+  for (const key of ["ö", "two words", "x".repeat(251), "é".repeat(130), "line\r\nget a", "\0"])
+    test(`the key ${JSON.stringify(key.slice(0, 12))} of length ${key.length} works`, async () => {
+      assert.equal(await cache.set(key, key), true);
+      assert.equal(await cache.get(key), key);
+      assert.equal(await cache.getOrSet(key, () => "other"), key);
+      assert.equal(await cache.delete(key), true);
+    });
+
+  test("an empty key is refused", async () => {
+    await assert.rejects(cache.get(""), { code: "EF_KEY" });
+  });
+
+  test("a time to live without a unit is refused, also when the type checker was silenced", async () => {
+    const key = fresh();
+    await assert.rejects(cache.set(key, 1, { ttl: 60 as never }), { code: "EF_OPTION" });
+    await assert.rejects(
+      cache.getOrSet(key, () => 1, { tll: "1m" } as never),
+      { code: "EF_OPTION", message: /tll/ },
+    );
+  });
+
+  test("a time to live of zero means that nothing is stored, and what was there is gone", async () => {
+    const key = fresh();
+    await cache.set(key, 1);
+    assert.equal(await cache.set(key, 2, { ttl: "0s" }), false);
+    assert.equal(await cache.get(key), undefined);
+    assert.equal(await cache.getOrSet(key, () => 3, { ttl: "0s" }), 3);
+    assert.equal(await cache.get(key), undefined);
+  });
+
+  test("an entry says where its value came from", async () => {
+    const key = fresh();
+    const miss = await cache.getOrSetEntry(key, song, { ttl: "5m", tags: ["songs"] });
+    assert.deepEqual(
+      { ...miss, ageMs: 0 },
+      { value: "song", status: "miss", ageMs: 0, ttlMs: 300_000, tags: ["songs"], why: "absent" },
+    );
+    const hit = await cache.getEntry(key);
+    assert.equal(hit.status, "hit");
+    assert.ok(hit.ageMs >= 0 && hit.ttlMs <= 300_000);
+  });
+
+  test("invalidated by key, by tag and by namespace, a value is computed again, and the entry says why", async () => {
+    const key = fresh();
+    let version = 1;
+    const read = (): Promise<{ value: number; status: string; why: string | undefined }> =>
+      cache.getOrSetEntry(key, () => version, { tags: ["one", "two"] });
+    await read();
+    version = 2;
+    assert.equal((await read()).value, 1);
+    await cache.invalidate(key);
+    assert.equal((await read()).value, 2);
+    version = 3;
+    await cache.invalidateTags(["two"]);
+    assert.deepEqual(((answer) => [answer.value, answer.why])(await read()), [3, "tag two"]);
+    version = 4;
+    await cache.clear();
+    assert.deepEqual(((answer) => [answer.value, answer.why])(await read()), [4, "cleared"]);
+    assert.equal((await read()).status, "hit");
+  });
+
+  test("clearing a namespace leaves the others alone", async () => {
+    const other = cache.namespace("other");
+    await other.set("kept", 1);
+    await cache.set("gone", 1);
+    await cache.clear();
+    assert.equal(await other.get("kept"), 1);
+    assert.equal(await cache.get("gone"), undefined);
+    await other.clear();
+    assert.equal(await other.get("kept"), undefined);
+  });
+
+  test("another version of an entry does not read the old shape", async () => {
+    const key = fresh();
+    await cache.getOrSet(key, () => "old shape", { version: 1 });
+    const answer = await cache.getOrSetEntry(key, () => "new shape", { version: 2 });
+    assert.deepEqual([answer.value, answer.status, answer.why], ["new shape", "miss", "version"]);
+    assert.equal(await cache.getOrSet(key, () => "newer", { version: 2 }), "new shape");
+  });
+
+  test("what a schema refuses is a miss", async () => {
+    const key = fresh();
+    const schema = {
+      "~standard": {
+        validate: (value: unknown) => (typeof value === "number" ? { value } : { issues: [{ message: "no number" }] }),
+      },
+    };
+    await cache.set(key, "text");
+    const answer = await cache.getOrSetEntry(key, () => 7, { schema });
+    assert.deepEqual([answer.value, answer.why], [7, "schema"]);
+    assert.equal(await cache.getOrSet(key, () => 8, { schema }), 7);
+  });
+
+  test("a declared entry is read, refreshed and invalidated by its arguments", async () => {
+    let loads = 0;
+    const entry = cache.entry(`queue${number++}`, {
+      load: (name: string, page: number) => `${name} ${page} ${++loads}`,
+      ttl: "10m",
+      tags: (name) => [name],
+    });
+    assert.equal(await entry.get("main", 1), "main 1 1");
+    assert.equal(await entry.get("main", 1), "main 1 1");
+    assert.equal(await entry.get("main", 2), "main 2 2");
+    assert.equal(await entry.refresh("main", 1), "main 1 3");
+    assert.equal(await entry.get("main", 1), "main 1 3");
+    await entry.invalidate("main", 1);
+    assert.equal(await entry.get("main", 1), "main 1 4");
+    await cache.invalidateTags(["main"]);
+    assert.equal(await entry.get("main", 2), "main 2 5");
+    assert.notEqual(entry.key("a,b", 1), entry.key("a", 1));
+  });
+
+  test("a loader may set the ttl, see its signal, and keep its value from being stored", async () => {
+    const name = `context${number++}`;
+    const entry = cache.entry(name, {
+      loadWith: (context, what: string) => {
+        assert.equal(context.signal.aborted, false);
+        context.setTtl("7s");
+        if (what === "skipped") context.skip();
+        return what;
+      },
+    });
+    const { ttlMs } = await entry.getEntry("stored");
+    assert.equal(ttlMs, 7_000);
+    await entry.get("skipped");
+    assert.equal(await cache.has(entry.key("skipped")), false);
+    assert.equal(await cache.has(entry.key("stored")), true);
+  });
+
+  test("a caller's signal ends the waiting of that caller alone", async () => {
+    const key = fresh();
+    const controller = new AbortController();
+    const [begun, loaded] = [deferred(), deferred<string>()];
+    const load = (): Promise<string> => (begun.resolve(), loaded.promise);
+    const given = cache.getOrSet(key, load, { signal: controller.signal });
+    const patient = cache.getOrSet(key, load);
+    controller.abort();
+    await assert.rejects(given, { code: "EF_ABORTED" });
+    assert.equal(await cache.get(key), undefined, "who only looks does not wait");
+    await begun.promise;
+    loaded.resolve("late");
+    assert.equal(await patient, "late");
+  });
+}
+
+describe("in memory", () => face(() => memory()));
+
+describe("on memcached", needs("memcached"), () => {
+  let server: RealMemcached;
+  before(async () => {
+    server = await startMemcached();
+  });
+  after(() => server.stop());
+  face(() => memcached(server.address));
+
+  test("two caches on one server share values and computations", async () => {
+    const [a, b] = [1, 2].map(() => createCache({ backend: memcached(server.address), namespace: "fleet" }));
+    assert.ok(a && b);
+    let loads = 0;
+    const load = async (): Promise<number> => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return ++loads;
+    };
+    const calls = [a, b].flatMap((cache) => Array.from({ length: 100 }, () => cache.getOrSet("cold", load)));
+    assert.deepEqual(new Set(await Promise.all(calls)), new Set([1]));
+    await b.invalidate("cold");
+    assert.equal(await a.getOrSet("cold", load), 2);
+    await Promise.all([a.close(), b.close()]);
+  });
+
+  test("a closed cache refuses calls", async () => {
+    const cache = createCache({ backend: memcached(server.address) });
+    await cache.close();
+    await assert.rejects(cache.get("a"), (error) => isEverfreshError(error, "EF_CLOSED"));
+  });
+});

@@ -1,0 +1,79 @@
+/** Which cache an environment describes, and which environments are refused. */
+import assert from "node:assert/strict";
+import { channel } from "node:diagnostics_channel";
+import { test } from "node:test";
+import { cacheFromEnv } from "everfresh";
+
+const secret = "s3cret";
+
+for (const [prefix, extra] of [
+  ["MEMCACHIER", true],
+  ["MEMCACHEDCLOUD", true],
+  ["MEMCACHE", false],
+] as const) {
+  const [servers, username, password] = [`${prefix}_SERVERS`, `${prefix}_USERNAME`, `${prefix}_PASSWORD`];
+
+  test(`${prefix}_* is taken, and said without its secret`, async () => {
+    const messages: string[] = [];
+    const listener = (message: unknown): void => void messages.push((message as { message: string }).message);
+    channel("everfresh:notice").subscribe(listener);
+    const made = await cacheFromEnv({
+      NODE_ENV: "production",
+      [servers]: "a.example:11211, b.example:11212",
+      [username]: "me",
+      [password]: secret,
+    });
+    channel("everfresh:notice").unsubscribe(listener);
+    assert.equal(made.kind, "memcached");
+    assert.match(made.description, /a\.example:11211, b\.example:11212/);
+    assert.match(made.description, new RegExp(servers));
+    assert.deepEqual(messages, [made.description]);
+    assert.doesNotMatch(made.description, new RegExp(secret));
+    assert.equal(made.cache.health().servers.length, 2);
+    await made.close();
+  });
+
+  const halves: [Record<string, string>, string][] = [
+    [{ [username]: "me", [password]: secret }, servers],
+    [{ [servers]: "a:1", [username]: "me" }, password],
+    [{ [servers]: "a:1", [password]: secret }, username],
+    ...(extra ? ([[{ [servers]: "a:1" }, username]] as [Record<string, string>, string][]) : []),
+  ];
+  for (const [env, missing] of halves)
+    test(`${Object.keys(env).join(" and ")} alone stops the start and names ${missing}`, async () => {
+      for (const mode of ["production", "development"])
+        await assert.rejects(cacheFromEnv({ ...env, NODE_ENV: mode }), (error: Error & { code: string }) => {
+          assert.equal(error.code, "EF_OPTION");
+          assert.match(error.message, new RegExp(`${missing} is not|set ${missing}`));
+          assert.doesNotMatch(error.message, new RegExp(secret));
+          return true;
+        });
+    });
+}
+
+test("a list without credentials is enough for a pool that asks for none", async () => {
+  const made = await cacheFromEnv({ MEMCACHE_SERVERS: "127.0.0.1:11211" });
+  assert.equal(made.kind, "memcached");
+  await made.close();
+});
+
+test("production without a configuration stops and says what to set", async () => {
+  await assert.rejects(cacheFromEnv({ NODE_ENV: "production" }), {
+    code: "EF_OPTION",
+    message: /MEMCACHIER_SERVERS.*MEMCACHE_SERVERS.*EVERFRESH_BACKEND/,
+  });
+});
+
+test("production may choose one process's memory, or no cache, by name", async () => {
+  for (const kind of ["memory", "none"] as const) {
+    const made = await cacheFromEnv({ NODE_ENV: "production", EVERFRESH_BACKEND: kind });
+    assert.equal(made.kind, kind);
+    assert.match(made.description, /EVERFRESH_BACKEND/);
+    await made.close();
+  }
+  await assert.rejects(cacheFromEnv({ EVERFRESH_BACKEND: "redis" }), { code: "EF_OPTION", message: /"redis"/ });
+});
+
+test("an empty place in a list of servers is refused", async () => {
+  await assert.rejects(cacheFromEnv({ MEMCACHE_SERVERS: "a:1,,b:1" }), { code: "EF_OPTION" });
+});
