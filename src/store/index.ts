@@ -1,0 +1,6 @@
+/** `store`: one memory with limits. The server keeps its items here, and so does the in-process backend. */
+export * as layout from "./layout.ts";
+export { type StoreOptions, type ResolvedStoreOptions, largestStoreBytes, smallestStoreBytes } from "./options.ts";
+export type { Departure } from "./reclaimer.ts";
+export { longestRelative } from "./seconds.ts";
+export { type Draft, type Mode, type Outcome, Store, memcachedSize, mode, outcome } from "./store.ts";

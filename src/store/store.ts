@@ -1,0 +1,482 @@
+/**
+ * One memory: what is stored under which key, until when, and who must go. Knows no socket and no protocol.
+ *
+ * It works on ranges of bytes and on items (the index of their first word, see `layout.ts`), and answers with numbers
+ * from the tables below, so that a request costs no object. An item is valid until the next call that stores something.
+ * `Memory` beside it is the same with objects, for those who store less than a hundred thousand times a second.
+ */
+import { type Halves, add, copyBytes, highOf, lowOf, readDecimal, subtract, writeDecimal } from "../protocol/index.ts";
+import { Arena } from "./arena.ts";
+import { hashOf } from "./hash.ts";
+import * as at from "./layout.ts";
+import { type ResolvedStoreOptions, type StoreOptions, resolveStoreOptions } from "./options.ts";
+import { type Departure, Reclaimer } from "./reclaimer.ts";
+import { Seconds } from "./seconds.ts";
+import { Table } from "./table.ts";
+
+/** What came of storing or counting. */
+export const outcome = {
+  stored: 0,
+  notStored: 1,
+  exists: 2,
+  notFound: 3,
+  tooLarge: 4,
+  noMemory: 5,
+  nonNumeric: 6,
+} as const;
+export type Outcome = (typeof outcome)[keyof typeof outcome];
+
+/** How to store. */
+export const mode = { set: 0, add: 1, replace: 2, append: 3, prepend: 4 } as const;
+export type Mode = (typeof mode)[keyof typeof mode];
+
+/** What to store: filled in by the caller before `put`, so that no object is made for it. */
+export interface Draft {
+  key: Uint8Array;
+  keyStart: number;
+  keyEnd: number;
+  value: Uint8Array;
+  valueStart: number;
+  valueEnd: number;
+  flags: number;
+  /** The second of `Seconds.expiry`. */
+  expires: number;
+  /** Store only if the item's CAS is this one. */
+  compares: boolean;
+  cas: Halves;
+  /** With `compares`: an older CAS is stored nevertheless, marked stale. */
+  allowsStale: boolean;
+  /** The CAS that the item shall get, instead of the next one. */
+  chooses: boolean;
+  newCas: Halves;
+  /** Append and prepend create what is missing. */
+  vivifies: boolean;
+  binaryKey: boolean;
+}
+
+const nothing = new Uint8Array(0);
+/** Digits of the largest counter. */
+const longestNumber = 20;
+
+export class Store {
+  readonly options: ResolvedStoreOptions;
+  readonly seconds: Seconds;
+  /** The memory of all items; see `layout.ts`. */
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+  readonly draft: Draft = {
+    key: nothing,
+    keyStart: 0,
+    keyEnd: 0,
+    value: nothing,
+    valueStart: 0,
+    valueEnd: 0,
+    flags: 0,
+    expires: 0,
+    compares: false,
+    cas: { high: 0, low: 0 },
+    allowsStale: false,
+    chooses: false,
+    newCas: { high: 0, low: 0 },
+    vivifies: false,
+    binaryKey: false,
+  };
+  /** The item that the last `put` or `count` left behind, or 0. */
+  last = 0;
+  /** The number that the last `count` arrived at. */
+  readonly counted: Halves = { high: 0, low: 0 };
+  /** Why the last `find` found nothing: it was never there, expired or flushed. */
+  missed: "absent" | "expired" | "flushed" = "absent";
+  /** Is told of every item that leaves without being asked to, while it can still be read. */
+  onDeparture: ((item: number, why: Departure) => void) | undefined;
+
+  /** Bytes of all items as memcached counts them. */
+  bytesStored = 0;
+  totalItems = 0;
+  evictions = 0;
+  evictedUnfetched = 0;
+  evictedActive = 0;
+  expiredUnfetched = 0;
+  reclaimed = 0;
+
+  readonly #arena: Arena;
+  readonly #table: Table;
+  readonly #reclaimer: Reclaimer;
+  readonly #digits = new Uint8Array(longestNumber);
+  #lastCas = 0;
+  #crawled = 0;
+  /** The second up to which a delayed flush takes everything, or 0. */
+  #flushAt = 0;
+
+  constructor(options: StoreOptions) {
+    this.options = resolveStoreOptions(options);
+    this.seconds = new Seconds(this.options.clock);
+    this.#arena = new Arena(this.options.limitBytes);
+    this.words = this.#arena.words;
+    this.bytes = this.#arena.bytes;
+    this.#table = new Table(this.words, this.#arena.limitBytes >>> 6);
+    this.#reclaimer = new Reclaimer(this.#arena, this.#table, this.options.evicts, (item, why) => this.#left(item, why));
+  }
+
+  /** How many items there are, those included that expired unnoticed. */
+  get count(): number {
+    return this.#table.count;
+  }
+
+  get buckets(): number {
+    return this.#table.buckets;
+  }
+
+  /** The memory for items, in bytes, and how much of it has been written to. */
+  get limitBytes(): number {
+    return this.#arena.limitBytes;
+  }
+  get usedBytes(): number {
+    return (this.#arena.segments - this.#arena.freeSegments) * this.#arena.segmentWords * 4;
+  }
+
+  /** Reads the clock. Call it before a group of commands that belong to one moment. */
+  tick(): void {
+    if (!this.seconds.tick()) return;
+    this.#reclaimer.now = this.seconds.now;
+    if (this.#flushAt !== 0 && this.seconds.now > this.#flushAt) this.clear();
+    const batch = Math.min(64, 1 + Math.ceil(this.#arena.segments / 60));
+    for (let segments = 0; segments < batch; segments++) this.#reclaimer.crawl(this.#crawled++);
+  }
+
+  /** The item of a key, or 0. Counts as no use: see `use`. */
+  find(key: Uint8Array, start: number, end: number): number {
+    return this.#find(key, start, end, hashOf(key, start, end, this.options.seed));
+  }
+
+  /** The item was read: it is fresh, and less likely to be dropped. */
+  use(item: number): void {
+    const words = this.words;
+    let state = (words[item + at.STATE] as number) | at.FETCHED;
+    if ((state & at.USES) !== at.USES) state += at.ONE_USE;
+    words[item + at.STATE] = state;
+    words[item + at.TIME] = this.seconds.now;
+  }
+
+  /** Where the value of an item begins in `bytes`; it is `words[item + LENGTH]` long. */
+  valueStart(item: number): number {
+    return item * 4 + at.headerBytes + ((this.words[item + at.STATE] as number) & at.KEY_LENGTH);
+  }
+
+  /** The size of an item as memcached counts it: header, CAS, key and zero, flags if any, value and line end. */
+  sizeOf(item: number): number {
+    const words = this.words;
+    const keyLength = (words[item + at.STATE] as number) & at.KEY_LENGTH;
+    return memcachedSize(keyLength, words[item + at.FLAGS] as number, words[item + at.LENGTH] as number);
+  }
+
+  /** Whether an item of these lengths may be stored at all. */
+  fits(keyLength: number, flags: number, valueLength: number): boolean {
+    return memcachedSize(keyLength, flags, valueLength) <= this.options.itemBytes;
+  }
+
+  /** Stores the draft. What is refused changes nothing, except that a `set` that fails drops the old value. */
+  put(how: Mode): Outcome {
+    const draft = this.draft;
+    const { key, keyStart, keyEnd } = draft;
+    const hash = hashOf(key, keyStart, keyEnd, this.options.seed);
+    const length = draft.valueEnd - draft.valueStart;
+    const old = this.#find(key, keyStart, keyEnd, hash);
+    this.last = 0;
+    if (!this.fits(keyEnd - keyStart, draft.flags, length)) return this.#refuse(outcome.tooLarge, how, old);
+    if (old === 0) {
+      const creates = how <= mode.add || (how >= mode.append && draft.vivifies);
+      if (draft.compares && how !== mode.add && how <= mode.replace) return outcome.notFound;
+      return creates ? this.#create(hash, 0) : outcome.notStored;
+    }
+    if (how === mode.add) {
+      this.words[old + at.TIME] = this.seconds.now;
+      return outcome.notStored;
+    }
+    let stale = false;
+    if (draft.compares) {
+      const high = this.words[old + at.CAS_HIGH] as number;
+      const low = this.words[old + at.CAS_LOW] as number;
+      if (high !== draft.cas.high || low !== draft.cas.low) {
+        const { cas } = draft;
+        const older = cas.high >>> 0 < high >>> 0 || (cas.high === high && cas.low >>> 0 < low >>> 0);
+        const none = cas.high === 0 && cas.low === 0;
+        if (how >= mode.append ? !none : !(draft.allowsStale && older && !none)) return outcome.exists;
+        stale = how < mode.append;
+      }
+    }
+    if (how >= mode.append) return this.#extend(old, how === mode.append);
+    const kept = stale ? ((this.words[old + at.STATE] as number) & at.WON) | at.STALE : 0;
+    return this.#replace(old, hash, kept);
+  }
+
+  /** Removes an item. */
+  remove(item: number): void {
+    this.bytesStored -= this.sizeOf(item);
+    this.#table.remove(item);
+    this.#arena.release(item);
+  }
+
+  /** Marks an item as stale, to be renewed by whoever reads it next. */
+  invalidate(item: number): void {
+    const words = this.words;
+    words[item + at.STATE] = ((words[item + at.STATE] as number) | at.STALE) & ~at.WON;
+    this.renewCas(item);
+  }
+
+  /** Drops the value and the flags of an item and keeps the item. */
+  dropValue(item: number): void {
+    const { words, draft } = this;
+    const state = words[item + at.STATE] as number;
+    const key = item * 4 + at.headerBytes;
+    const keyLength = state & at.KEY_LENGTH;
+    draft.key = this.bytes.slice(key, key + keyLength);
+    draft.keyStart = 0;
+    draft.keyEnd = keyLength;
+    draft.value = nothing;
+    draft.valueStart = draft.valueEnd = 0;
+    draft.flags = 0;
+    draft.expires = words[item + at.EXPIRES] as number;
+    this.#replace(item, words[item + at.HASH] as number, state & (at.STALE | at.WON | at.FETCHED));
+  }
+
+  /** Gives an item the next CAS, or the one that the draft chooses. */
+  renewCas(item: number): void {
+    const { draft, words } = this;
+    if (draft.chooses) {
+      words[item + at.CAS_HIGH] = draft.newCas.high;
+      words[item + at.CAS_LOW] = draft.newCas.low;
+      return;
+    }
+    const cas = ++this.#lastCas;
+    words[item + at.CAS_HIGH] = highOf(cas);
+    words[item + at.CAS_LOW] = lowOf(cas);
+  }
+
+  /** Adds to or subtracts from the number that an item holds as text; the result is in `counted`, the item in `last`. */
+  count64(item: number, up: boolean, high: number, low: number): Outcome {
+    const length = this.words[item + at.LENGTH] as number;
+    const start = this.valueStart(item);
+    const number = this.counted;
+    if (length === 0 || !readDecimal(this.bytes, start, start + length, number)) return outcome.nonNumeric;
+    if (up) add(number, high, low);
+    else subtract(number, high, low);
+    const digits = writeDecimal(number.high, number.low, this.#digits, 0);
+    if (digits <= length) {
+      copyBytes(this.#digits, 0, digits, this.bytes, start);
+      this.bytes.fill(32, start + digits, start + length);
+      this.renewCas(item);
+      this.last = item;
+      return outcome.stored;
+    }
+    return this.#rewrite(item, this.#digits, digits);
+  }
+
+  /**
+   * Forgets everything: at once, or in `delay` seconds. As memcached does it, a delayed flush comes a second early and
+   * takes what is stored until then.
+   */
+  flush(delay: number): void {
+    this.#lastCas++;
+    if (delay <= 0) this.clear();
+    else {
+      this.#flushAt = this.seconds.expiry(delay) - 1;
+      if (this.#flushAt < this.seconds.now) this.clear();
+    }
+  }
+
+  clear(): void {
+    this.#flushAt = 0;
+    this.#arena.clear();
+    this.#table.clear();
+    this.#reclaimer.clear();
+    this.bytesStored = 0;
+    this.last = 0;
+  }
+
+  /** Every living item, segment by segment; `visit` may read but not store. Resumable: returns where to go on, or -1. */
+  walk(segment: number, visit: (item: number) => void): number {
+    const arena = this.#arena;
+    if (segment >= arena.segments) return -1;
+    const end = (segment << arena.shift) + (arena.used[segment] as number);
+    for (let item = arena.startOf(segment); item < end; ) {
+      const state = this.words[item + at.STATE] as number;
+      const expires = this.words[item + at.EXPIRES] as number;
+      const size = at.wordsOf(state & at.KEY_LENGTH, this.words[item + at.LENGTH] as number);
+      if ((state & at.LIVE) !== 0 && (expires === 0 || expires > this.seconds.now)) visit(item);
+      item += size;
+    }
+    return segment + 1 < arena.segments ? segment + 1 : -1;
+  }
+
+  #find(key: Uint8Array, start: number, end: number, hash: number): number {
+    const { words, bytes } = this;
+    const length = end - start;
+    for (let item = this.#table.first(hash); item !== 0; item = words[item + at.NEXT] as number) {
+      if (words[item + at.HASH] !== hash) continue;
+      if (((words[item + at.STATE] as number) & at.KEY_LENGTH) !== length) continue;
+      let mine = item * 4 + at.headerBytes;
+      let theirs = start;
+      while (theirs < end && bytes[mine] === key[theirs]) {
+        mine++;
+        theirs++;
+      }
+      if (theirs === end) return this.#alive(item);
+    }
+    this.missed = "absent";
+    return 0;
+  }
+
+  #alive(item: number): number {
+    const expires = this.words[item + at.EXPIRES] as number;
+    const flushed = this.#flushAt !== 0 && this.seconds.now >= this.#flushAt;
+    if (!flushed && (expires === 0 || expires > this.seconds.now)) return item;
+    this.missed = flushed ? "flushed" : "expired";
+    this.remove(item);
+    return 0;
+  }
+
+  #refuse(why: Outcome, how: Mode, old: number): Outcome {
+    if (how === mode.set && !this.draft.compares && old !== 0) this.remove(old);
+    return why;
+  }
+
+  /** A new item of the draft; `kept` are bits of its state. */
+  #create(hash: number, kept: number): Outcome {
+    const { draft } = this;
+    const keyLength = draft.keyEnd - draft.keyStart;
+    const length = draft.valueEnd - draft.valueStart;
+    while (this.#table.count >= this.options.limitItems) {
+      if (!this.options.evicts) return outcome.noMemory;
+      this.#reclaimer.evictOne();
+    }
+    const item = this.#reclaimer.allocate(at.wordsOf(keyLength, length), hash);
+    if (item === 0) return outcome.noMemory;
+    this.words[item + at.HASH] = hash;
+    this.#fill(item, kept);
+    this.#table.add(item);
+    copyBytes(draft.key, draft.keyStart, draft.keyEnd, this.bytes, item * 4 + at.headerBytes);
+    this.#finish(item, length);
+    return outcome.stored;
+  }
+
+  #fill(item: number, kept: number): void {
+    const { draft, words } = this;
+    words[item + at.EXPIRES] = draft.expires;
+    words[item + at.FLAGS] = draft.flags;
+    words[item + at.LENGTH] = draft.valueEnd - draft.valueStart;
+    words[item + at.STATE] =
+      (draft.keyEnd - draft.keyStart) | at.LIVE | kept | (draft.binaryKey ? at.BINARY_KEY : 0);
+    words[item + at.TIME] = this.seconds.now;
+  }
+
+  #finish(item: number, length: number): void {
+    const { draft } = this;
+    this.renewCas(item);
+    if (length > 0) copyBytes(draft.value, draft.valueStart, draft.valueEnd, this.bytes, this.valueStart(item));
+    this.bytesStored += this.sizeOf(item);
+    this.totalItems++;
+    this.last = item;
+  }
+
+  /** The draft takes the place of `old`, in its very memory if it has the same size. */
+  #replace(old: number, hash: number, kept: number): Outcome {
+    const { draft, words } = this;
+    const keyLength = draft.keyEnd - draft.keyStart;
+    const length = draft.valueEnd - draft.valueStart;
+    const size = at.wordsOf(keyLength, length);
+    const uses = Math.min(at.USES, ((words[old + at.STATE] as number) & at.USES) + at.ONE_USE);
+    if (size === at.wordsOf(keyLength, words[old + at.LENGTH] as number)) {
+      this.bytesStored -= this.sizeOf(old);
+      this.#fill(old, kept | uses);
+      this.#finish(old, length);
+      return outcome.stored;
+    }
+    // The old item may be moved or dropped to make room; pinned, it is at least found again.
+    this.#reclaimer.pinned = old;
+    const item = this.#reclaimer.allocate(size, hash);
+    const moved = this.#reclaimer.pinned;
+    this.#reclaimer.pinned = 0;
+    if (moved !== 0) this.remove(moved);
+    if (item === 0) return outcome.noMemory;
+    words[item + at.HASH] = hash;
+    this.#fill(item, kept | uses);
+    this.#table.add(item);
+    copyBytes(draft.key, draft.keyStart, draft.keyEnd, this.bytes, item * 4 + at.headerBytes);
+    this.#finish(item, length);
+    return outcome.stored;
+  }
+
+  /** Append and prepend: flags, expiry and marks of the old item stay. */
+  #extend(old: number, after: boolean): Outcome {
+    const { draft, words } = this;
+    const oldLength = words[old + at.LENGTH] as number;
+    const length = draft.valueEnd - draft.valueStart;
+    const keyLength = (words[old + at.STATE] as number) & at.KEY_LENGTH;
+    if (!this.fits(keyLength, words[old + at.FLAGS] as number, oldLength + length)) return outcome.notStored;
+    const item = this.#grow(old, oldLength + length);
+    if (item === 0) return outcome.notStored;
+    const from = this.valueStart(this.last);
+    const to = this.valueStart(item);
+    this.bytes.copyWithin(after ? to : to + length, from, from + oldLength);
+    copyBytes(draft.value, draft.valueStart, draft.valueEnd, this.bytes, after ? to + oldLength : to);
+    this.#swap(this.last, item);
+    return outcome.stored;
+  }
+
+  /** A number that became longer than its item. */
+  #rewrite(old: number, value: Uint8Array, length: number): Outcome {
+    const item = this.#grow(old, length);
+    if (item === 0) return outcome.noMemory;
+    copyBytes(value, 0, length, this.bytes, this.valueStart(item));
+    this.#swap(this.last, item);
+    return outcome.stored;
+  }
+
+  /** Room for `old` with a value of another length, header and key copied; `last` is where `old` is now. */
+  #grow(old: number, length: number): number {
+    const words = this.words;
+    const keyLength = (words[old + at.STATE] as number) & at.KEY_LENGTH;
+    this.#reclaimer.pinned = old;
+    const item = this.#reclaimer.allocate(at.wordsOf(keyLength, length), words[old + at.HASH] as number);
+    const from = (this.last = this.#reclaimer.pinned);
+    this.#reclaimer.pinned = 0;
+    if (item === 0) return 0;
+    words.copyWithin(item, from, from + at.headerWords);
+    words[item + at.LENGTH] = length;
+    words[item + at.STATE] = (words[item + at.STATE] as number) & ~at.FETCHED;
+    words[item + at.TIME] = this.seconds.now;
+    const key = from * 4 + at.headerBytes;
+    this.bytes.copyWithin(item * 4 + at.headerBytes, key, key + keyLength);
+    return item;
+  }
+
+  #swap(old: number, item: number): void {
+    this.remove(old);
+    this.#table.add(item);
+    this.renewCas(item);
+    this.bytesStored += this.sizeOf(item);
+    this.totalItems++;
+    this.last = item;
+  }
+
+  #left(item: number, why: Departure): void {
+    const state = this.words[item + at.STATE] as number;
+    const unfetched = (state & at.FETCHED) === 0;
+    this.bytesStored -= this.sizeOf(item);
+    if (why === "evicted") {
+      this.evictions++;
+      if (unfetched) this.evictedUnfetched++;
+      else this.evictedActive++;
+    } else {
+      this.reclaimed++;
+      if (unfetched) this.expiredUnfetched++;
+    }
+    this.onDeparture?.(item, why);
+  }
+}
+
+/** What memcached 1.6 on 64 bits counts for an item: 48 bytes of header, 8 of CAS, and what is stored. */
+export function memcachedSize(keyLength: number, flags: number, valueLength: number): number {
+  return 48 + 8 + keyLength + 1 + (flags === 0 ? 0 : 4) + valueLength + 2;
+}
