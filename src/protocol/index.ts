@@ -11,3 +11,4 @@ export { MetaRequest, longestOpaque } from "./meta-request.ts";
 export { type Outlet, ReplyWriter, answerRoom, writerBytes } from "./reply-writer.ts";
 export { RequestLine, longestKey, mostWords } from "./request-line.ts";
 export * from "./u64.ts";
+export { BinaryRequest, type Status, binaryHeader, readUint32, responseMagic, status } from "./binary-request.ts";

@@ -18,8 +18,7 @@ const flagBit = (letter: string): number => letter.charCodeAt(0);
 /** Letters of the flags that are known, with what follows them. */
 const B = flagBit("b");
 const known = new Uint8Array(128);
-for (const letter of "bcCDEFhIJklLMNOPqRsStTuvx") known[flagBit(letter)] = 1;
-known[flagBit("S")] = 0;
+for (const letter of "bcCDEfFhIJklLMNOPqRstTuvx") known[flagBit(letter)] = 1;
 
 export class MetaRequest {
   quiet = false;
@@ -59,7 +58,7 @@ export class MetaRequest {
     const seen = this.#seen;
     let error: string | undefined;
     for (let word = first; word < line.words; word++) {
-      const letter = line.bytes[line.start[word] as number] as number;
+      const letter = line.letter(word);
       if (letter >= 127 || seen[letter] === round) return "CLIENT_ERROR duplicate flag";
       if (known[letter] !== 1) return "CLIENT_ERROR invalid flag";
       seen[letter] = round;

@@ -57,6 +57,11 @@ export class RequestLine {
     return (this.end[word] as number) - (this.start[word] as number);
   }
 
+  /** The first byte of a word. */
+  letter(word: number): number {
+    return this.bytes[this.start[word] as number] as number;
+  }
+
   /** Whether a word is exactly `text`, which is ASCII. */
   is(word: number, text: string): boolean {
     const start = this.start[word] as number;

@@ -103,7 +103,8 @@ export function readDecimal(bytes: Uint8Array, start: number, end: number, into:
   if (at < end && (bytes[at] === 43 || bytes[at] === 45)) negative = bytes[at++] === 45;
   const digits = at;
   let value = 0;
-  while (at < end && at - digits < 15 && isDigit(bytes[at] as number)) value = value * 10 + (bytes[at++] as number) - 48;
+  while (at < end && at - digits < 15 && isDigit(bytes[at] as number))
+    value = value * 10 + (bytes[at++] as number) - 48;
   if (at === digits) {
     into.high = into.low = 0;
     return start < end && isSpace(bytes[start] as number);

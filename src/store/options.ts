@@ -47,5 +47,8 @@ export function resolveStoreOptions(options: StoreOptions): ResolvedStoreOptions
 
 function within(name: string, value: number, least: number, most: number): number {
   if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; a whole number from ${least} to ${most} is needed`);
+  throw new EverfreshError(
+    "EF_OPTION",
+    `${name} is ${String(value)}; a whole number from ${least} to ${most} is needed`,
+  );
 }

@@ -63,7 +63,7 @@ export class Reclaimer {
   /** Drops one item: the next, in the order of the segments, that was not used since the hand last passed. */
   evictOne(): void {
     const { words, segments, shift, used, born } = this.#arena;
-    for (let visits = 0; visits < 8 * segments + 8; ) {
+    for (let visits = 0; visits < 8 * segments + 8;) {
       const segment = this.#handSegment;
       if (born[segment] !== this.#handBorn) {
         this.#handBorn = born[segment] as number;
@@ -91,7 +91,7 @@ export class Reclaimer {
     if (state !== SMALL && state !== MAIN) return;
     const { words } = this.#arena;
     const end = (at << this.#arena.shift) + (this.#arena.used[at] as number);
-    for (let item = this.#arena.startOf(at); item < end; ) {
+    for (let item = this.#arena.startOf(at); item < end;) {
       const bits = words[item + STATE] as number;
       const size = wordsOf(bits & KEY_LENGTH, words[item + LENGTH] as number);
       if ((bits & LIVE) !== 0 && this.#expired(item)) this.#drop(item, "expired");
@@ -188,7 +188,7 @@ export class Reclaimer {
     const fromSmall = arena.state[segment] === SMALL;
     const end = (segment << arena.shift) + (arena.used[segment] as number);
     let left = most;
-    for (let item = arena.startOf(segment); item < end; ) {
+    for (let item = arena.startOf(segment); item < end;) {
       const state = words[item + STATE] as number;
       const size = wordsOf(state & KEY_LENGTH, words[item + LENGTH] as number);
       const next = item + size;

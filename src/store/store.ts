@@ -115,7 +115,9 @@ export class Store {
     this.words = this.#arena.words;
     this.bytes = this.#arena.bytes;
     this.#table = new Table(this.words, this.#arena.limitBytes >>> 6);
-    this.#reclaimer = new Reclaimer(this.#arena, this.#table, this.options.evicts, (item, why) => this.#left(item, why));
+    this.#reclaimer = new Reclaimer(this.#arena, this.#table, this.options.evicts, (item, why) =>
+      this.#left(item, why),
+    );
   }
 
   /** How many items there are, those included that expired unnoticed. */
@@ -224,20 +226,21 @@ export class Store {
     this.renewCas(item);
   }
 
-  /** Drops the value and the flags of an item and keeps the item. */
-  dropValue(item: number): void {
+  /** Leaves an item without a value in the place of `item`, with other flags and another expiry; it is `last` then. */
+  dropValue(item: number, flags: number, expires: number): void {
     const { words, draft } = this;
     const state = words[item + at.STATE] as number;
     const key = item * 4 + at.headerBytes;
-    const keyLength = state & at.KEY_LENGTH;
-    draft.key = this.bytes.slice(key, key + keyLength);
+    draft.key = this.bytes.slice(key, key + (state & at.KEY_LENGTH));
     draft.keyStart = 0;
-    draft.keyEnd = keyLength;
+    draft.keyEnd = draft.key.length;
     draft.value = nothing;
     draft.valueStart = draft.valueEnd = 0;
-    draft.flags = 0;
-    draft.expires = words[item + at.EXPIRES] as number;
-    this.#replace(item, words[item + at.HASH] as number, state & (at.STALE | at.WON | at.FETCHED));
+    draft.flags = flags;
+    draft.expires = expires;
+    draft.binaryKey = (state & at.BINARY_KEY) !== 0;
+    this.last = 0;
+    this.#replace(item, words[item + at.HASH] as number, 0);
   }
 
   /** Gives an item the next CAS, or the one that the draft chooses. */
@@ -299,7 +302,7 @@ export class Store {
     const arena = this.#arena;
     if (segment >= arena.segments) return -1;
     const end = (segment << arena.shift) + (arena.used[segment] as number);
-    for (let item = arena.startOf(segment); item < end; ) {
+    for (let item = arena.startOf(segment); item < end;) {
       const state = this.words[item + at.STATE] as number;
       const expires = this.words[item + at.EXPIRES] as number;
       const size = at.wordsOf(state & at.KEY_LENGTH, this.words[item + at.LENGTH] as number);
@@ -365,8 +368,7 @@ export class Store {
     words[item + at.EXPIRES] = draft.expires;
     words[item + at.FLAGS] = draft.flags;
     words[item + at.LENGTH] = draft.valueEnd - draft.valueStart;
-    words[item + at.STATE] =
-      (draft.keyEnd - draft.keyStart) | at.LIVE | kept | (draft.binaryKey ? at.BINARY_KEY : 0);
+    words[item + at.STATE] = (draft.keyEnd - draft.keyStart) | at.LIVE | kept | (draft.binaryKey ? at.BINARY_KEY : 0);
     words[item + at.TIME] = this.seconds.now;
   }
 

@@ -1,0 +1,35 @@
+/** Stat: one response for each number, and an empty one at the end. */
+import { status } from "../protocol/index.ts";
+import { fail, header, respond } from "./binary-reply.ts";
+import type { Session } from "./session.ts";
+import { type Statistic, statistics } from "./statistics.ts";
+
+export function stat(session: Session): void {
+  const { desk, input, account } = session;
+  const { binary } = desk;
+  const name = Buffer.from(input.subarray(binary.key, binary.value)).toString("latin1");
+  if (account?.canStats !== true) {
+    fail(session, status.authFailed);
+    return;
+  }
+  if (name === "reset") {
+    desk.counters.reset();
+    respond(session);
+    return;
+  }
+  const group = statistics(session, name);
+  if (group === undefined) {
+    fail(session, status.notFound);
+    return;
+  }
+  for (const statistic of group) one(session, statistic);
+  respond(session);
+}
+
+function one(session: Session, [name, value]: Statistic): void {
+  const { writer } = session.desk;
+  const text = String(value);
+  header(session, status.ok, name.length, 0, name.length + text.length, 0, 0);
+  writer.text(name);
+  writer.text(text);
+}

@@ -1,0 +1,125 @@
+/** What a server may be told, and what it does where it is told nothing. */
+import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
+import { type Duration, durationMs } from "../duration.ts";
+import { EverfreshError } from "../errors.ts";
+import type { User } from "./accounts.ts";
+
+export interface ServerOptions {
+  /** The memory for items, in bytes. Default: 64 MiB, as memcached's `-m 64`. */
+  readonly limitBytes?: number;
+  /** The largest item, counted as memcached counts it. Default: 1 MiB, as `-I 1m`. */
+  readonly itemBytes?: number;
+  /** Visitors at one time; those beyond it are turned away with `ERROR Too many open connections`. Default: 1024. */
+  readonly maxConnections?: number;
+  /** Whether items are dropped to make room; where not, storing fails. Default: true; false is `-M`. */
+  readonly evicts?: boolean;
+  /** The protocols that are spoken. Default: `auto`, both; `text` and `binary` are `-B`. */
+  readonly protocol?: "auto" | "text" | "binary";
+  /** Whether `flush_all` is obeyed. Default: true; false is `-F`. */
+  readonly flushes?: boolean;
+  /** Whether keys may be listed (metadump, mgdump, cachedump). Default: true; false is `-X`. */
+  readonly dumps?: boolean;
+  /** Whether `watch` is obeyed. Default: true; false is `-W`. */
+  readonly watches?: boolean;
+  /** Whether `shutdown` is obeyed. Default: false; true is `-A`. */
+  readonly shutdowns?: boolean;
+  /** A visitor who says nothing for so long is sent away. Default: never. */
+  readonly idleTimeout?: Duration;
+  /** Who may log in. Default: nobody needs to. */
+  readonly users?: readonly User[];
+  /** How users log in: by SASL, by a first `set` in text, or by either. Default: either. */
+  readonly login?: "any" | "sasl" | "text";
+  /** How long a visitor has to log in. Default: 5 s. */
+  readonly loginTimeout?: Duration;
+  /** How often a visitor may try to log in. Default: 5 times. */
+  readonly loginAttempts?: number;
+  /** Memory for values that have not arrived completely, all visitors together. Default: as `limitBytes`, at most 256 MiB. */
+  readonly uploadBytes?: number;
+  /** What `version` answers. Clients choose commands by it. Default: the memcached whose commands are spoken. */
+  readonly version?: string;
+  /** The character before which a key is cut for `stats detail`. Default: `:`, as `-D :`. */
+  readonly prefixDelimiter?: string;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** Every option, with what holds where nothing was said. */
+export interface ResolvedServerOptions {
+  readonly limitBytes: number;
+  readonly itemBytes: number;
+  readonly maxConnections: number;
+  readonly evicts: boolean;
+  readonly protocol: "auto" | "text" | "binary";
+  readonly flushes: boolean;
+  readonly dumps: boolean;
+  readonly watches: boolean;
+  readonly shutdowns: boolean;
+  readonly idleTimeoutMs: number;
+  readonly users: readonly User[];
+  readonly login: "any" | "sasl" | "text";
+  readonly loginTimeoutMs: number;
+  readonly loginAttempts: number;
+  readonly uploadBytes: number;
+  readonly version: string;
+  readonly prefixDelimiter: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** The memcached whose commands and flags are spoken. */
+export const spokenVersion = "1.6.45";
+
+const names = new Set<keyof ServerOptions>([
+  "limitBytes",
+  "itemBytes",
+  "maxConnections",
+  "evicts",
+  "protocol",
+  "flushes",
+  "dumps",
+  "watches",
+  "shutdowns",
+  "idleTimeout",
+  "users",
+  "login",
+  "loginTimeout",
+  "loginAttempts",
+  "uploadBytes",
+  "version",
+  "prefixDelimiter",
+  "clock",
+  "random",
+]);
+
+/** @throws EverfreshError `EF_OPTION` for unknown options and values out of range */
+export function resolveServerOptions(options: ServerOptions): ResolvedServerOptions {
+  for (const name of Object.keys(options))
+    if (!names.has(name as keyof ServerOptions)) throw new EverfreshError("EF_OPTION", `createServer knows no ${name}`);
+  const limitBytes = whole("limitBytes", options.limitBytes ?? 64 * 1024 * 1024, 64 * 1024);
+  return Object.freeze({
+    limitBytes,
+    itemBytes: whole("itemBytes", options.itemBytes ?? 1024 * 1024, 1024),
+    maxConnections: whole("maxConnections", options.maxConnections ?? 1024, 1),
+    evicts: options.evicts ?? true,
+    protocol: options.protocol ?? "auto",
+    flushes: options.flushes ?? true,
+    dumps: options.dumps ?? true,
+    watches: options.watches ?? true,
+    shutdowns: options.shutdowns ?? false,
+    idleTimeoutMs: options.idleTimeout === undefined ? 0 : durationMs(options.idleTimeout, "idleTimeout"),
+    users: options.users ?? [],
+    login: options.login ?? "any",
+    loginTimeoutMs: durationMs(options.loginTimeout ?? "5s", "loginTimeout"),
+    loginAttempts: whole("loginAttempts", options.loginAttempts ?? 5, 1),
+    uploadBytes: whole("uploadBytes", options.uploadBytes ?? Math.min(limitBytes, 256 * 1024 * 1024), 64 * 1024),
+    version: options.version ?? spokenVersion,
+    prefixDelimiter: options.prefixDelimiter ?? ":",
+    clock: options.clock ?? systemClock,
+    random: options.random ?? systemRandom,
+  });
+}
+
+function whole(name: string, value: number, least: number): number {
+  if (Number.isInteger(value) && value >= least) return value;
+  throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; a whole number from ${least} on is needed`);
+}

@@ -1,0 +1,46 @@
+/** What a visitor of the embedded server sees: the first steps. The protocol itself is in test/conformance. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createServer } from "everfresh/server";
+import { talk } from "../support/talk.ts";
+
+test("a server listens on a free port of the loopback and tells its address", async () => {
+  const server = await createServer().listen();
+  assert.match(server.address, /^127\.0\.0\.1:\d+$/);
+  assert.equal(server.address, `127.0.0.1:${server.port}`);
+  await server.close();
+});
+
+test("what is set is got, in one connection and in another", async () => {
+  const server = await createServer().listen();
+  const one = await talk(server.port);
+  one.send("set song 5 0 5\r\nhello\r\n");
+  assert.equal(await one.hearUntil("\r\n"), "STORED\r\n");
+  const other = await talk(server.port);
+  other.send("get song\r\nmg song v f\r\n");
+  assert.equal(await other.hearUntil("f5\r\nhello\r\n"), "VALUE song 5 5\r\nhello\r\nEND\r\nVA 5 f5\r\nhello\r\n");
+  await server.close();
+});
+
+test("of two callers that miss, one wins the lease and the other learns that it is taken", async () => {
+  const server = await createServer().listen();
+  const visitor = await talk(server.port);
+  visitor.send("mg k c v f t N30\r\nmg k c v f t N30\r\n");
+  const lines = (await visitor.hearUntil(" Z\r\n\r\n")).split("\r\n");
+  assert.match(lines[0] ?? "", /^VA 0 c\d+ f0 t30 W$/);
+  assert.match(lines[2] ?? "", /^VA 0 c\d+ f0 t30 Z$/);
+  await server.close();
+});
+
+test("closing ends every connection and frees the port", async () => {
+  const server = await createServer().listen();
+  const visitor = await talk(server.port);
+  const { port } = server;
+  await server.close();
+  assert.equal(await visitor.hearAll(), "");
+  await assert.rejects(talk(port), { code: "ECONNREFUSED" });
+});
+
+test("an unknown option is refused at once", () => {
+  assert.throws(() => createServer({ limit: 5 } as never), { code: "EF_OPTION" });
+});
