@@ -35,6 +35,12 @@ export interface EventShapes {
     readonly outcome: "confirmed" | "pending" | "delivered";
     readonly pending: number;
   };
+  /** A transaction of the outbox committed, and its own process told the caches. Counts are rows. */
+  "everfresh:outbox:committed": { readonly delivered: number; readonly pending: number };
+  /** A relay delivered what was left by others, or tried to. Counts are rows. */
+  "everfresh:outbox:relayed": { readonly delivered: number; readonly pending: number; readonly error: unknown };
+  /** The database refused something that the outbox needed after a commit; it is tried again. */
+  "everfresh:outbox:error": { readonly what: "relay" | "listen" | "remove"; readonly error: unknown };
 }
 
 /** The name of a channel. */

@@ -1,0 +1,118 @@
+/**
+ * From rows to caches: groups rows by cache, tells each cache once, and answers which rows are done.
+ *
+ * When a cache refuses a batch its targets are told one by one, so that one server that is down keeps back only the rows
+ * of its own keys.
+ */
+import type { Clock } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import { identity, type OutboxRow, type Target } from "./targets.ts";
+
+/** What the outbox needs of a cache. */
+export interface OutboxCache {
+  /** The namespace that rows carry, so that the right cache delivers them. */
+  readonly namespace: string;
+  /** Resolves when the home of every key and tag has confirmed the invalidation; rejects when one could not be reached. */
+  invalidate(keys: readonly string[], tags: readonly string[]): Promise<void>;
+}
+
+/** How a delivery went. Every row is in one of the two. */
+export interface Delivered {
+  readonly done: readonly OutboxRow[];
+  readonly pending: readonly OutboxRow[];
+  /** Why the first of `pending` is pending. */
+  readonly error?: unknown;
+}
+
+/** Most targets that are told one by one at the same time. */
+const width = 16;
+
+/** Delivers rows to caches within a deadline. */
+export class Delivery {
+  readonly #caches: ReadonlyMap<string, OutboxCache>;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+
+  constructor(caches: readonly OutboxCache[], clock: Clock, timeoutMs: number) {
+    this.#caches = new Map(caches.map((cache) => [cache.namespace, cache]));
+    if (this.#caches.size !== caches.length)
+      throw new EverfreshError("EF_OPTION", "Two caches of an outbox have the same namespace; each needs its own.");
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  get namespaces(): string[] {
+    return [...this.#caches.keys()];
+  }
+
+  /** Tells the caches. Rows of a namespace that is not ours are pending: some other process has to deliver them. */
+  async deliver(rows: readonly OutboxRow[]): Promise<Delivered> {
+    const namespaces = [...new Set(rows.map((row) => row.namespace))];
+    const answers = await Promise.all(
+      namespaces.map((namespace) =>
+        this.#toCache(
+          namespace,
+          rows.filter((row) => row.namespace === namespace),
+        ),
+      ),
+    );
+    const failed = answers.find((answer) => answer.pending.length > 0);
+    const all = { done: answers.flatMap((a) => a.done), pending: answers.flatMap((a) => a.pending) };
+    return failed === undefined ? all : { ...all, error: failed.error };
+  }
+
+  async #toCache(namespace: string, rows: readonly OutboxRow[]): Promise<Delivered> {
+    const cache = this.#caches.get(namespace);
+    if (cache === undefined)
+      return {
+        done: [],
+        pending: rows,
+        error: new EverfreshError("EF_OPTION", `No cache here is named ${namespace}.`),
+      };
+    const targets = [...new Map(rows.map((row) => [identity(row), row as Target])).values()];
+    try {
+      await this.#tell(cache, targets);
+      return { done: rows, pending: [] };
+    } catch (error) {
+      if (targets.length === 1) return { done: [], pending: rows, error };
+      return await this.#oneByOne(cache, targets, rows, error);
+    }
+  }
+
+  async #oneByOne(
+    cache: OutboxCache,
+    targets: readonly Target[],
+    rows: readonly OutboxRow[],
+    error: unknown,
+  ): Promise<Delivered> {
+    const told = new Set<string>();
+    const waiting = targets.values();
+    const until = this.#clock.monotonic() + this.#timeoutMs;
+    const worker = async () => {
+      for (const target of waiting) {
+        if (this.#clock.monotonic() >= until) return;
+        await this.#tell(cache, [target]).then(
+          () => told.add(identity(target)),
+          () => undefined,
+        );
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(width, targets.length) }, worker));
+    const done = rows.filter((row) => told.has(identity(row)));
+    const pending = rows.filter((row) => !told.has(identity(row)));
+    return pending.length === 0 ? { done, pending } : { done, pending, error };
+  }
+
+  async #tell(cache: OutboxCache, targets: readonly Target[]): Promise<void> {
+    const names = (kind: Target["kind"]) => targets.filter((target) => target.kind === kind).map(({ name }) => name);
+    await new Promise<void>((resolve, reject) => {
+      const timer = this.#clock.after(this.#timeoutMs, () =>
+        reject(new EverfreshError("EF_TIMEOUT", `No answer from the cache within ${this.#timeoutMs} ms.`)),
+      );
+      void cache
+        .invalidate(names("key"), names("tag"))
+        .then(resolve, reject)
+        .finally(() => timer.cancel());
+    });
+  }
+}

@@ -1,0 +1,77 @@
+/** Kysely as a database of the outbox, on PostgreSQL or SQLite. It is known by its methods; nothing of it is imported. */
+import { EverfreshError } from "../errors.ts";
+import type { Database, Dialect, Row, Session } from "./database.ts";
+
+/** The part of a Kysely instance that is used. */
+export interface KyselyLike {
+  transaction: () => { execute: (callback: never) => unknown };
+  executeQuery: (query: never) => unknown;
+}
+
+/** What `CompiledQuery.raw` of Kysely makes. */
+interface CompiledQuery {
+  readonly sql: string;
+  readonly parameters: readonly unknown[];
+  readonly query: { readonly kind: "RawNode"; readonly sqlFragments: readonly string[]; readonly parameters: [] };
+  readonly queryId: { readonly queryId: string };
+}
+interface Executor {
+  executeQuery(query: CompiledQuery): Promise<{ readonly rows: readonly Row[] }>;
+}
+interface TransactionBuilder {
+  setIsolationLevel(level: string): TransactionBuilder;
+  execute<R>(callback: (trx: Executor) => Promise<R>): Promise<R>;
+}
+interface Kysely extends Executor {
+  transaction(): TransactionBuilder;
+}
+
+/** The outbox's view of a Kysely instance. */
+export function kyselyDatabase<Tx>(handle: KyselyLike): Database<Tx> {
+  const db = handle as unknown as Kysely;
+  const session = sessionOn(db);
+  let dialect: Promise<Dialect> | undefined;
+  return {
+    dialect() {
+      dialect ??= askDialect(session).catch((error: unknown) => {
+        dialect = undefined;
+        throw error;
+      });
+      return dialect;
+    },
+    session,
+    transaction(work, isolation) {
+      const builder = db.transaction();
+      const leveled = isolation === undefined ? builder : builder.setIsolationLevel(isolation);
+      return leveled.execute((trx) => work(trx as unknown as Tx, sessionOn(trx)));
+    },
+  };
+}
+
+function sessionOn(executor: Executor): Session {
+  return { query: async (sql, parameters = []) => (await executor.executeQuery(compiled(sql, parameters))).rows };
+}
+
+let queries = 0;
+
+function compiled(sql: string, parameters: readonly unknown[]): CompiledQuery {
+  queries += 1;
+  const query = { kind: "RawNode", sqlFragments: [sql], parameters: [] } as const;
+  return { sql, parameters, query: { ...query, parameters: [] }, queryId: { queryId: `everfresh-${queries}` } };
+}
+
+/** SQLite has no `version()`, and says so without leaving a line in anybody's log. */
+async function askDialect(session: Session): Promise<Dialect> {
+  let version: unknown;
+  try {
+    [{ version } = { version: undefined }] = (await session.query("SELECT version() AS version")) as {
+      version: unknown;
+    }[];
+  } catch (error) {
+    const rows = await session.query("SELECT sqlite_version() AS version").catch(() => undefined);
+    if (rows === undefined) throw error;
+    return "sqlite";
+  }
+  if (typeof version === "string" && version.startsWith("PostgreSQL")) return "postgres";
+  throw new EverfreshError("EF_OPTION", `The outbox knows PostgreSQL and SQLite; this database is ${String(version)}.`);
+}

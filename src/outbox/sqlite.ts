@@ -1,0 +1,64 @@
+/**
+ * A plain SQLite handle as a database of the outbox: better-sqlite3, libsql, or `node:sqlite`'s DatabaseSync.
+ *
+ * A handle is one connection. Its transactions take turns here; but code that uses the same handle directly while a
+ * transaction's callback awaits something writes into that transaction, as it always does with SQLite.
+ */
+import type { Database, Row, Session } from "./database.ts";
+import { Turns } from "./turns.ts";
+
+/** The part of a SQLite handle that is used. */
+export interface SqliteLike {
+  prepare: (sql: string) => { all: (...parameters: never[]) => unknown; run: (...parameters: never[]) => unknown };
+  exec: (sql: string) => unknown;
+}
+
+interface Statement {
+  /** better-sqlite3 and libsql: whether it returns rows. `node:sqlite` lacks it, and takes `all` for every statement. */
+  readonly reader?: boolean;
+  all(...parameters: readonly unknown[]): readonly Row[];
+  run(...parameters: readonly unknown[]): unknown;
+}
+
+const turnsOfHandles = new WeakMap<SqliteLike, Turns>();
+
+/** The outbox's view of a SQLite handle. */
+export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
+  const turns = turnsOfHandles.get(handle) ?? new Turns();
+  turnsOfHandles.set(handle, turns);
+  const direct: Session = {
+    query(sql, parameters = []) {
+      const statement = handle.prepare(sql) as Statement;
+      if (statement.reader === false) {
+        statement.run(...parameters);
+        return Promise.resolve([]);
+      }
+      return Promise.resolve(statement.all(...parameters));
+    },
+  };
+  return {
+    dialect: () => Promise.resolve("sqlite"),
+    session: { query: (sql, parameters) => turns.take(async () => await direct.query(sql, parameters)) },
+    transaction: (work) =>
+      turns.take(async () => {
+        // IMMEDIATE: a transaction that reads first and writes later is refused when another process wrote in between.
+        handle.exec("BEGIN IMMEDIATE");
+        try {
+          const result = await work(handle as unknown as Tx, direct);
+          handle.exec("COMMIT");
+          return result;
+        } catch (error) {
+          rollBack(handle);
+          throw error;
+        }
+      }),
+  };
+}
+
+function rollBack(handle: SqliteLike): void {
+  try {
+    handle.exec("ROLLBACK");
+  } catch {
+    // SQLite has rolled back by itself (full disk, I/O error); the error of the statement is the one to tell.
+  }
+}

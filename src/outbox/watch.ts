@@ -1,0 +1,172 @@
+/**
+ * Triggers that write outbox rows for whoever writes to a table: psql, another language, a forgotten script.
+ *
+ * PostgreSQL: one trigger per kind of statement, which looks at the changed rows once and rings the relays' bell.
+ * SQLite: one trigger per kind of change, run for each row, since it has no others.
+ *
+ * A tag may name columns, `queue_item:{id}`: it stands for one tag per changed row, made from the row before and after.
+ */
+import { EverfreshError } from "../errors.ts";
+import type { Dialect } from "./database.ts";
+import { defaultTable, tableName, type TableName } from "./schema.ts";
+import { rowsSetting } from "./statements.ts";
+import { longestName } from "./targets.ts";
+
+/** What a watched table invalidates. */
+export interface WatchOptions {
+  /** The namespace of the cache that the tags belong to. */
+  readonly namespace: string;
+  /**
+   * 1 to 16 tags: `queue_item`, or with columns `queue_item:{id}`. At least one without columns: it is what TRUNCATE
+   * invalidates.
+   */
+  readonly tags: readonly string[];
+  /** The outbox's table; default `everfresh_outbox`. On PostgreSQL write its schema too: `public.everfresh_outbox`. */
+  readonly outbox?: string;
+}
+
+/** A tag with columns, in pieces: text and columns in turn, beginning with text. */
+type Template = readonly string[];
+
+/** Most tags that one table may invalidate. */
+const mostTags = 16;
+
+/**
+ * The statements that make `table` watched; run again with other tags they replace the former triggers.
+ *
+ * @throws EverfreshError `EF_OPTION` for names and tags that are not legal
+ */
+export function watchStatements(dialect: Dialect, table: string, options: WatchOptions): readonly string[] {
+  const watched = tableName(table, "the watched table");
+  const outbox = tableName(options.outbox ?? defaultTable);
+  const tags = options.tags.map(parseTag);
+  if (tags.length === 0 || tags.length > mostTags || !tags.some((tag) => tag.length === 1))
+    throw new EverfreshError(
+      "EF_OPTION",
+      `watch takes 1 to ${mostTags} tags, at least one of them without columns (it stands for the whole table)`,
+    );
+  const make = dialect === "postgres" ? watchPostgres : watchSqlite;
+  return [...unwatchStatements(dialect, table), ...make(watched, outbox, options.namespace, tags)];
+}
+
+/** The statements that take the triggers away again. */
+export function unwatchStatements(dialect: Dialect, table: string): readonly string[] {
+  const watched = tableName(table, "the watched table");
+  if (dialect === "sqlite") return events.map((event) => `DROP TRIGGER IF EXISTS ${triggerName(watched, event)}`);
+  return [
+    ...[...events, "truncate"].map(
+      (event) => `DROP TRIGGER IF EXISTS ${triggerName(watched, event)} ON ${watched.quoted}`,
+    ),
+    `DROP FUNCTION IF EXISTS ${functionName(watched)}()`,
+  ];
+}
+
+const events = ["insert", "update", "delete"] as const;
+
+function watchPostgres(watched: TableName, outbox: TableName, namespace: string, tags: readonly Template[]): string[] {
+  const changed = {
+    INSERT: "SELECT * FROM new_rows",
+    DELETE: "SELECT * FROM old_rows",
+    UPDATE: "SELECT * FROM old_rows UNION ALL SELECT * FROM new_rows",
+  } as const;
+  const add = (select: string) => `    WITH written AS (
+      INSERT INTO ${outbox.quoted} (namespace, kind, name) ${select} RETURNING id
+    ) SELECT string_agg(id::text, ',') INTO added FROM written;`;
+  const named = (rows: string) =>
+    `SELECT DISTINCT ${text(namespace)}, 'tag', t.name FROM (${rows}) AS r,\n      LATERAL (VALUES ${tags
+      .map((tag) => `(${expression(tag, (column) => `r."${column}"::text`)})`)
+      .join(", ")}) AS t (name)`;
+  const whole = `SELECT ${text(namespace)}, 'tag', t.name FROM (VALUES ${tags
+    .filter((tag) => tag.length === 1)
+    .map((tag) => `(${text(tag[0] ?? "")})`)
+    .join(", ")}) AS t (name)`;
+  const setting = text(rowsSetting(outbox));
+  return [
+    // The numbers of the rows stay with the transaction, so that outbox.transaction delivers these rows too. The list has a
+    // limit; rows beyond it are left to the relays. SECURITY DEFINER: a writer needs no right to the outbox of its own.
+    `CREATE FUNCTION ${functionName(watched)}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $everfresh$
+DECLARE
+  added text;
+  known text := coalesce(current_setting(${setting}, true), '');
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+${add(named(changed.INSERT))}
+  ELSIF TG_OP = 'DELETE' THEN
+${add(named(changed.DELETE))}
+  ELSIF TG_OP = 'UPDATE' THEN
+${add(named(changed.UPDATE))}
+  ELSE
+${add(whole)}
+  END IF;
+  IF added IS NULL THEN RETURN NULL; END IF;
+  IF length(known) + length(added) < 16384 THEN
+    PERFORM set_config(${setting}, concat_ws(',', nullif(known, ''), added), true);
+  END IF;
+  PERFORM pg_notify(${text(outbox.base)}, '');
+  RETURN NULL;
+END $everfresh$`,
+    ...(["insert", "update", "delete", "truncate"] as const).map(
+      (event) => `CREATE TRIGGER ${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON ${watched.quoted}
+${transition[event]}FOR EACH STATEMENT EXECUTE FUNCTION ${functionName(watched)}()`,
+    ),
+  ];
+}
+
+const transition = {
+  insert: "REFERENCING NEW TABLE AS new_rows\n",
+  update: "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows\n",
+  delete: "REFERENCING OLD TABLE AS old_rows\n",
+  truncate: "",
+} as const;
+
+function watchSqlite(watched: TableName, outbox: TableName, namespace: string, tags: readonly Template[]): string[] {
+  const sides = { insert: ["NEW"], update: ["OLD", "NEW"], delete: ["OLD"] } as const;
+  return events.map((event) => {
+    const names = sides[event].flatMap((side) => tags.map((tag) => expression(tag, (column) => `${side}."${column}"`)));
+    // UNION rather than UNION ALL: equal names fall together.
+    const rows = names.map((name) => `SELECT ${text(namespace)}, 'tag', ${name}`).join(" UNION ");
+    return `CREATE TRIGGER ${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON ${watched.quoted}
+BEGIN INSERT INTO ${outbox.quoted} (namespace, kind, name) ${rows}; END`;
+  });
+}
+
+function expression(tag: Template, column: (name: string) => string): string {
+  return tag.map((piece, at) => (at % 2 === 0 ? text(piece) : `coalesce(${column(piece)}, '')`)).join(" || ");
+}
+
+function parseTag(tag: string): Template {
+  const pieces = typeof tag === "string" ? tag.split(/\{([^{}]*)\}/) : [];
+  const columnsAreNames = pieces.every((piece, at) => at % 2 === 0 || /^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(piece));
+  const textIsPlain = pieces.every((piece, at) => at % 2 === 1 || !/[{}\0]/.test(piece));
+  if (tag === "" || pieces.length === 0 || tag.length > longestName / 2 || !columnsAreNames || !textIsPlain)
+    throw new EverfreshError(
+      "EF_OPTION",
+      `${JSON.stringify(tag)} is not a tag; it is written like "item" or "item:{id}"`,
+    );
+  return pieces;
+}
+
+/** Text as SQL. The parts of a namespace and a tag are data, whatever is in them. */
+function text(value: string): string {
+  // Backslashes need no care: standard_conforming_strings is on since PostgreSQL 9.1, and SQLite has no escapes.
+  return `'${value.replaceAll("'", "''")}'`;
+}
+
+function triggerName(watched: TableName, event: string): string {
+  return `"everfresh_${shortened(watched.base)}_${event}"`;
+}
+
+/** In the schema of the watched table, so that two tables of one name in two schemas do not share it. */
+function functionName(watched: TableName): string {
+  const schema = watched.quoted.includes(".") ? `${watched.quoted.split(".")[0] ?? ""}.` : "";
+  return `${schema}"everfresh_${shortened(watched.base)}"`;
+}
+
+/** PostgreSQL cuts names after 63 bytes, silently; two long names must not become one. */
+function shortened(name: string): string {
+  if (name.length <= 40) return name;
+  let sum = 0;
+  for (const character of name) sum = (Math.imul(sum, 31) + character.charCodeAt(0)) >>> 0;
+  return `${name.slice(0, 32)}_${sum.toString(36)}`;
+}

@@ -1,0 +1,196 @@
+/** What relays do with what was left: by a killed process, by a cache that was away, by whoever writes rows by hand. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import type pg from "pg";
+import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
+import { eventually, poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
+
+/** A database with an outbox in it, and a second handle that any other program might have. */
+interface Place {
+  readonly db: DatabaseHandle;
+  readonly killedWriter: readonly string[];
+  run(sql: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+async function onPostgres(url: string): Promise<Place> {
+  const pool = await poolWithItems(url);
+  const schema = String(pool.options.options).replace("-c search_path=", "");
+  return {
+    db: pool,
+    killedWriter: ["postgres", url, schema],
+    run: async (sql) => void (await pool.query(sql)),
+    close: () => pool.end(),
+  };
+}
+
+function onSqlite(): Promise<Place> {
+  const file = sqliteFile();
+  const handle = file.open();
+  const other = file.open();
+  return Promise.resolve({
+    db: handle,
+    killedWriter: ["sqlite", file.path],
+    run(sql) {
+      other.exec(sql);
+      return Promise.resolve();
+    },
+    close() {
+      handle.close();
+      other.close();
+      file.remove();
+      return Promise.resolve();
+    },
+  });
+}
+
+let postgres: RealPostgres | undefined;
+let url = "";
+before(async () => {
+  if (needsPostgres().skip !== false) return;
+  postgres = await startPostgres();
+  url = await postgres.createDatabase();
+});
+after(() => postgres?.stop());
+
+const byHand = (name: string, namespace = "shop") =>
+  `INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('${namespace}', 'key', '${name}')`;
+
+const places = [
+  { name: "PostgreSQL", needs: needsPostgres(), make: () => onPostgres(url) },
+  { name: "SQLite", needs: { skip: false }, make: onSqlite },
+] as const;
+
+for (const place of places)
+  describe(`on ${place.name}`, place.needs, () => {
+    let it: Place;
+    const outboxes: Outbox[] = [];
+    before(async () => {
+      it = await place.make();
+      await open(new RememberingCache(), { relay: false }).install();
+    });
+    after(async () => {
+      for (const outbox of outboxes) await outbox.close();
+      await it.close();
+    });
+    function open(cache: RememberingCache, options: { relay?: boolean; batch?: number } = {}): Outbox {
+      const outbox = createOutbox({ db: it.db, caches: cache, ...options });
+      outboxes.push(outbox);
+      return outbox;
+    }
+
+    test("what a process killed between commit and delivery left arrives within a second", async () => {
+      const cache = new RememberingCache();
+      const outbox = open(cache);
+      const script = fileURLToPath(new URL("killed-writer.js", import.meta.url));
+      const child = spawn(process.execPath, [script, ...it.killedWriter], { stdio: ["ignore", "pipe", "inherit"] });
+      const gone = once(child, "exit");
+      const early = gone.then(() => Promise.reject(new Error("the writer ended by itself")));
+      await Promise.race([once(child.stdout, "data"), early]);
+      early.catch(() => undefined);
+      const committedAt = performance.now();
+      child.kill("SIGKILL");
+      await eventually(() => cache.told.length === 2);
+      const tookMs = performance.now() - committedAt;
+      await gone;
+      assert.deepEqual(cache.told.toSorted(), ["key queue", "tag items"]);
+      assert.ok(tookMs < 1_000, `${tookMs} ms`);
+      await outbox.close();
+      assert.deepEqual((await outbox.status()).waiting, []);
+      assert.equal(outbox.closed, true);
+    });
+
+    test("relays share the work: each row is delivered once, however many of them look", async () => {
+      const caches = [new RememberingCache(), new RememberingCache(), new RememberingCache()];
+      const relays = caches.map((cache) => open(cache, { relay: false, batch: 10 }));
+      for (let n = 0; n < 100; n += 1) await it.run(byHand(`k${n}`));
+      const delivered = await Promise.all(relays.map((relay) => relay.relayOnce()));
+      assert.equal(
+        delivered.reduce((sum, n) => sum + n, 0),
+        100,
+      );
+      const told = caches.flatMap((cache) => cache.told);
+      assert.deepEqual(told.toSorted(), Array.from({ length: 100 }, (_, n) => `key k${n}`).toSorted());
+    });
+
+    test("rows that say the same are told once and removed together", async () => {
+      const cache = new RememberingCache();
+      const relay = open(cache, { relay: false });
+      for (let n = 0; n < 5; n += 1) await it.run(byHand("same"));
+      assert.equal(await relay.relayOnce(), 5);
+      assert.deepEqual(cache.told, ["key same"]);
+    });
+
+    test("one key whose server is away does not hold up the others, and is tried again until it is there", async () => {
+      const cache = new RememberingCache();
+      cache.refuses.add("away");
+      const relay = open(cache, { relay: false });
+      for (const name of ["a", "away", "b"]) await it.run(byHand(name));
+      assert.equal(await relay.relayOnce(), 2);
+      assert.deepEqual(cache.told.toSorted(), ["key a", "key b"]);
+      const [count] = (await relay.status()).waiting;
+      assert.deepEqual([count?.rows, count?.attempts], [1, 1]);
+      cache.refuses.clear();
+      await eventually(async () => (await relay.relayOnce()) === 1);
+      assert.equal(cache.told.at(-1), "key away");
+    });
+
+    test("rows of a namespace that this process does not know stay for one that does, and show in the status", async () => {
+      const stranger = open(new RememberingCache("blog"), { relay: false });
+      const cache = new RememberingCache();
+      const relay = open(cache, { relay: false });
+      await it.run(byHand("post", "blog"));
+      assert.equal(await relay.relayOnce(), 0);
+      assert.deepEqual((await relay.status()).foreign, ["blog"]);
+      assert.equal(await stranger.relayOnce(), 1);
+      assert.deepEqual((await relay.status()).foreign, []);
+    });
+
+    test("a relay whose database fails goes on when it is back", async () => {
+      const cache = new RememberingCache();
+      const outbox = createOutbox({ db: it.db, caches: cache, table: "made_later", intervalMs: 20 });
+      outboxes.push(outbox);
+      await eventually(() => outbox.relayCounts.errors > 0);
+      await outbox.install();
+      await it.run(byHand("late").replace("everfresh_outbox", "made_later"));
+      await eventually(() => cache.told.length === 1);
+      await outbox.close();
+    });
+
+    test("after close() nothing is taken any more", async () => {
+      const cache = new RememberingCache();
+      const outbox = open(cache);
+      await outbox.close();
+      await assert.rejects(
+        outbox.transaction(it.db, () => undefined),
+        { code: "EF_CLOSED" },
+      );
+      await assert.rejects(outbox.relayOnce(), { code: "EF_CLOSED" });
+    });
+  });
+
+test("on PostgreSQL a relay listens: a watched table rings it long before it would look", needsPostgres(), async () => {
+  const it = await onPostgres(url);
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db: it.db, caches: cache, intervalMs: 60_000 });
+  await outbox.install();
+  await outbox.watch("items", { tags: ["items"] });
+  const pool = it.db as pg.Pool;
+  // The first look failed, since there was no table yet; it listens after one that succeeds.
+  outbox.wake();
+  await eventually(() => outbox.relayCounts.listening, 5_000);
+  await it.run("INSERT INTO items (text) VALUES ('from psql')");
+  await eventually(() => cache.told.length === 1);
+  // The connection that listens is lost; the relay looks, and listens again.
+  await pool.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+  await eventually(() => !outbox.relayCounts.listening);
+  await eventually(() => outbox.relayCounts.listening, 5_000);
+  await it.run("INSERT INTO items (text) VALUES ('again')");
+  await eventually(() => cache.told.length === 2);
+  await outbox.close();
+  await it.close();
+});

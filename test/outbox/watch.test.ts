@@ -1,0 +1,202 @@
+/** Watched tables: whoever writes to them, the caches hear of it. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { createOutbox, watchStatements, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import pg from "pg";
+import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
+import { poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
+
+interface Place {
+  readonly db: DatabaseHandle;
+  /** Another program. */
+  run(sql: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+let postgres: RealPostgres | undefined;
+let url = "";
+before(async () => {
+  if (needsPostgres().skip !== false) return;
+  postgres = await startPostgres();
+  url = await postgres.createDatabase();
+});
+after(() => postgres?.stop());
+
+const places = [
+  {
+    name: "PostgreSQL",
+    needs: needsPostgres(),
+    make: async (): Promise<Place> => {
+      const pool = await poolWithItems(url);
+      return { db: pool, run: async (sql) => void (await pool.query(sql)), close: () => pool.end() };
+    },
+  },
+  {
+    name: "SQLite",
+    needs: { skip: false },
+    make: (): Promise<Place> => {
+      const file = sqliteFile();
+      const handle = file.open();
+      const other = file.open();
+      return Promise.resolve({
+        db: handle,
+        run: (sql) => Promise.resolve(void other.exec(sql)),
+        close() {
+          handle.close();
+          other.close();
+          file.remove();
+          return Promise.resolve();
+        },
+      });
+    },
+  },
+] as const;
+
+for (const place of places)
+  describe(`on ${place.name}`, place.needs, () => {
+    let it: Place;
+    const cache = new RememberingCache();
+    let outbox: Outbox;
+    before(async () => {
+      it = await place.make();
+      outbox = createOutbox({ db: it.db, caches: cache, relay: false });
+      await outbox.install();
+      await outbox.watch("items", { tags: ["items", "item:{id}"] });
+    });
+    after(async () => {
+      await outbox.close();
+      await it.close();
+    });
+    /** What the caches are told when the relay looks. */
+    async function told(): Promise<string[]> {
+      cache.told.length = 0;
+      await outbox.relayOnce();
+      return cache.told.toSorted();
+    }
+
+    test("rows that another program writes, changes and deletes invalidate the table's tag and their own", async () => {
+      await it.run("INSERT INTO items (id, text) VALUES (1, 'a'), (2, 'b')");
+      assert.deepEqual(await told(), ["tag item:1", "tag item:2", "tag items"]);
+      await it.run("UPDATE items SET text = 'c' WHERE id = 2");
+      assert.deepEqual(await told(), ["tag item:2", "tag items"]);
+      await it.run("UPDATE items SET id = 3 WHERE id = 2");
+      assert.deepEqual(await told(), ["tag item:2", "tag item:3", "tag items"]);
+      await it.run("DELETE FROM items WHERE id = 3");
+      assert.deepEqual(await told(), ["tag item:3", "tag items"]);
+    });
+
+    test("a statement that changes no row invalidates nothing", async () => {
+      await it.run("UPDATE items SET text = 'x' WHERE id = 12345");
+      await it.run("DELETE FROM items WHERE id = 12345");
+      assert.deepEqual(await told(), []);
+    });
+
+    test("a transaction that is rolled back invalidates nothing", async () => {
+      await it.run("BEGIN; INSERT INTO items (id, text) VALUES (50, 'never'); ROLLBACK");
+      assert.deepEqual(await told(), []);
+    });
+
+    test("the outbox's own transactions deliver what the triggers add, and once", async () => {
+      cache.told.length = 0;
+      await outbox.transaction(it.db, async (tx, invalidate) => {
+        const sql = "INSERT INTO items (id, text) VALUES (60, 'mine')";
+        if ("query" in tx) await (tx as pg.PoolClient).query(sql);
+        else (tx as { exec(sql: string): void }).exec(sql);
+        invalidate("queue", { kind: "tag", name: "items" });
+      });
+      assert.deepEqual(cache.told.toSorted(), ["key queue", "tag item:60", "tag items"]);
+      assert.deepEqual((await outbox.status()).waiting, []);
+      assert.deepEqual(await told(), []);
+    });
+
+    test("ten thousand rows in one statement are one tag each, and arrive", async () => {
+      const series =
+        place.name === "SQLite"
+          ? "WITH RECURSIVE s(n) AS (SELECT 1001 UNION ALL SELECT n + 1 FROM s WHERE n < 11000) SELECT n, 'x' FROM s"
+          : "SELECT n, 'x' FROM generate_series(1001, 11000) AS n";
+      await it.run(`INSERT INTO items (id, text) ${series}`);
+      const all = new Set(await told());
+      assert.equal(all.size, 10_001);
+      assert.deepEqual((await outbox.status()).waiting, []);
+    });
+
+    test("watching again with other tags replaces the triggers, and unwatch removes them", async () => {
+      await outbox.watch("items", { tags: ["things"] });
+      await it.run("DELETE FROM items WHERE id = 60");
+      assert.deepEqual(await told(), ["tag things"]);
+      await outbox.unwatch("items");
+      await it.run("DELETE FROM items");
+      assert.deepEqual(await told(), []);
+    });
+  });
+
+describe("on PostgreSQL alone", needsPostgres(), () => {
+  test("TRUNCATE invalidates the tags of the table", async () => {
+    const pool = await poolWithItems(url);
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+    await outbox.watch("items", { tags: ["items", "item:{id}"] });
+    await pool.query("TRUNCATE items");
+    await outbox.relayOnce();
+    assert.deepEqual(cache.told, ["tag items"]);
+    await pool.end();
+  });
+
+  test("a writer without any right to the outbox, and with another search path, is seen too", async () => {
+    const pool = await poolWithItems(url);
+    const schema = String(pool.options.options).replace("-c search_path=", "");
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+    await outbox.watch("items", { tags: ["items"] });
+    await pool.query(`CREATE ROLE reporter_${schema} LOGIN; GRANT USAGE ON SCHEMA ${schema} TO reporter_${schema};
+GRANT INSERT ON items TO reporter_${schema}; GRANT USAGE ON items_id_seq TO reporter_${schema}`);
+    const address = new URL(url);
+    address.username = `reporter_${schema}`;
+    const stranger = new pg.Client(address.href);
+    await stranger.connect();
+    await assert.rejects(stranger.query(`SELECT * FROM ${schema}.everfresh_outbox`), /permission denied/);
+    await stranger.query(`INSERT INTO ${schema}.items (text) VALUES ('x')`);
+    await stranger.end();
+    await outbox.relayOnce();
+    assert.deepEqual(cache.told, ["tag items"]);
+    await pool.end();
+  });
+
+  test("psql is seen", { skip: existsSync("/usr/bin/psql") ? false : "psql is not installed" }, async () => {
+    const pool = await poolWithItems(url);
+    const schema = String(pool.options.options).replace("-c search_path=", "");
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+    await outbox.watch("items", { tags: ["items"] });
+    execFileSync("psql", [url, "-q", "-c", `INSERT INTO ${schema}.items (text) VALUES ('typed')`]);
+    await outbox.relayOnce();
+    assert.deepEqual(cache.told, ["tag items"]);
+    await pool.end();
+  });
+
+  test("watch says so when the outbox is not installed", async () => {
+    const pool = await poolWithItems(url);
+    const outbox = createOutbox({ db: pool, caches: new RememberingCache(), relay: false });
+    await assert.rejects(outbox.watch("items", { tags: ["items"] }), { code: "EF_OPTION", message: /install\(\)/ });
+    await pool.end();
+  });
+});
+
+for (const [what, table, tags] of [
+  ["no tag", "items", []],
+  ["only tags with columns", "items", ["item:{id}"]],
+  ["too many tags", "items", Array.from({ length: 17 }, (_, n) => `t${n}`)],
+  ["a column that is no name", "items", ["items", "item:{id; DROP TABLE items}"]],
+  ["a brace left open", "items", ["items", "item:{id"]],
+  ["an empty tag", "items", [""]],
+  ["a table that is no name", 'items"; DROP TABLE items; --', ["items"]],
+] as const)
+  test(`${what} cannot be watched`, () => {
+    for (const dialect of ["postgres", "sqlite"] as const)
+      assert.throws(() => watchStatements(dialect, table, { namespace: "shop", tags }), { code: "EF_OPTION" });
+  });
