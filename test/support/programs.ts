@@ -29,10 +29,10 @@ export function findProgram(program: ProgramName): string | undefined {
   return names[program].flatMap((name) => path.map((folder) => join(folder, name))).find(isExecutable);
 }
 
-/** Options for a test or suite that needs `program`: it is skipped where the program is missing, except in CI. */
-export function needs(program: ProgramName): { skip: string | false } {
-  if (findProgram(program) !== undefined || process.env["CI"]) return { skip: false };
-  return { skip: `${program} is not installed` };
+/** Options for a test or suite that needs `programs`: skipped where one is missing, except in CI. */
+export function needs(...programs: readonly ProgramName[]): { skip: string | false } {
+  const missing = programs.filter((program) => findProgram(program) === undefined);
+  return { skip: missing.length > 0 && !process.env["CI"] && `not installed: ${missing.join(", ")}` };
 }
 
 /** The file of a program; throws where it is missing, so that CI fails instead of skipping. */
