@@ -5,7 +5,7 @@ import { build, install } from "./run.mjs";
 install();
 build();
 
-process.env.DATABASE_URL ||= "sqlite:///queue.sqlite";
 process.env.SLOW_QUERY_MS ||= "2000";
 process.env.EVERFRESH_MIGRATE ||= "1";
+process.env.LOG_FORMAT ||= process.env.NODE_ENV === "production" ? "json" : "human";
 await import("../apps/queue/dist/src/main.js");
