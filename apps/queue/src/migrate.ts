@@ -4,6 +4,7 @@
  * Doing it twice does nothing the second time; two processes doing it at once do it once: PostgreSQL by an advisory lock,
  * SQLite by its write lock, both held for the whole transaction.
  */
+import { realpathSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { Migrator } from "kysely";
 import { configFromEnv } from "./config.ts";
@@ -35,7 +36,8 @@ async function main(): Promise<void> {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href)
+// Compared by their real paths: a link on the way to this file must not turn the migration into nothing.
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href)
   main().catch((error: unknown) => {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     process.exitCode = 1;
