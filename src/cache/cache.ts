@@ -350,6 +350,7 @@ export class Cache {
     this.#open();
     if (typeof tags === "string") throw new EverfreshError("EF_OPTION", "invalidateTags takes a list of tags");
     await settleAll(checkTags(tags).map((tag) => this.#renewGeneration(this.#keys.tag(tag))));
+    this.#engine.distrust();
   }
 
   /** Invalidates and computes again: after a write, the next read is already a hit. */

@@ -148,9 +148,8 @@ export class Engine implements FlightHost {
   #peekTier(wire: string, version: number): Stored | undefined {
     const { tierMaxAgeMs } = this.#parts;
     if (tierMaxAgeMs === 0 || this.#tier === undefined) return undefined;
-    const entry = this.#tier.get(wire);
-    if (entry === undefined || entry.askedAt + tierMaxAgeMs <= this.clock.monotonic()) return undefined;
-    const { stored } = entry;
+    const stored = this.#tier.trusted(wire, tierMaxAgeMs, this.clock.monotonic())?.stored;
+    if (stored === undefined) return undefined;
     if (stored.version !== version || stored.freshUntil <= this.clock.now() || stored.key !== undefined)
       return undefined;
     return stored.open(this.serializer) ? stored : undefined;
@@ -189,6 +188,11 @@ export class Engine implements FlightHost {
   forget(wire: string): void {
     this.#tier?.delete(wire);
     this.#flights.delete(wire);
+  }
+
+  /** Values of this process must be asked about again, whatever `local: { maxAge }` allows. */
+  distrust(): void {
+    this.#tier?.distrust(nextMoment());
   }
 
   forgetAll(): void {
@@ -271,6 +275,7 @@ export class Engine implements FlightHost {
           return;
         }
         entry.askedAt = this.clock.monotonic();
+        entry.moment = lookup.moment;
         this.#weigh(lookup, { ...reading, kind: "item", item: entry.item, stale: false, leased: false }, entry.stored);
         return;
       }
@@ -310,7 +315,7 @@ export class Engine implements FlightHost {
       unfit = callers.filter((caller) => misfit(caller, stored) !== undefined);
     }
     if (this.#tier !== undefined && this.#tier.get(lookup.wire)?.item !== reading.item)
-      this.#tier.set(lookup.wire, reading.item, stored, reading.token, this.clock.monotonic());
+      this.#tier.set(lookup.wire, reading.item, stored, reading.token, this.clock.monotonic(), lookup.moment);
     if (this.watch) for (const caller of fit) if (caller.load) this.watch(caller, stored, reading.token);
     this.#answer(fit, stored, "hit", undefined);
     const [first] = unfit;
@@ -556,8 +561,14 @@ export class Engine implements FlightHost {
     this.#hints.set(wire, tags);
   }
 
-  keep(wire: string, item: { bytes: Buffer; flags: number; memo?: unknown }, stored: Stored, token: Token): void {
-    this.#tier?.set(wire, item, stored, token, this.clock.monotonic());
+  keep(
+    wire: string,
+    item: { bytes: Buffer; flags: number; memo?: unknown },
+    stored: Stored,
+    token: Token,
+    moment: number,
+  ): void {
+    this.#tier?.set(wire, item, stored, token, this.clock.monotonic(), moment);
   }
 
   loaded(

@@ -46,7 +46,7 @@ export interface FlightHost {
   /** Whether stored values stay in this process, so that no caller may have the very one. */
   readonly keeps: boolean;
   /** What was stored, for the tier. */
-  keep(wire: string, item: Item, stored: Stored, token: Token): void;
+  keep(wire: string, item: Item, stored: Stored, token: Token, moment: number): void;
 }
 
 export interface FlightStart {
@@ -167,7 +167,7 @@ export class Flight {
     const unchanged = late.length === 0 ? undefined : this.#unchanged(space, tags);
     answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, createdAt);
     const token = await filling;
-    if (token !== undefined) this.#host.keep(this.wire, item, stored, token);
+    if (token !== undefined) this.#host.keep(this.wire, item, stored, token, this.#moment);
     this.#host.loaded(this, durationMs, token === undefined ? "refused" : "stored");
     if (token !== undefined && (await unchanged))
       answerAll(late, stored, serializer, true, "miss", this.why, createdAt);

@@ -14,6 +14,8 @@ export interface TierEntry {
   readonly token: Token;
   /** When the server last said that this is the current version, monotonic milliseconds. */
   askedAt: number;
+  /** The moment when that question was asked. */
+  moment: number;
   visited: boolean;
 }
 
@@ -24,6 +26,7 @@ export class Tier {
   readonly #limitEntries: number;
   readonly #entries = new Map<string, TierEntry>();
   #bytes = 0;
+  #trustedSince = 0;
 
   constructor(limitBytes: number, limitEntries: number) {
     this.#limitBytes = limitBytes;
@@ -36,9 +39,20 @@ export class Tier {
     return entry;
   }
 
-  set(wire: string, item: Item, stored: Stored, token: Token, askedAt: number): void {
+  /** The entry, if the server confirmed it less than `maxAgeMs` ago. */
+  trusted(wire: string, maxAgeMs: number, now: number): TierEntry | undefined {
+    const entry = this.get(wire);
+    return entry && entry.askedAt + maxAgeMs > now && entry.moment > this.#trustedSince ? entry : undefined;
+  }
+
+  /** Whatever was asked before the moment `moment` must be asked about again. */
+  distrust(moment: number): void {
+    this.#trustedSince = moment;
+  }
+
+  set(wire: string, item: Item, stored: Stored, token: Token, askedAt: number, moment: number): void {
     this.delete(wire);
-    this.#entries.set(wire, { item, stored, token, askedAt, visited: false });
+    this.#entries.set(wire, { item, stored, token, askedAt, moment, visited: false });
     this.#bytes += costOf(wire, stored);
     while (this.#bytes > this.#limitBytes || this.#entries.size > this.#limitEntries) this.#evictOne();
   }

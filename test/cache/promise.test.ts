@@ -1,0 +1,673 @@
+/**
+ * The promise, one interleaving at a time: a read that starts after an acknowledged invalidation never returns a
+ * value computed from what the source held before it. `docs/promise.md` draws each of these.
+ */
+import assert from "node:assert/strict";
+import { setImmediate as turn } from "node:timers/promises";
+import { beforeEach, describe, test } from "node:test";
+import { createCache, metaBackend, none, type Cache, type CacheOptions } from "everfresh";
+import { deferred, type Deferred } from "../support/deferred.ts";
+import { FakeMemcached } from "../support/fake-memcached.ts";
+import { ManualClock, seededRandom } from "../support/manual-clock.ts";
+
+let world: FakeMemcached;
+let clock: ManualClock;
+let a: Cache;
+let b: Cache;
+
+/** One process: a client, a cache, nothing shared with others. */
+function process(options: Partial<CacheOptions> = {}): Cache {
+  return createCache({
+    backend: metaBackend(world.client()),
+    namespace: "n",
+    clock,
+    random: seededRandom(number++),
+    ...options,
+  });
+}
+let number = 1;
+
+const failing = (): Promise<number> => Promise.reject(new Error("no database"));
+
+/** A source that is read slowly: each load sees what the source held when it began. */
+class Source {
+  value = 1;
+  loads = 0;
+  readonly ends: Deferred<void>[] = [];
+  readonly slow = async (): Promise<number> => {
+    this.loads++;
+    const seen = this.value;
+    const end = deferred();
+    this.ends.push(end);
+    await end.promise;
+    return seen;
+  };
+  readonly quick = (): number => {
+    this.loads++;
+    return this.value;
+  };
+}
+
+/** Lets everything happen that needs no time. */
+async function settle(): Promise<void> {
+  for (let count = 0; count < 20; count++) await turn();
+}
+
+async function advance(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 50) {
+    world.nowMs += Math.min(left, 50);
+    await clock.advance(Math.min(left, 50));
+  }
+}
+
+beforeEach(() => {
+  world = new FakeMemcached();
+  clock = new ManualClock();
+  a = process();
+  b = process();
+});
+
+describe("sharing within a process", () => {
+  test("callers of one tick share a lookup", async () => {
+    await a.getOrSet("k", () => 1);
+    world.log.length = 0;
+    await Promise.all([a.get("k"), a.get("k"), a.getOrSet("k", () => 2)]);
+    assert.deepEqual(world.log, ["mg n!0", "mg n=k"]);
+  });
+
+  test("a reader does not join a lookup that was sent before the reader came", async () => {
+    await a.getOrSet("k", () => "old");
+    world.hold();
+    const early = a.getOrSet("k", () => "never");
+    await settle();
+    await world.execute("mg n!0");
+    await world.execute("mg n=k");
+    // The answer with the old value is on its way. Now another process invalidates, and is told that it is done.
+    const invalidation = b.invalidate("k");
+    await settle();
+    await world.run("md n=k");
+    await invalidation;
+    const late = a.getOrSet("k", () => "new");
+    await settle();
+    world.release();
+    assert.equal(await early, "old");
+    assert.equal(await late, "new");
+  });
+
+  test("who joins a load shares its value when the fill is confirmed", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow);
+    await settle();
+    const late = a.getOrSet("k", source.slow);
+    await settle();
+    source.ends[0]?.resolve();
+    assert.deepEqual([await early, await late], [1, 1]);
+    assert.equal(source.loads, 1);
+  });
+
+  test("who joined a load after it began starts over when the key was invalidated meanwhile", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow);
+    await settle();
+    source.value = 2;
+    await b.invalidate("k");
+    const late = a.getOrSet("k", source.slow);
+    await settle();
+    source.ends[0]?.resolve();
+    assert.equal(await early, 1);
+    await settle();
+    source.ends[1]?.resolve();
+    assert.equal(await late, 2);
+    assert.equal(await b.get("k"), 2);
+  });
+
+  test("who joined a load after it began starts over when one of its tags was invalidated meanwhile", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow, { tags: ["t"] });
+    await settle();
+    source.value = 2;
+    await b.invalidateTags(["t"]);
+    const late = a.getOrSet("k", source.slow, { tags: ["t"] });
+    await settle();
+    source.ends[0]?.resolve();
+    assert.equal(await early, 1);
+    await settle();
+    source.ends[1]?.resolve();
+    assert.equal(await late, 2);
+  });
+
+  test("who joined a load after it began starts over when the namespace was cleared meanwhile", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow);
+    await settle();
+    source.value = 2;
+    await b.clear();
+    const late = a.getOrSet("k", source.slow);
+    await settle();
+    source.ends[0]?.resolve();
+    assert.equal(await early, 1);
+    await settle();
+    source.ends[1]?.resolve();
+    assert.equal(await late, 2);
+  });
+
+  test("nobody joins a load whose fill was sent", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow);
+    await settle();
+    world.hold();
+    source.ends[0]?.resolve();
+    assert.equal(await early, 1);
+    await world.execute("ms n=k");
+    // Stored, but the answer is on its way. An invalidation comes in between, and is acknowledged.
+    source.value = 2;
+    const invalidation = b.invalidate("k");
+    await settle();
+    await world.run("md n=k");
+    await invalidation;
+    const late = a.getOrSet("k", source.slow);
+    await settle();
+    world.release();
+    await settle();
+    source.ends[1]?.resolve();
+    assert.equal(await late, 2);
+  });
+
+  test("an unstored value is shared with late callers only if the lease still stood", async () => {
+    let found: string | undefined;
+    const ends = [deferred(), deferred()];
+    let loads = 0;
+    const load = async (): Promise<string | undefined> => {
+      const seen = found;
+      await ends[loads++]?.promise;
+      return seen;
+    };
+    const early = a.getOrSet("k", load);
+    await settle();
+    found = "there now";
+    await b.invalidate("k");
+    const late = a.getOrSet("k", load);
+    await settle();
+    ends[0]?.resolve();
+    assert.equal(await early, undefined);
+    await settle();
+    ends[1]?.resolve();
+    assert.equal(await late, "there now");
+  });
+});
+
+describe("fills", () => {
+  test("a value that was invalidated while it was computed is not stored", async () => {
+    const source = new Source();
+    const reading = a.getOrSet("k", source.slow);
+    await settle();
+    await b.invalidate("k");
+    source.ends[0]?.resolve();
+    await reading;
+    await settle();
+    assert.equal(await b.get("k"), undefined);
+  });
+
+  test("a lease from before a restart does not fill, although the numbers match again", async () => {
+    const source = new Source();
+    const reading = a.getOrSet("k", source.slow);
+    await settle();
+    world.restart();
+    source.value = 2;
+    // Whoever comes now gets the same number again from the server that counts anew.
+    const second = new Source();
+    second.value = 2;
+    const other = b.getOrSet("k", second.slow);
+    await settle();
+    source.ends[0]?.resolve();
+    assert.equal(await reading, 1);
+    await settle();
+    assert.equal(world.peek("n=k")?.length, 0, "the lease of the other process is untouched");
+    second.ends[0]?.resolve();
+    assert.equal(await other, 2);
+    assert.equal(await a.get("k"), 2);
+  });
+
+  test("a lease does not outlive its connection, even on a server that kept everything", async () => {
+    const source = new Source();
+    const reading = a.getOrSet("k", source.slow);
+    await settle();
+    world.disconnect();
+    source.ends[0]?.resolve();
+    assert.equal(await reading, 1);
+    await settle();
+    assert.equal(world.peek("n=k")?.length, 0);
+  });
+
+  test("a loader that fails gives its lease back at once", async () => {
+    await assert.rejects(
+      a.getOrSet("k", () => Promise.reject(new Error("no"))),
+      /no/,
+    );
+    await settle();
+    assert.equal(await b.getOrSet("k", () => "next"), "next");
+  });
+
+  test("a lease is renewed while its value is computed, and lost when its holder dies", async () => {
+    const source = new Source();
+    const reading = a.getOrSet("k", source.slow);
+    await settle();
+    const waiting = b.getOrSet("k", () => "b computed too");
+    await advance(8_000);
+    source.ends[0]?.resolve();
+    assert.equal(await reading, 1);
+    await advance(100);
+    assert.equal(await waiting, 1);
+
+    const dead = metaBackend(world.client());
+    await dead.read("n=dead", { lease: 5 });
+    const next = a.getOrSet("dead", () => "computed by who came next");
+    await advance(4_900);
+    assert.equal(await Promise.race([next, turn("waits")]), "waits");
+    await advance(200);
+    assert.equal(await next, "computed by who came next");
+  });
+
+  test("who waits too long computes by itself and stores nothing", async () => {
+    const source = new Source();
+    const reading = a.getOrSet("k", source.slow);
+    await settle();
+    const waiting = b.getOrSetEntry("k", () => "own");
+    await advance(10_200);
+    assert.deepEqual(await waiting.then(({ value, status, why }) => [value, status, why]), [
+      "own",
+      "bypass",
+      "gave up waiting",
+    ]);
+    source.ends[0]?.resolve();
+    assert.equal(await reading, 1);
+    await settle();
+    assert.equal(await b.get("k"), 1);
+  });
+
+  test("a fill whose answer is lost is taken for refused by late callers, and they look again", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow);
+    await settle();
+    const late = a.getOrSet("k", () => "not needed");
+    await settle();
+    world.hold();
+    source.ends[0]?.resolve();
+    await early;
+    await world.fail("ms n=k", true);
+    world.release();
+    assert.equal(await late, 1);
+  });
+});
+
+describe("tags", () => {
+  test("generations are read before the load: a tag that changes during it makes the value a miss", async () => {
+    const source = new Source();
+    const reading = a.getOrSet("k", source.slow, { tags: ["t"] });
+    await settle();
+    await b.invalidateTags(["t"]);
+    source.ends[0]?.resolve();
+    await reading;
+    await settle();
+    const answer = await b.getEntry("k");
+    assert.deepEqual([answer.value, answer.why], [undefined, "tag t"]);
+  });
+
+  test("a missing tag is a miss, and two who create it agree", async () => {
+    await a.getOrSet("k", () => 1, { tags: ["t"] });
+    world.evict("n#t");
+    assert.equal((await a.getEntry("k")).why, "tag t");
+    const [one, two] = await Promise.all([
+      a.getOrSet("x", () => 1, { tags: ["t"] }),
+      b.getOrSet("y", () => 2, { tags: ["t"] }),
+    ]);
+    assert.deepEqual([one, two], [1, 2]);
+    await settle();
+    assert.deepEqual([await b.get("x"), await a.get("y")], [1, 2]);
+  });
+
+  test("an attempt to invalidate a tag that arrives late does not bring an old generation back", async () => {
+    const source = new Source();
+    await a.getOrSet("k", source.quick, { tags: ["t"] });
+    world.hold();
+    const invalidation = b.invalidateTags(["t"]);
+    await settle();
+    await world.fail("ms n#t");
+    world.release();
+    await advance(100);
+    await invalidation;
+    const sets = world.log.filter((text) => text === "ms n#t").length;
+    source.value = 2;
+    assert.equal(await a.getOrSet("k", source.quick, { tags: ["t"] }), 2);
+    assert.equal(sets, 2, "one creates it, one confirms the invalidation");
+  });
+
+  test("tags that a loader adds guard its value from the next computation on", async () => {
+    let value = 1;
+    const entry = { loads: 0 };
+    const read = (): Promise<number> =>
+      a.getOrSet("k", (context) => {
+        entry.loads++;
+        context.addTags(["added"]);
+        return value;
+      });
+    await read();
+    await settle();
+    assert.equal(await b.get("k"), undefined, "not stored: the tag was not known before");
+    await read();
+    await read();
+    assert.equal(entry.loads, 2);
+    value = 2;
+    await b.invalidateTags(["added"]);
+    assert.equal(await read(), 2);
+  });
+});
+
+describe("servers that fail", () => {
+  test("with the server down a crowd costs two loads, and who came during the first gets the second", async () => {
+    world.down();
+    const source = new Source();
+    const first = Array.from({ length: 100 }, () => a.getOrSet("k", source.slow));
+    await settle();
+    source.value = 2;
+    const second = Array.from({ length: 100 }, () => a.getOrSet("k", source.slow));
+    await settle();
+    assert.equal(source.loads, 1);
+    source.ends[0]?.resolve();
+    assert.deepEqual(new Set(await Promise.all(first)), new Set([1]));
+    await settle();
+    source.ends[1]?.resolve();
+    assert.deepEqual(new Set(await Promise.all(second)), new Set([2]));
+    assert.equal(source.loads, 2);
+  });
+
+  test("without a backend at most maxConcurrentLoads run at a time, also when loads are nested", async () => {
+    const cache = createCache({ backend: none(), maxConcurrentLoads: 2, clock });
+    let running = 0;
+    let most = 0;
+    const load = async (): Promise<number> => {
+      most = Math.max(most, ++running);
+      await turn();
+      running--;
+      return 1;
+    };
+    await Promise.all(Array.from({ length: 10 }, (_, index) => cache.getOrSet(`k${index}`, load)));
+    assert.equal(most, 2);
+    const nested = (depth: number): Promise<number> =>
+      cache.getOrSet(`nested${depth}`, () => (depth === 0 ? 0 : nested(depth - 1)));
+    assert.equal(await nested(5), 0);
+  });
+
+  test("an invalidation that no server confirms is pending, and nothing is read from that server before", async () => {
+    await a.getOrSet("k", () => "old");
+    world.down();
+    const rejected = assert.rejects(a.invalidate("k"), { code: "EF_INVALIDATION_PENDING", server: "fake:1" });
+    await advance(2_100);
+    await rejected;
+    assert.equal(a.health().servers[0]?.pendingInvalidations, 1);
+    world.log.length = 0;
+    world.up();
+    const answer = await a.getOrSetEntry("k", () => "new");
+    assert.deepEqual([answer.value, answer.status, answer.why], ["new", "bypass", "pending"]);
+    assert.deepEqual(world.log, [], "the server has the old value still and was not asked");
+    await advance(4_000);
+    assert.equal(world.log[0], "md n=k");
+    assert.equal(a.health().servers[0]?.pendingInvalidations, 0);
+    assert.equal(await a.getOrSet("k", () => "from the source"), "from the source");
+  });
+
+  test("an invalidation that is repeated while its first attempt is on the way is confirmed by a later one", async () => {
+    world.down();
+    const first = a.invalidate("k");
+    await advance(50);
+    world.up();
+    world.hold();
+    await advance(200);
+    await world.execute("md n=k");
+    // The first attempt was executed. What is asked now must be executed after now.
+    const second = a.invalidate("k");
+    await settle();
+    await world.run("md n=k");
+    await first;
+    assert.equal(await Promise.race([second, turn("open")]), "open");
+    await world.run("md n=k");
+    await second;
+  });
+
+  test("a set that fails does not leave the value from before", async () => {
+    await a.set("k", "old");
+    world.hold();
+    const setting = a.set("k", "new");
+    await settle();
+    await world.run("mg n!0");
+    await world.fail("ms n=k");
+    world.release();
+    assert.equal(await setting, false);
+    assert.equal(await b.get("k"), undefined);
+  });
+
+  test("a tag whose server is down makes its values misses, and their loads are shared", async () => {
+    world = new FakeMemcached(["fake:1", "fake:2"]);
+    a = process();
+    const tag = ["t0", "t1", "t2", "t3"].find((name) => world.serverOf(`n#${name}`) !== world.serverOf("n=k")) ?? "";
+    await a.getOrSet("k", () => "old", { tags: [tag] });
+    world.down(world.serverOf(`n#${tag}`));
+    const answer = await a.getOrSetEntry("k", () => "new", { tags: [tag] });
+    assert.deepEqual([answer.value, answer.status], ["new", "bypass"]);
+  });
+
+  test("previous servers are invalidated, too", async () => {
+    const before = new FakeMemcached(["old:1"]);
+    const old = createCache({ backend: metaBackend(before.client()), namespace: "n", clock });
+    const backend = metaBackend(world.client(), { previous: metaBackend(before.client()) });
+    const cache = createCache({ backend, namespace: "n", clock });
+    await old.getOrSet("k", () => "old", { tags: ["t"] });
+    await old.getOrSet("l", () => "old", { tags: ["t"] });
+    await old.getOrSet("m", () => "old");
+    await cache.invalidate("k");
+    assert.equal(await old.get("k"), undefined);
+    await cache.invalidateTags(["t"]);
+    assert.equal(await old.get("l"), undefined);
+    await cache.clear();
+    assert.equal(await old.get("m"), undefined);
+  });
+});
+
+describe("what is read", () => {
+  test("bytes that are no envelope, and another key under the same digest, are misses", async () => {
+    world.plant("n=k", Buffer.from("what pylibmc left"));
+    const answer = await a.getOrSetEntry("k", () => "computed");
+    assert.deepEqual([answer.value, answer.why], ["computed", "undecodable"]);
+    assert.equal(await b.get("k"), "computed");
+
+    const long = "x".repeat(300);
+    await a.set(long, "mine");
+    const wire = world.log.findLast((text) => text.startsWith("ms n~="))?.slice(3) ?? "";
+    const bytes = Buffer.from(world.peek(wire) ?? "");
+    bytes[bytes.indexOf("x")] = "y".charCodeAt(0);
+    world.plant(wire, bytes);
+    assert.equal((await a.getEntry(long)).why, "collision");
+    assert.equal(await a.getOrSet(long, () => "again"), "again");
+  });
+
+  test("every damage to the bytes is a miss or the same value, never an exception", async () => {
+    const value = { date: new Date(1), list: [1, 2, 3] };
+    await a.set("k", value, { tags: ["t", "u"] });
+    const bytes = Buffer.from(world.peek("n=k") ?? "");
+    for (let length = 0; length < bytes.length; length++) {
+      world.plant("n=k", bytes.subarray(0, length));
+      assert.equal(await a.get("k"), undefined, `cut after ${length}`);
+    }
+    for (let index = 0; index < 60; index++) {
+      const damaged = Buffer.from(bytes);
+      damaged[index] = (damaged[index] ?? 0) ^ 0xff;
+      world.plant("n=k", damaged);
+      await a.getEntry("k");
+    }
+  });
+
+  test("a value expires by the clock of its envelope, though the server still has it", async () => {
+    await a.set("k", 1, { ttl: "1500ms" });
+    await clock.advance(1_499);
+    assert.equal(await a.get("k"), 1);
+    await clock.advance(1);
+    assert.equal((await a.getEntry("k")).why, "expired");
+    assert.equal(await a.getOrSet("k", () => 2), 2);
+  });
+
+  test("jitter shortens the time to live, by no more than its fraction", async () => {
+    const left: number[] = [];
+    for (let index = 0; index < 50; index++) {
+      await a.set(`k${index}`, 1, { ttl: "100s", jitter: 0.2 });
+      left.push((await a.getEntry(`k${index}`)).ttlMs);
+    }
+    assert.ok(left.every((ttlMs) => ttlMs > 80_000 && ttlMs <= 100_000));
+    assert.ok(new Set(left).size > 40);
+  });
+});
+
+describe("relaxations that were asked for", () => {
+  test("staleWhileRevalidate serves the old value while one in the fleet refreshes it", async () => {
+    const options = { ttl: "10s", staleWhileRevalidate: "30s" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(11_000);
+    source.value = 2;
+    const stale = await Promise.all([
+      a.getOrSetEntry("k", source.slow, options),
+      b.getOrSetEntry("k", source.slow, options),
+    ]);
+    assert.deepEqual(
+      stale.map(({ value, status, why }) => [value, status, why]),
+      [
+        [1, "stale", "expired"],
+        [1, "stale", "expired"],
+      ],
+    );
+    await settle();
+    assert.equal(source.loads, 2);
+    assert.equal((await b.getOrSetEntry("k", source.slow, options)).status, "stale");
+    source.ends[0]?.resolve();
+    await settle();
+    const fresh = await b.getOrSetEntry("k", source.slow, options);
+    assert.deepEqual([fresh.value, fresh.status], [2, "hit"]);
+  });
+
+  test("who did not ask for it waits for the refresh, also after an invalidation that keeps the old value", async () => {
+    const relaxed = process({ staleWhileRevalidate: "30s" });
+    const source = new Source();
+    await relaxed.getOrSet("k", source.quick);
+    source.value = 2;
+    await relaxed.invalidate("k");
+    const stale = await relaxed.getOrSetEntry("k", source.slow);
+    assert.deepEqual([stale.value, stale.status, stale.why], [1, "stale", "invalidated"]);
+    const strict = b.getOrSet("k", source.slow);
+    await settle();
+    source.ends[0]?.resolve();
+    await advance(100);
+    assert.equal(await strict, 2);
+    assert.equal(source.loads, 2);
+  });
+
+  test("staleIfError serves the old value when the loader fails, and only then", async () => {
+    const options = { ttl: "10s", staleIfError: "1h" } as const;
+    await a.getOrSet("k", () => 1, options);
+    await advance(11_000);
+    const answer = await a.getOrSetEntry("k", failing, options);
+    assert.deepEqual([answer.value, answer.status, answer.why], [1, "stale", "the loader failed"]);
+    await assert.rejects(b.getOrSet("k", failing, { ttl: "10s" }), /no database/);
+    assert.equal(await b.getOrSet("k", () => 2, options), 2);
+  });
+
+  test("after the soft timeout a stale value is served where one is allowed, and the loader goes on", async () => {
+    const options = { ttl: "10s", staleIfError: "1h", timeout: "100ms" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(11_000);
+    source.value = 2;
+    const reading = a.getOrSetEntry("k", source.slow, options);
+    await advance(150);
+    assert.deepEqual(await reading.then(({ value, why }) => [value, why]), [1, "timeout"]);
+    source.ends[0]?.resolve();
+    await settle();
+    assert.equal(await b.get("k"), 2);
+  });
+
+  test("after the hard timeout the loader is given up, its signal fires, and the next caller may try", async () => {
+    let aborted = false;
+    const reading = a.getOrSet(
+      "k",
+      ({ signal }) =>
+        new Promise(() => {
+          signal.addEventListener("abort", () => (aborted = true));
+        }),
+      { hardTimeout: "1s" },
+    );
+    const rejected = assert.rejects(reading, { code: "EF_LOAD_TIMEOUT" });
+    await advance(1_100);
+    await rejected;
+    assert.ok(aborted);
+    assert.equal(await b.getOrSet("k", () => "next"), "next");
+  });
+
+  test("refreshAhead computes once in the fleet before the value expires, and nobody waits for it", async () => {
+    const options = { ttl: "60s", refreshAhead: "20s" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(45_000);
+    source.value = 2;
+    const hits = await Promise.all([a, b, a, b].map((cache) => cache.getOrSetEntry("k", source.slow, options)));
+    assert.ok(hits.every(({ value, status }) => value === 1 && status === "hit"));
+    await settle();
+    assert.equal(source.loads, 2);
+    source.ends[0]?.resolve();
+    await settle();
+    assert.equal(await b.get("k"), 2);
+  });
+});
+
+describe("the in-process tier", () => {
+  test("asks on every read, without the bytes, and sees what another process invalidated", async () => {
+    const near = process({ local: true });
+    const source = new Source();
+    await near.getOrSet("k", source.quick, { tags: ["t"] });
+    assert.equal(await near.getOrSet("k", source.quick, { tags: ["t"] }), 1);
+    source.value = 2;
+    await b.invalidate("k");
+    assert.equal(await near.getOrSet("k", source.quick, { tags: ["t"] }), 2);
+    source.value = 3;
+    await b.invalidateTags(["t"]);
+    assert.equal(await near.getOrSet("k", source.quick, { tags: ["t"] }), 3);
+    source.value = 4;
+    await b.clear();
+    assert.equal(await near.getOrSet("k", source.quick, { tags: ["t"] }), 4);
+  });
+
+  test("does not trust a number from before a restart", async () => {
+    const near = process({ local: true });
+    await near.getOrSet("k", () => "old");
+    world.restart();
+    // The same number again, for another value.
+    assert.equal(await b.getOrSet("k", () => "new"), "new");
+    assert.equal(await near.getOrSet("k", () => "computed"), "new");
+  });
+
+  test("with maxAge does not ask for that long, except about what this process invalidated itself", async () => {
+    const near = process({ local: { maxAge: "250ms" } });
+    const source = new Source();
+    const read = (): Promise<number> => near.getOrSet("k", source.quick, { tags: ["t"] });
+    await read();
+    world.log.length = 0;
+    source.value = 2;
+    await b.invalidate("k");
+    assert.equal(await read(), 1, "the relaxation that was asked for");
+    await clock.advance(250);
+    assert.equal(await read(), 2);
+    source.value = 3;
+    await near.invalidate("k");
+    assert.equal(await read(), 3);
+    source.value = 4;
+    await near.invalidateTags(["t"]);
+    assert.equal(await read(), 4);
+  });
+});
