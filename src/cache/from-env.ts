@@ -14,6 +14,7 @@
 import { memcached, memory, none, type Backend } from "../backend/index.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
+import { createServer } from "../server/index.ts";
 import { createCache, type Cache, type CacheOptions } from "./cache.ts";
 
 /** The environment: `process.env`. */
@@ -36,15 +37,16 @@ interface Choice {
   readonly stop?: () => Promise<void>;
 }
 
-/** Without any configuration: this process's memory, outside production only. */
-function embedded(env: Environment): Choice {
+/** Without any configuration: a server in this process, spoken to like any other; outside production only. */
+async function embedded(env: Environment): Promise<Choice> {
   if (text(env, "NODE_ENV") === "production")
     throw wrong(
       "no cache is configured: set MEMCACHIER_SERVERS, MEMCACHIER_USERNAME and MEMCACHIER_PASSWORD, or MEMCACHE_SERVERS; or choose EVERFRESH_BACKEND=memory (one process only) or EVERFRESH_BACKEND=none",
     );
-  const backend = memory();
-  const description = `The cache is ${backend.describe()}, because no server is configured.`;
-  return { kind: "memory", backend, description };
+  const server = await createServer().listen();
+  const backend = memcached(server.address);
+  const description = `The cache is the embedded server at ${server.address}, because no server is configured; it lives and dies with this process.`;
+  return { kind: "embedded", backend, description, stop: () => server.close() };
 }
 
 /** Prefixes of variables, and whether the service behind them always asks who one is. */
@@ -64,7 +66,7 @@ export async function cacheFromEnv(
   env: Environment,
   options: Omit<CacheOptions, "backend"> = {},
 ): Promise<CacheFromEnv> {
-  const { kind, backend, description, stop } = byHand(env) ?? pool(env) ?? embedded(env);
+  const { kind, backend, description, stop } = byHand(env) ?? pool(env) ?? (await embedded(env));
   const notice = eventChannel("everfresh:notice");
   if (notice.hasSubscribers) notice.publish({ message: description });
   const cache = createCache({ ...options, backend });

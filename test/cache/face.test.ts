@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createCache, isEverfreshError, memcached, memory, type Backend, type Cache } from "everfresh";
+import { createServer, type CacheServer } from "everfresh/server";
 import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
@@ -312,6 +313,15 @@ function face(open: () => Backend): void {
 }
 
 describe("in memory", () => face(() => memory()));
+
+describe("on the embedded server", () => {
+  let server: CacheServer;
+  before(async () => {
+    server = await createServer().listen();
+  });
+  after(() => server.close());
+  face(() => memcached(server.address));
+});
 
 describe("on memcached", needs("memcached"), () => {
   let server: RealMemcached;

@@ -57,6 +57,17 @@ test("a list without credentials is enough for a pool that asks for none", async
   await made.close();
 });
 
+test("nothing configured, outside production, is the embedded server, and one line says so", async () => {
+  const made = await cacheFromEnv({}, { namespace: "app" });
+  assert.equal(made.kind, "embedded");
+  assert.match(made.description, /embedded server at 127\.0\.0\.1:\d+, because no server is configured/);
+  assert.equal(await made.cache.getOrSet("k", () => "v", { tags: ["t"] }), "v");
+  assert.equal((await made.cache.getEntry("k")).status, "hit");
+  await made.cache.invalidateTags(["t"]);
+  assert.equal((await made.cache.getEntry("k")).why, "tag t");
+  await made.close();
+});
+
 test("production without a configuration stops and says what to set", async () => {
   await assert.rejects(cacheFromEnv({ NODE_ENV: "production" }), {
     code: "EF_OPTION",
