@@ -17,6 +17,7 @@ export type Reason =
   | "no-host"
   | "upgrade"
   | "option"
+  | "head"
   // of the response
   | "status"
   | "set-cookie"
@@ -36,10 +37,9 @@ export type Reason =
   | "too-large"
   | "incomplete"
   | "event-stream"
-  | "skipped"
+  | "nonce"
   // of the cache
   | "unstorable"
-  | "invalidated"
   | "unavailable";
 
 /** What happened, in the words of RFC 9211 section 2. */

@@ -8,6 +8,7 @@ import { parseCacheControl, type Directives } from "./cache-control.ts";
 import type { Reason } from "./cache-status.ts";
 import { field, listOf, type Fields } from "./fields.ts";
 import { arrivalAge, explicitLifetime } from "./freshness.ts";
+import { identityFields } from "./identity.ts";
 import type { PageRequest } from "./request.ts";
 
 /** The options that decide. */
@@ -27,6 +28,11 @@ export interface StoragePolicy {
 export interface ResponseHead {
   readonly status: number;
   readonly fields: Fields;
+  /**
+   * The fields that were set before the handler began, by what stands around the cached part. Those that the handler left
+   * as they were are this visitor's (a request id, a limit), and are not stored.
+   */
+  readonly inherited?: Fields;
 }
 
 /** Longer URLs are not worth a key. */
@@ -51,7 +57,8 @@ export function requestObstacle(
   if (request.host === "") return "no-host";
   if (request.path.length + request.query.length > longestTarget) return "url-too-long";
   // RFC 9111 section 3.5: a shared cache must not answer a request with Authorization from what others received.
-  if (!policy.isPrivate && request.fields["authorization"] !== undefined) return "authorization";
+  // The fields by which proxies and APIs name a user are taken for the same.
+  if (!policy.isPrivate && identityFields.some((name) => request.fields[name] !== undefined)) return "authorization";
   if (policy.isPrivate && (user === undefined || user === "")) return "no-user";
   if (!policy.isPrivate && policy.cookies === "bypass" && request.fields["cookie"] !== undefined) return "cookie";
   const cacheControl = field(request.fields, "cache-control");
@@ -79,6 +86,8 @@ export function responseObstacle(response: ResponseHead, policy: StoragePolicy, 
   // Trailers (RFC 9110 section 6.5) are known when it is too late to send them from a store.
   if (fields["trailer"] !== undefined) return "trailers";
   if (field(fields, "content-type")?.toLowerCase().startsWith("text/event-stream") === true) return "event-stream";
+  // A nonce is for one response (Content Security Policy Level 3, section 7.2); whoever knows it beforehand may use it.
+  if (field(fields, "content-security-policy")?.includes("'nonce-") === true) return "nonce";
   return undefined;
 }
 
@@ -136,10 +145,23 @@ const perMessage = new Set([
   "content-length",
 ]);
 
-/** The fields that are stored: all but those of the connection, and those that `Connection` names (RFC 9110 section 7.6.1). */
-export function storedFields(fields: Fields): Record<string, string | readonly string[]> {
+/** Fields that are part of the page whoever set them: they say what it is and how it may be used. */
+const ofThePage = new Set(["vary", "cache-control", "expires", "content-type", "content-language", "content-encoding"]);
+
+/**
+ * The fields that are stored: all but those of the connection, those that `Connection` names (RFC 9110 section 7.6.1), and
+ * those that the handler found there.
+ */
+export function storedFields({ fields, inherited = {} }: ResponseHead): Record<string, string | readonly string[]> {
   const named = new Set(listOf(field(fields, "connection") ?? "").map((name) => name.toLowerCase()));
-  return Object.fromEntries(Object.entries(fields).filter(([name]) => !perMessage.has(name) && !named.has(name)));
+  return Object.fromEntries(
+    Object.entries(fields).filter(
+      ([name]) =>
+        !perMessage.has(name) &&
+        !named.has(name) &&
+        (ofThePage.has(name) || field(fields, name) !== field(inherited, name)),
+    ),
+  );
 }
 
 function directiveObstacle(directives: Directives, policy: StoragePolicy): Reason | undefined {

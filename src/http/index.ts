@@ -1,2 +1,15 @@
 /** The door of `http`: which responses are values. */
-export { preferredLanguage } from "./negotiation.ts";
+export type { Answer, AnswerFields } from "./answer.ts";
+export type { ResponseHead } from "./cacheable.ts";
+export type { Reason } from "./cache-status.ts";
+export { onlyCookies, parseCookies } from "./cookies.ts";
+export { tags } from "./current.ts";
+export { field, listOf, type Fields } from "./fields.ts";
+export { identityRule, watchIdentity, type IdentityWatch } from "./identity.ts";
+export { preferredLanguage, type Coding } from "./negotiation.ts";
+export type { PageOptions, PagePolicy, SurrogateOptions } from "./options.ts";
+export { canonicalQuery } from "./query.ts";
+export type { Rendering, Verdict } from "./render.ts";
+export { isSafeMethod, splitTarget, type PageRequest } from "./request.ts";
+export { ResponseCache, urlTag, type Framework, type Served } from "./response-cache.ts";
+export type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";

@@ -30,13 +30,6 @@ export function preferredCoding(accept: string | undefined, offered: readonly Co
   return bestWeight >= (weights.get("identity") ?? 0) ? best : undefined;
 }
 
-/** Whether the client refuses the plain bytes (RFC 9110 section 12.5.3: `identity;q=0`, or `*;q=0` without identity). */
-export function refusesIdentity(accept: string | undefined): boolean {
-  if (accept === undefined) return false;
-  const weights = parseWeights(accept);
-  return (weights.get("identity") ?? weights.get("*") ?? 1) === 0;
-}
-
 /**
  * A rule for `vary` that turns `Accept-Language` into one of the languages a site has, so that its thousand spellings
  * share a few pages. A range matches a language that it is, or that begins with it (RFC 4647 section 3.4, lookup).

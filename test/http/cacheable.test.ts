@@ -35,6 +35,7 @@ describe("requests", () => {
     ["POST", request({}, { method: "POST" }), "method"],
     ["OPTIONS", request({}, { method: "OPTIONS" }), "method"],
     ["Authorization (RFC 9111 section 3.5)", request({ authorization: "Basic eA==" }), "authorization"],
+    ["a user named by a proxy", request({ "x-forwarded-user": "ann" }), "authorization"],
     ["a cookie, unless the page says what cookies mean", request({ cookie: "a=b" }), "cookie"],
     ["no-store (section 5.2.1.5)", request({ "cache-control": "No-Store" }), "request-no-store"],
     [
@@ -96,6 +97,7 @@ describe("responses", () => {
     ["a coding that the handler chose", 200, { "content-encoding": "gzip" }, "encoded"],
     ["identity is no coding", 200, { "content-encoding": "identity" }, undefined],
     ["trailers", 200, { trailer: "x-sum" }, "trailers"],
+    ["a nonce is for one response", 200, { "content-security-policy": "script-src 'nonce-abc'" }, "nonce"],
     ["a stream of events", 200, { "content-type": "text/event-stream; charset=utf-8" }, "event-stream"],
   ];
   for (const [title, status, fields, expected] of rows)
@@ -166,5 +168,12 @@ test("fields of the connection are not stored, neither are those that Connection
     "content-type": "text/html",
     link: ["</a>", "</b>"],
   };
-  assert.deepEqual(storedFields(fields), { "content-type": "text/html", link: ["</a>", "</b>"] });
+  assert.deepEqual(storedFields({ status: 200, fields }), { "content-type": "text/html", link: ["</a>", "</b>"] });
+});
+
+test("fields that stood there before the handler began are this visitor's, unless they say what the page is", () => {
+  const inherited = { "x-request-id": "1", vary: "Origin", "x-both": "a" };
+  const fields = { ...inherited, "x-both": "b", "x-own": "c" };
+  const expected = { vary: "Origin", "x-both": "b", "x-own": "c" };
+  assert.deepEqual(storedFields({ status: 200, fields, inherited }), expected);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { preferredCoding, preferredLanguage, refusesIdentity } from "#src/http/negotiation.ts";
+import { preferredCoding, preferredLanguage } from "#src/http/negotiation.ts";
 
 describe("content codings (RFC 9110 section 12.5.3)", () => {
   for (const [accept, expected] of [
@@ -24,14 +24,6 @@ describe("content codings (RFC 9110 section 12.5.3)", () => {
     test(`${String(accept)}: ${String(expected)}`, () => {
       assert.equal(preferredCoding(accept, ["br", "gzip"]), expected);
     });
-
-  test("the plain bytes are refused by identity;q=0 and by *;q=0 alone", () => {
-    assert.equal(refusesIdentity(undefined), false);
-    assert.equal(refusesIdentity("gzip"), false);
-    assert.equal(refusesIdentity("gzip, identity;q=0"), true);
-    assert.equal(refusesIdentity("gzip, *;q=0"), true);
-    assert.equal(refusesIdentity("gzip, identity;q=0.1, *;q=0"), false);
-  });
 });
 
 describe("languages", () => {

@@ -1,0 +1,54 @@
+/**
+ * `everfresh/express`: cached pages for Express (4 and 5) and what else speaks its middleware.
+ *
+ * Translation only. Mount it after what must run for every visitor, and in front of what is to be cached.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { ResponseCache, splitTarget, type PageOptions, type PageStore } from "../http/index.ts";
+import { requestOf, visitPage } from "./node.ts";
+
+export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
+
+/** The parts of Express' request that are used; its own type fits. */
+export type ExpressRequest = IncomingMessage & {
+  readonly originalUrl: string;
+  readonly protocol: string;
+};
+
+/** The parts of Express' response that are used. */
+export type ExpressResponse = ServerResponse & { locals: object };
+
+/**
+ * Caches what the rest of the route answers.
+ *
+ * @example
+ * app.get("/", cachePage(cache, { ttl: "10m", tags: ["queue_item"] }), (req, res) => res.render("queue"));
+ *
+ * @throws EverfreshError `EF_OPTION` for options that are unknown or out of range
+ */
+export function cachePage<Request extends ExpressRequest = ExpressRequest>(
+  cache: PageStore,
+  options: PageOptions<Request>,
+): (req: Request, res: ExpressResponse, next: () => void) => void {
+  const pages = new ResponseCache(cache, options, { sessionOf });
+  return (req, res, next) => {
+    const { path, query } = splitTarget(req.originalUrl);
+    // Behind a proxy that is trusted, Express knows the scheme and the host that the visitor used.
+    const scheme = req.protocol === "https" ? "https" : "http";
+    const request = { ...requestOf(req), scheme, host: hostOf(req), path, query } as const;
+    visitPage(pages, { request, source: req, raw: req, res, identity: [req, res.locals] }, next);
+  };
+}
+
+/** Express 5's `host` has the port; Express 4 has no way to know it behind a proxy, so its field is taken as well. */
+function hostOf(req: ExpressRequest & { host?: unknown; hostname?: unknown }): string {
+  const sent = req.headers.host ?? "";
+  const { host, hostname } = req;
+  if (typeof host === "string" && host.includes(":") === sent.includes(":")) return host;
+  return typeof hostname === "string" && !sent.startsWith(hostname) ? `${hostname},${sent}` : sent;
+}
+
+/** The id of a session that the visitor brought; one that was made a moment ago says nothing. */
+function sessionOf(req: ExpressRequest & { sessionID?: unknown }): string | undefined {
+  return req.headers.cookie !== undefined && typeof req.sessionID === "string" ? req.sessionID : undefined;
+}

@@ -1,0 +1,111 @@
+/**
+ * `everfresh/fastify`: cached pages for Fastify, as a `preHandler` hook of a route or of the whole site.
+ *
+ * Translation only. Types of Fastify are described by the parts that are used, so that this package needs none of it.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import {
+  isSafeMethod,
+  ResponseCache,
+  splitTarget,
+  type Answer,
+  type AnswerFields,
+  type PageOptions,
+  type PageRequest,
+  type PageStore,
+  type Rendering,
+} from "../http/index.ts";
+import { captureResponse, fieldsOf, union } from "./node-capture.ts";
+import { invalidateAfter, requestOf, watchVisit } from "./node.ts";
+
+export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
+
+/** The parts of Fastify's request that are used; its own type fits. */
+export interface PageFastifyRequest {
+  readonly raw: IncomingMessage;
+  readonly protocol: string;
+  readonly host: string;
+  readonly originalUrl: string;
+}
+
+/** The parts of Fastify's reply that are used. */
+export interface PageFastifyReply {
+  readonly raw: ServerResponse;
+  code(status: number): unknown;
+  header(name: string, value: unknown): unknown;
+  getHeaders(): Record<string, string | string[] | number | undefined>;
+  send(payload?: unknown): unknown;
+  hijack(): unknown;
+}
+
+/**
+ * Caches what a route answers.
+ *
+ * @example
+ * app.get("/", { preHandler: cachePage(cache, { ttl: "10m", tags: ["queue_item"] }) }, handler);
+ *
+ * @throws EverfreshError `EF_OPTION` for options that are unknown or out of range
+ */
+export function cachePage<Request extends PageFastifyRequest = PageFastifyRequest>(
+  cache: PageStore,
+  options: PageOptions<Request>,
+): (request: Request, reply: PageFastifyReply, done: () => void) => void {
+  const pages = new ResponseCache(cache, options, { sessionOf });
+  return (source, reply, done) => {
+    const { raw } = source;
+    const { path, query } = splitTarget(source.originalUrl);
+    const scheme = source.protocol === "https" ? "https" : "http";
+    const request = { ...requestOf(raw), scheme, host: source.host, path, query } as const;
+    if (!isSafeMethod(request.method)) invalidateAfter(pages, request, reply.raw);
+    const start = (rendering: Rendering): void => {
+      const visit = { request, source, raw, res: reply.raw, identity: [source] };
+      const hooks = watchVisit(pages, visit);
+      let reason = undefined as ReturnType<typeof hooks.handled>;
+      // The hooks behind `send` (sessions, cookies) are not the handler.
+      const send = reply.send.bind(reply);
+      reply.send = (payload) => {
+        reply.send = send;
+        reason = hooks.handled();
+        return send(payload);
+      };
+      const inherited = fieldsOf(reply.getHeaders());
+      captureResponse(reply.raw, rendering, { ...hooks, handled: () => reason ?? hooks.handled(), inherited });
+      done();
+    };
+    void answer();
+
+    async function answer(): Promise<void> {
+      const served = await pages.serve(request, source, start);
+      if (served.kind === "answer") sendAnswer(reply, request, served.answer);
+      if (served.kind !== "pass") return;
+      setFields(reply, served.fields);
+      done();
+    }
+  };
+}
+
+function sendAnswer(reply: PageFastifyReply, request: PageRequest, answer: Answer): void {
+  reply.code(answer.status);
+  setFields(reply, answer.fields);
+  if (request.method !== "HEAD") {
+    reply.send(answer.body);
+    return;
+  }
+  // Fastify would count the bytes of the body that this answer does not have.
+  reply.hijack();
+  reply.raw.writeHead(answer.status, reply.getHeaders());
+  reply.raw.end();
+}
+
+function setFields(reply: PageFastifyReply, fields: AnswerFields): void {
+  for (const name in fields) {
+    const value = fields[name] ?? "";
+    reply.header(name, name === "vary" ? union(reply.getHeaders()["vary"], value) : value);
+  }
+}
+
+/** The id of a session that the visitor brought; one that was made a moment ago says nothing. */
+function sessionOf(request: PageFastifyRequest & { session?: { sessionId?: unknown } }): string | undefined {
+  const id = request.raw.headers.cookie === undefined ? undefined : request.session?.sessionId;
+  return typeof id === "string" ? id : undefined;
+}

@@ -1,0 +1,252 @@
+/**
+ * `everfresh/hono`: cached pages for Hono, on every runtime that has Node's modules.
+ *
+ * Translation only. Types of Hono are described by the parts that are used, so that this package needs none of it.
+ */
+import {
+  canonicalQuery,
+  identityRule,
+  isSafeMethod,
+  onlyCookies,
+  ResponseCache,
+  splitTarget,
+  type Answer,
+  type AnswerFields,
+  type PageOptions,
+  type PagePolicy,
+  type PageRequest,
+  type PageStore,
+  type Rendering,
+  type Served,
+} from "../http/index.ts";
+
+export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
+
+/** The parts of Hono's context that are used; its own type fits. */
+export interface PageContext {
+  readonly req: { raw: Request; readonly method: string };
+  res: Response;
+  get: (key: never) => unknown;
+  header(name: string, value?: string, options?: { append?: boolean }): void;
+  body(data: Uint8Array<ArrayBuffer> | null, status?: never, headers?: Record<string, string | string[]>): Response;
+}
+
+type Next = () => Promise<void>;
+
+/**
+ * Caches what the rest of the route answers.
+ *
+ * @example
+ * app.get("/", cachePage(cache, { ttl: "10m", tags: ["queue_item"] }), (c) => c.html(page()));
+ *
+ * @throws EverfreshError `EF_OPTION` for options that are unknown or out of range
+ */
+export function cachePage<Context extends PageContext = PageContext>(
+  cache: PageStore,
+  options: PageOptions<Context>,
+): (context: Context, next: Next) => Promise<Response | undefined> {
+  const pages = new ResponseCache(cache, options);
+  return async (context, next) => {
+    const request = requestOf(context.req.raw, context.req.method);
+    if (!isSafeMethod(request.method)) {
+      await next();
+      // An invalidation that is still pending is retried by the cache, which reads nothing old from there before.
+      await pages.wrote(request, context.res.status).catch(() => undefined);
+      return undefined;
+    }
+    // A page that is rendered here leaves as soon as its head is known, while it is still being stored.
+    const served = await new Promise<Served>((resolve, reject) => {
+      const start = (rendering: Rendering): void => {
+        render(pages.policy, context, next, rendering).then(
+          (result) => result === "sent" && resolve({ kind: "own" }),
+          reject,
+        );
+      };
+      pages.serve(request, context, start).then(resolve, reject);
+    });
+    if (served.kind === "answer") return respond(context, served.answer);
+    if (served.kind === "own") return undefined;
+    await next();
+    setFields(context, served.fields);
+    return undefined;
+  };
+}
+
+/** Lets the handler render, seeing only what is part of the key, and hands on what it answers. */
+async function render<Context extends PageContext>(
+  policy: PagePolicy<Context>,
+  context: Context,
+  next: Next,
+  rendering: Rendering,
+): Promise<"sent" | "discarded"> {
+  const inherited = fieldsOf(context.res.headers);
+  const wasRead = policy.isPrivate ? () => false : watchContext(policy, context);
+  const full = context.req.raw;
+  context.req.raw = narrowed(full, policy);
+  try {
+    await next();
+  } catch (error) {
+    rendering.fail("incomplete");
+    throw error;
+  } finally {
+    context.req.raw = full;
+  }
+  const { res } = context;
+  if (wasRead()) {
+    setFields(context, rendering.fail("identity-read"));
+    return "sent";
+  }
+  const verdict = rendering.head({ status: res.status, fields: fieldsOf(res.headers), inherited });
+  if (verdict.kind === "discard") {
+    await res.body?.cancel();
+    return "discarded";
+  }
+  if (verdict.kind === "pass") setFields(context, verdict.fields);
+  else await hand(context, res, rendering, verdict.limitBytes);
+  return "sent";
+}
+
+/** Hands a storable response on: as a page where its body is at hand, as a stream that is copied where it is not. */
+async function hand(context: PageContext, res: Response, rendering: Rendering, limitBytes: number): Promise<void> {
+  const reader = res.body?.getReader();
+  const first = await reader?.read();
+  // A body that was made from a text or bytes ends at once; one that is still being made does not.
+  const second = first?.done === false ? reader?.read() : undefined;
+  const rest = await Promise.race([second, new Promise<"later">((resolve) => void setImmediate(resolve, "later"))]);
+  if (reader === undefined || first === undefined || first.done || (rest !== "later" && rest?.done === true)) {
+    const answer = rendering.complete(Buffer.from(first?.value ?? []));
+    const body = answer.body === undefined ? null : new Uint8Array(answer.body);
+    replace(context, new Response(body, { status: answer.status, headers: headersOf(answer.fields) }));
+    return;
+  }
+  setFields(context, rendering.streamed());
+  const { status, headers } = context.res;
+  const body = copying([Promise.resolve(first), second ?? reader.read()], reader, rendering, limitBytes);
+  replace(context, new Response(body, { status, headers }));
+}
+
+type Reader = ReadableStreamDefaultReader<Uint8Array>;
+type Read = Awaited<ReturnType<Reader["read"]>>;
+
+/** Passes a body on as it is read, and keeps a copy up to the limit. `begun` are reads that were made already. */
+function copying(
+  begun: Promise<Read>[],
+  reader: Reader,
+  rendering: Rendering,
+  limitBytes: number,
+): ReadableStream<Uint8Array> {
+  let chunks: Uint8Array[] = [];
+  let length = 0;
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        const { done, value } = await (begun.shift() ?? reader.read());
+        if (done) {
+          rendering.complete(Buffer.concat(chunks, length));
+          controller.close();
+          return;
+        }
+        length += value.length;
+        if (length <= limitBytes) chunks.push(value.slice());
+        else {
+          chunks = [];
+          rendering.fail("too-large");
+        }
+        controller.enqueue(value);
+      } catch (error) {
+        rendering.fail("incomplete");
+        controller.error(error);
+      }
+    },
+    async cancel(reason) {
+      rendering.fail("incomplete");
+      await reader.cancel(reason);
+    },
+  });
+}
+
+/** The request without what is not part of the key, and without what would make the handler answer less than all. */
+function narrowed(raw: Request, policy: PagePolicy<never>): Request {
+  const headers = new Headers(raw.headers);
+  for (const name of partial) headers.delete(name);
+  if (policy.negotiatesCoding) headers.delete("accept-encoding");
+  if (!policy.isPrivate && policy.cookies !== "bypass") {
+    const cookies = onlyCookies(headers.get("cookie") ?? undefined, policy.keyCookies);
+    if (cookies === undefined) headers.delete("cookie");
+    else headers.set("cookie", cookies);
+  }
+  const url = new URL(raw.url);
+  if (policy.query !== "all") url.search = canonicalQuery(url.search.slice(1), policy.query);
+  return new Request(url, { method: raw.method, headers });
+}
+
+/** RFC 9110 sections 13 and 14: the cache judges these itself, on the whole page. */
+const partial = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
+
+/** Notices when the handler asks the context who asks; puts everything back when it is asked. */
+function watchContext(policy: PagePolicy<never>, context: PageContext): () => boolean {
+  const { names, onlyIfSet } = identityRule(policy);
+  const { get } = context;
+  let wasRead = false;
+  const notice = (name: string, value: unknown): void => {
+    if (names.includes(name) && !(onlyIfSet && (value === undefined || value === null))) wasRead = true;
+  };
+  context.get = (name: never): unknown => {
+    const value = get(name);
+    notice(name, value);
+    return value;
+  };
+  Object.defineProperty(context, "var", {
+    configurable: true,
+    get(this: PageContext) {
+      const all = Reflect.get(Object.getPrototypeOf(context) as object, "var", context) as Record<string, unknown>;
+      return new Proxy(all, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name);
+          if (typeof name === "string") notice(name, value);
+          return value;
+        },
+      });
+    },
+  });
+  return () => {
+    context.get = get;
+    Reflect.deleteProperty(context, "var");
+    return wasRead;
+  };
+}
+
+function respond(context: PageContext, answer: Answer): Response {
+  const body = answer.body as Uint8Array<ArrayBuffer> | undefined;
+  return context.body(body ?? null, answer.status as never, answer.fields as Record<string, string | string[]>);
+}
+
+/** Hono merges the headers of a response into the next one, so there is none in between. */
+function replace(context: PageContext, res: Response): void {
+  const open: { res: Response | undefined } = context;
+  open.res = undefined;
+  open.res = res;
+}
+
+function headersOf(fields: AnswerFields): Headers {
+  const headers = new Headers();
+  for (const name in fields) for (const value of [fields[name] ?? ""].flat()) headers.append(name, value);
+  return headers;
+}
+
+function setFields(context: PageContext, fields: AnswerFields): void {
+  for (const name in fields) context.header(name, [fields[name] ?? ""].flat().join(", "));
+}
+
+function fieldsOf(headers: Headers): AnswerFields {
+  const fields: AnswerFields = Object.fromEntries(headers);
+  const cookies = headers.getSetCookie();
+  if (cookies.length > 0) fields["set-cookie"] = cookies;
+  return fields;
+}
+
+function requestOf(raw: Request, method: string): PageRequest {
+  const { protocol, host } = new URL(raw.url);
+  const scheme = protocol === "https:" ? "https" : "http";
+  return { method, scheme, host, ...splitTarget(raw.url), fields: Object.fromEntries(raw.headers) };
+}

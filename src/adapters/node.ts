@@ -1,0 +1,127 @@
+/**
+ * `everfresh/node`: cached pages for `node:http`.
+ *
+ * Translation only: which responses are values is said in `http`, what a handler writes is listened to in `node-capture`.
+ */
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type { TLSSocket } from "node:tls";
+import {
+  identityRule,
+  isSafeMethod,
+  ResponseCache,
+  splitTarget,
+  watchIdentity,
+  type IdentityWatch,
+  type PageOptions,
+  type PagePolicy,
+  type PageRequest,
+  type PageStore,
+  type Reason,
+  type Rendering,
+} from "../http/index.ts";
+import { captureResponse, sendAnswer, setFields, type CaptureHooks } from "./node-capture.ts";
+import { narrowRequest } from "./node-request.ts";
+
+export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
+
+/**
+ * Caches what `handler` answers.
+ *
+ * @example
+ * const server = createServer(cachePages(cache, { ttl: "10m", tags: ["queue_item"] }, handler));
+ *
+ * @throws EverfreshError `EF_OPTION` for options that are unknown or out of range
+ */
+export function cachePages(
+  cache: PageStore,
+  options: PageOptions<IncomingMessage>,
+  handler: RequestListener,
+): RequestListener {
+  const pages = new ResponseCache(cache, options);
+  return (req, res) => {
+    const visit = { request: requestOf(req), source: req, raw: req, res, identity: [req] };
+    visitPage(pages, visit, () => handler(req, res));
+  };
+}
+
+/** One request on its way through a framework that is built on `node:http`. */
+export interface NodeVisit<Source> {
+  readonly request: PageRequest;
+  readonly source: Source;
+  readonly raw: IncomingMessage;
+  readonly res: ServerResponse;
+  /** Objects whose properties say who asks. */
+  readonly identity: readonly object[];
+}
+
+/** Answers from the cache, or lets `next` answer and keeps what it sends. */
+export function visitPage<Source>(pages: ResponseCache<Source>, visit: NodeVisit<Source>, next: () => void): void {
+  const { request, source, res } = visit;
+  if (!isSafeMethod(request.method)) invalidateAfter(pages, request, res);
+  const start = (rendering: Rendering): void => {
+    captureResponse(res, rendering, watchVisit(pages, visit));
+    next();
+  };
+  void answer();
+
+  async function answer(): Promise<void> {
+    const served = await pages.serve(request, source, start);
+    if (served.kind === "answer") sendAnswer(res, served.answer);
+    if (served.kind !== "pass") return;
+    setFields(res, served.fields);
+    next();
+  }
+}
+
+/** Lets the handler see only what is part of the key, and notices when it looks at who asks. */
+export function watchVisit<Source>(pages: ResponseCache<Source>, visit: NodeVisit<Source>): CaptureHooks {
+  const { policy } = pages;
+  const back = narrowRequest(visit.raw, visit.source as object, policy);
+  const watches = policy.isPrivate ? [] : watchesOf(policy, visit.identity);
+  let reason: Reason | undefined;
+  return {
+    handled() {
+      if (watches.some((watch) => watch.wasRead)) reason = "identity-read";
+      for (const watch of watches.splice(0)) watch.end();
+      back();
+      return reason;
+    },
+    aside: (work) => watches.reduce<typeof work>((inner, watch) => () => watch.unwatched(inner), work)(),
+  };
+}
+
+function watchesOf(policy: PagePolicy<never>, [request, ...others]: readonly object[]): IdentityWatch[] {
+  const { names, onlyIfSet } = identityRule(policy);
+  const watches = request === undefined ? [] : [watchIdentity(request, names, onlyIfSet)];
+  // Elsewhere (Express' `res.locals`) only what is there is watched: templates read all of it.
+  for (const other of others) {
+    const present = names.filter((name) => Object.hasOwn(other, name));
+    watches.push(watchIdentity(other, present, true));
+  }
+  return watches;
+}
+
+/** Holds the end of a response to an unsafe request until what is stored for its URL is invalidated. */
+export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: PageRequest, res: ServerResponse): void {
+  const end = res.end.bind(res);
+  res.end = ((...args: Parameters<typeof end>) => {
+    res.end = end;
+    const finish = (): void => void end(...args);
+    // An invalidation that is still pending is retried by the cache, which reads nothing old from there before.
+    pages.wrote(request, res.statusCode).then(finish, finish);
+    return res;
+  }) as typeof end;
+}
+
+/** A request of `node:http` as the rules see it. */
+export function requestOf(req: IncomingMessage): PageRequest {
+  const { path, query } = splitTarget(req.url ?? "/");
+  return {
+    method: req.method ?? "GET",
+    scheme: (req.socket as Partial<TLSSocket>).encrypted === true ? "https" : "http",
+    host: String(req.headers.host ?? req.headers[":authority"] ?? ""),
+    path,
+    query,
+    fields: req.headers as PageRequest["fields"],
+  };
+}

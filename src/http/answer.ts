@@ -1,0 +1,155 @@
+/**
+ * From a page to what one visitor is sent: 200, 304, 206, 416 or 412, with Age and Cache-Status, without a body for HEAD.
+ *
+ * The order is that of RFC 9110 section 13.2.2: preconditions, then If-Range and Range.
+ */
+import { appended, cacheStatus, serverTiming, type CacheOutcome } from "./cache-status.ts";
+import { ifRangeHolds, precondition } from "./conditional.ts";
+import { field, listOf } from "./fields.ts";
+import { currentAge } from "./freshness.ts";
+import type { Page } from "./page.ts";
+import { rangeOf } from "./range.ts";
+import type { PageRequest } from "./request.ts";
+
+export type AnswerFields = Record<string, string | readonly string[]>;
+
+/** What is sent. */
+export interface Answer {
+  readonly status: number;
+  readonly fields: AnswerFields;
+  /** Undefined where none may be sent: HEAD, 304. */
+  readonly body: Buffer | undefined;
+}
+
+/** What the options say about how answers look. */
+export interface AnswerStyle {
+  /** The name in Cache-Status and Server-Timing. */
+  readonly name: string;
+  readonly showsTiming: boolean;
+  readonly isPrivate: boolean;
+  readonly negotiatesCoding: boolean;
+  /** What to tell a shared cache in front; undefined where there is none. */
+  readonly surrogate: SurrogateStyle | undefined;
+}
+
+/** How a shared cache in front (CDN, Varnish) is told what it may keep and how it will be purged. */
+export interface SurrogateStyle {
+  /** The field that carries the tags: `surrogate-key` (Fastly, Varnish) or `cache-tag` (Cloudflare, Akamai). */
+  readonly header: string;
+  readonly separator: " " | ",";
+  /** Seconds that the cache in front may keep a page, sent as `surrogate-control` or `cdn-cache-control`. */
+  readonly maxAgeSeconds: number;
+  readonly controlHeader: "surrogate-control" | "cdn-cache-control";
+}
+
+/** The fields of a 304 (RFC 9110 section 15.4.5), Last-Modified only where there is no entity tag. */
+const notModifiedFields = ["cache-control", "content-location", "date", "etag", "expires", "vary"] as const;
+
+/** Answers `request` with `page`. `startedMs` and `endedMs` are monotonic. */
+export function answerWith(
+  page: Page,
+  request: PageRequest,
+  outcome: CacheOutcome,
+  style: AnswerStyle,
+  time: { readonly nowMs: number; readonly tookMs: number },
+): Answer {
+  const fields = outgoing(page.fields, page.tags, style);
+  if (outcome.kind === "hit" || outcome.kind === "stale")
+    fields["age"] = String(currentAge(page.arrivalAgeSeconds, page.storedAtMs, time.nowMs));
+  mark(fields, outcome, style, time.tookMs);
+  if (page.status < 200 || page.status > 299) return whole(page, request, fields);
+  const validators = { etag: field(fields, "etag"), lastModified: field(fields, "last-modified") };
+  switch (precondition(request.fields, validators, time.nowMs)) {
+    case "not-modified":
+      return { status: 304, fields: notModified(fields), body: undefined };
+    case "failed":
+      return { status: 412, fields: { ...marks(fields), "content-length": "0" }, body: undefined };
+    case "none":
+      break;
+  }
+  if (page.status !== 200 || request.method !== "GET" || request.fields["range"] === undefined)
+    return whole(page, request, fields);
+  return part(page, request, fields, validators);
+}
+
+/**
+ * The fields as they leave: with the Cache-Control that never lets a browser show an old page, unless the handler said
+ * otherwise; with Vary for what the cache itself negotiates; with the keys for a cache in front.
+ */
+export function outgoing(
+  stored: Readonly<Record<string, string | readonly string[]>>,
+  tags: readonly string[],
+  style: AnswerStyle,
+): AnswerFields {
+  const fields: AnswerFields = { ...stored };
+  if (fields["cache-control"] === undefined && fields["expires"] === undefined)
+    fields["cache-control"] = style.isPrivate ? "private, no-cache" : "no-cache";
+  if (style.isPrivate) fields["vary"] = withName(field(fields, "vary"), "Cookie");
+  if (style.negotiatesCoding) fields["vary"] = withName(field(fields, "vary"), "Accept-Encoding");
+  if (style.surrogate !== undefined && !style.isPrivate) {
+    if (tags.length > 0) fields[style.surrogate.header] = tags.map(surrogateKey).join(style.surrogate.separator);
+    fields[style.surrogate.controlHeader] = `max-age=${style.surrogate.maxAgeSeconds}`;
+  }
+  return fields;
+}
+
+/** A tag as a cache in front can carry it: without white space, commas and anything beyond ASCII. */
+export function surrogateKey(tag: string): string {
+  return encodeURIComponent(tag).replaceAll("%3A", ":").replaceAll("%2F", "/");
+}
+
+/** Adds Cache-Status and Server-Timing. */
+export function mark(fields: AnswerFields, outcome: CacheOutcome, style: AnswerStyle, tookMs: number): void {
+  fields["cache-status"] = appended(fields, "cache-status", cacheStatus(style.name, outcome));
+  if (style.showsTiming)
+    fields["server-timing"] = appended(fields, "server-timing", serverTiming(style.name, outcome, tookMs));
+}
+
+function whole(page: Page, request: PageRequest, fields: AnswerFields): Answer {
+  const hasBody = page.status !== 204;
+  if (hasBody) fields["content-length"] = String(page.body.length);
+  return { status: page.status, fields, body: request.method === "HEAD" || !hasBody ? undefined : page.body };
+}
+
+function part(
+  page: Page,
+  request: PageRequest,
+  fields: AnswerFields,
+  validators: { readonly etag: string | undefined; readonly lastModified: string | undefined },
+): Answer {
+  fields["accept-ranges"] = "bytes";
+  const range = ifRangeHolds(request.fields, validators)
+    ? rangeOf(field(request.fields, "range"), page.body.length)
+    : ({ kind: "whole" } as const);
+  if (range.kind === "whole") return whole(page, request, fields);
+  if (range.kind === "unsatisfiable") {
+    // RFC 9110 section 15.5.17.
+    const about = { "content-range": `bytes */${page.body.length}`, "content-length": "0" };
+    return { status: 416, fields: { ...marks(fields), ...about }, body: undefined };
+  }
+  const body = page.body.subarray(range.first, range.last + 1);
+  fields["content-range"] = `bytes ${range.first}-${range.last}/${page.body.length}`;
+  fields["content-length"] = String(body.length);
+  return { status: 206, fields, body };
+}
+
+function notModified(fields: AnswerFields): AnswerFields {
+  const kept: AnswerFields = marks(fields);
+  for (const name of notModifiedFields) if (fields[name] !== undefined) kept[name] = fields[name];
+  if (fields["etag"] === undefined && fields["last-modified"] !== undefined)
+    kept["last-modified"] = fields["last-modified"];
+  return kept;
+}
+
+function marks(fields: AnswerFields): AnswerFields {
+  const kept: AnswerFields = {};
+  for (const name of ["age", "cache-status", "server-timing"])
+    if (fields[name] !== undefined) kept[name] = fields[name];
+  return kept;
+}
+
+function withName(vary: string | undefined, name: string): string {
+  if (vary === undefined || vary === "") return name;
+  const has = listOf(vary).some((each) => each === "*" || each.toLowerCase() === name.toLowerCase());
+  return has ? vary : `${vary}, ${name}`;
+}

@@ -1,0 +1,194 @@
+/** Every option of cached pages, its default and the reason to change it; resolved once. */
+import { durationMs, type Duration } from "../duration.ts";
+import { EverfreshError } from "../errors.ts";
+import type { AnswerStyle, SurrogateStyle } from "./answer.ts";
+import { defaultStatuses, possibleStatuses, type StoragePolicy } from "./cacheable.ts";
+import { availableCodings } from "./compress.ts";
+import { isToken } from "./fields.ts";
+import { identityNames } from "./identity.ts";
+import type { Coding } from "./negotiation.ts";
+import type { QueryRule } from "./query.ts";
+import type { KeyPolicy, VaryRule } from "./variants.ts";
+
+/**
+ * How pages are kept.
+ *
+ * @typeParam Source the framework's own request, which functions among the options are given
+ */
+export interface PageOptions<Source = unknown> {
+  /** How long a page is used without rendering it again. Its invalidation does not wait for this. */
+  readonly ttl: Duration;
+  /** What the pages show: whoever changes that invalidates these tags. Entries read while rendering add theirs. */
+  readonly tags?: readonly string[] | ((request: Source) => readonly string[]);
+  /**
+   * Headers that the page depends on. A text keys by the header's value; `{ header, as }` by what `as` makes of it, see
+   * `preferredLanguage`. Headers that responses name in `Vary` are honoured without being listed here, at the price of
+   * one more rendering when they are met for the first time.
+   */
+  readonly vary?: readonly (string | { readonly header: string; readonly as: (value: string | undefined) => string })[];
+  /** Parameters of the query that count; others are not shown to the handler. Default: "all". */
+  readonly query?: QueryRule;
+  /**
+   * What cookies mean for a page that is for everybody.
+   *
+   * `"bypass"` (default): a request with cookies is neither answered from the cache nor is its page stored. `"ignore"`:
+   * the page does not depend on cookies; the handler does not see them, and if it reads the session or the user all the
+   * same, the page is not stored. A list: the page depends on these cookies and on no others.
+   */
+  readonly cookies?: "bypass" | "ignore" | readonly string[];
+  /**
+   * Makes the page one user's own: `"session"` keys it by the session's id, a function by what it returns, undefined
+   * meaning "not cached". Default: the page is for everybody.
+   */
+  readonly private?: "session" | ((request: Source) => string | undefined);
+  /** A further part of the key, for what the page depends on besides the request. */
+  readonly key?: (request: Source) => string;
+  /** Whether this request's page may be cached at all. Default: yes. */
+  readonly when?: (request: Source) => boolean;
+  /** Status codes that are stored. Default: 200, 203, 301, 308. */
+  readonly statuses?: readonly number[];
+  /** Larger bodies are sent and not stored. Default: 1 MiB. */
+  readonly maxBodyBytes?: number;
+  /**
+   * The content codings that pages are kept in, the preferred one first; `false` leaves it to others. Default: br, zstd where
+   * Node has it, gzip; for private pages false, because secrets and compression do not mix (the BREACH attack).
+   */
+  readonly compress?: false | readonly Coding[];
+  /** A relaxation: a page that expired or was invalidated less than this ago is served when rendering answers with 5xx. */
+  readonly staleIfError?: Duration;
+  /** After this a rendering is given up, as far as the cache and those who wait for it are concerned. Default: 30 s. */
+  readonly timeout?: Duration;
+  /** Further properties of requests that say who asks; see `cookies`. */
+  readonly identity?: readonly string[];
+  /** Whether `Server-Timing` is sent. Default: true. */
+  readonly serverTiming?: boolean;
+  /** Tells a shared cache in front what it may keep, and by which keys it will be purged. Default: there is none. */
+  readonly surrogate?: SurrogateOptions;
+}
+
+/** A shared cache in front: Fastly and Varnish read `Surrogate-Key`, Cloudflare and Akamai `Cache-Tag`. */
+export interface SurrogateOptions {
+  readonly style: "surrogate-key" | "cache-tag";
+  /** How long the cache in front may keep a page when nothing purges it. */
+  readonly maxAge: Duration;
+}
+
+/** Options, resolved. */
+export interface PagePolicy<Source> extends StoragePolicy, KeyPolicy, AnswerStyle {
+  readonly tags: readonly string[];
+  readonly tagsOf: ((request: Source) => readonly string[]) | undefined;
+  readonly userOf: "session" | ((request: Source) => string | undefined) | undefined;
+  readonly keyOf: ((request: Source) => string) | undefined;
+  readonly when: ((request: Source) => boolean) | undefined;
+  readonly maxBodyBytes: number;
+  readonly codings: readonly Coding[];
+  readonly staleIfErrorMs: number;
+  readonly timeoutMs: number;
+  readonly identity: readonly string[];
+}
+
+const known: Record<keyof PageOptions, true> = {
+  ttl: true,
+  tags: true,
+  vary: true,
+  query: true,
+  cookies: true,
+  private: true,
+  key: true,
+  when: true,
+  statuses: true,
+  maxBodyBytes: true,
+  compress: true,
+  staleIfError: true,
+  timeout: true,
+  identity: true,
+  serverTiming: true,
+  surrogate: true,
+};
+
+/** The name under which this cache speaks in `Cache-Status` and `Server-Timing`. */
+const cacheName = "everfresh";
+const defaultMaxBodyBytes = 1_048_576;
+const largestMaxBodyBytes = 64 * 1_048_576;
+
+/** @throws EverfreshError `EF_OPTION` */
+export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePolicy<Source> {
+  for (const name in options)
+    if (!Object.hasOwn(known, name)) throw new EverfreshError("EF_OPTION", `there is no option ${name} for pages`);
+  const isPrivate = options.private !== undefined;
+  const codings = codingsOf(options.compress, isPrivate);
+  const cookies = options.cookies ?? "bypass";
+  if (isPrivate && options.cookies !== undefined)
+    throw new EverfreshError("EF_OPTION", "cookies is for pages for everybody; a private page is keyed by its user");
+  return Object.freeze({
+    ttlMs: durationMs(options.ttl, "ttl"),
+    tags: typeof options.tags === "function" ? [] : (options.tags ?? []),
+    tagsOf: typeof options.tags === "function" ? options.tags : undefined,
+    userOf: options.private,
+    keyOf: options.key,
+    when: options.when,
+    isPrivate,
+    cookies,
+    keyCookies: typeof cookies === "string" ? [] : cookies,
+    statuses: statusesOf(options.statuses),
+    negotiatesCoding: codings.length > 0,
+    codings,
+    query: options.query ?? "all",
+    vary: (options.vary ?? []).map(varyRule),
+    maxBodyBytes: bytesOf(options.maxBodyBytes),
+    staleIfErrorMs: options.staleIfError === undefined ? 0 : durationMs(options.staleIfError, "staleIfError"),
+    timeoutMs: durationMs(options.timeout ?? "30s", "timeout"),
+    identity: [...identityNames, ...(options.identity ?? [])],
+    name: cacheName,
+    showsTiming: options.serverTiming ?? true,
+    surrogate: surrogateOf(options.surrogate),
+  });
+}
+
+function varyRule(rule: NonNullable<PageOptions["vary"]>[number]): VaryRule {
+  const header = (typeof rule === "string" ? rule : rule.header).toLowerCase();
+  if (!isToken(header) || header === "*")
+    throw new EverfreshError("EF_OPTION", `vary names ${JSON.stringify(header)}, which is no header`);
+  if (header === "cookie")
+    throw new EverfreshError("EF_OPTION", "vary by cookies with the option cookies: name those that count");
+  return { header, as: typeof rule === "string" ? undefined : rule.as };
+}
+
+function statusesOf(statuses: readonly number[] | undefined): ReadonlySet<number> {
+  for (const status of statuses ?? [])
+    if (!possibleStatuses.includes(status))
+      throw new EverfreshError("EF_OPTION", `statuses has ${status}; possible are ${possibleStatuses.join(", ")}`);
+  return new Set(statuses ?? defaultStatuses);
+}
+
+function codingsOf(compress: PageOptions["compress"], isPrivate: boolean): readonly Coding[] {
+  if (compress === false) return [];
+  if (compress === undefined) return isPrivate ? [] : (["br", "zstd", "gzip"] as const).filter(isAvailable);
+  for (const coding of compress)
+    if (!(["br", "zstd", "gzip"] as readonly string[]).includes(coding))
+      throw new EverfreshError("EF_OPTION", `compress has ${JSON.stringify(coding)}; it takes "br", "zstd" and "gzip"`);
+  // What this Node cannot make is left out, so that a fleet of different Nodes can share one set of options.
+  return compress.filter(isAvailable);
+}
+
+function isAvailable(coding: Coding): boolean {
+  return availableCodings.includes(coding);
+}
+
+function bytesOf(bytes: number | undefined): number {
+  if (bytes === undefined) return defaultMaxBodyBytes;
+  if (!Number.isInteger(bytes) || bytes < 1 || bytes > largestMaxBodyBytes)
+    throw new EverfreshError("EF_OPTION", `maxBodyBytes is ${bytes}; it is a number from 1 to ${largestMaxBodyBytes}`);
+  return bytes;
+}
+
+function surrogateOf(options: SurrogateOptions | undefined): SurrogateStyle | undefined {
+  if (options === undefined) return undefined;
+  const isKeys = options.style === "surrogate-key";
+  return {
+    header: options.style,
+    separator: isKeys ? " " : ",",
+    controlHeader: isKeys ? "surrogate-control" : "cdn-cache-control",
+    maxAgeSeconds: Math.ceil(durationMs(options.maxAge, "maxAge") / 1000),
+  };
+}

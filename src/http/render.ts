@@ -1,0 +1,184 @@
+/**
+ * The one rendering of a page, as the adapters report it: what the handler sent, and what is to be done with it.
+ *
+ * An adapter calls `head` once, when the handler's head is complete and nothing was sent yet, then either `complete` with
+ * the whole body or `fail`. The rendering decides whether the page is stored; it never changes what this visitor sees.
+ */
+import { answerWith, mark, outgoing, type Answer, type AnswerFields } from "./answer.ts";
+import {
+  carriesCsrfToken,
+  lifetimeMs,
+  responseObstacle,
+  storedFields,
+  varyNames,
+  type ResponseHead,
+} from "./cacheable.ts";
+import type { Reason } from "./cache-status.ts";
+import { entityTagOf } from "./conditional.ts";
+import { formatHttpDate } from "./dates.ts";
+import { field, type Fields } from "./fields.ts";
+import { arrivalAge } from "./freshness.ts";
+import type { PagePolicy } from "./options.ts";
+import type { Page, PageRecord } from "./page.ts";
+import type { PageRequest } from "./request.ts";
+import { mostVaryNames, unkeyedNames } from "./variants.ts";
+
+/** What to do with a response whose head is known. */
+export type Verdict =
+  /** Keep a copy of the body up to the limit; `streamed` says which fields to set if it leaves before it is whole. */
+  | { readonly kind: "keep"; readonly limitBytes: number }
+  /** Send it with these fields set; no copy is wanted. */
+  | { readonly kind: "pass"; readonly fields: AnswerFields }
+  /** Send nothing: a stale page that is allowed goes out instead. */
+  | { readonly kind: "discard" };
+
+/** What a rendering must know. */
+export interface RenderingParts {
+  readonly policy: PagePolicy<never>;
+  readonly request: PageRequest;
+  /** The names that the key of this page already honours because they were learned. */
+  readonly learned: readonly string[];
+  readonly tags: readonly string[];
+  /** Whether a stale page stands ready for the case that this rendering answers with 5xx. */
+  readonly hasStale: boolean;
+  readonly now: () => number;
+  readonly took: () => number;
+  /** Takes the result: a record to store, or why there is none. */
+  readonly settle: (record: PageRecord, ttlMs: number) => void;
+  readonly discard: () => void;
+}
+
+/** A mark that a URL cannot be stored lasts so long. */
+const passMs = 5_000;
+
+export class Rendering {
+  readonly #parts: RenderingParts;
+  #head: ResponseHead | undefined;
+  /** Tags that were added while rendering. */
+  readonly #added: Set<string>;
+  #settled = false;
+
+  constructor(parts: RenderingParts) {
+    this.#parts = parts;
+    this.#added = new Set(parts.tags);
+  }
+
+  /** The tags of the page, so far. */
+  get tags(): readonly string[] {
+    return [...this.#added];
+  }
+
+  addTags(tags: readonly string[]): void {
+    for (const tag of tags) this.#added.add(tag);
+  }
+
+  /** The handler's head is complete. */
+  head(head: ResponseHead): Verdict {
+    const { policy, hasStale, discard } = this.#parts;
+    this.#head = head;
+    if (hasStale && head.status >= 500 && !this.#settled) {
+      this.#settled = true;
+      discard();
+      return { kind: "discard" };
+    }
+    const obstacle = this.#obstacle(head);
+    if (obstacle !== undefined) return { kind: "pass", fields: this.fail(obstacle) };
+    const declared = Number(field(head.fields, "content-length") ?? 0);
+    if (declared > policy.maxBodyBytes) return { kind: "pass", fields: this.fail("too-large") };
+    return { kind: "keep", limitBytes: policy.maxBodyBytes };
+  }
+
+  /** The fields to set on a response that leaves before all of it is known. */
+  streamed(): AnswerFields {
+    const { policy, took } = this.#parts;
+    const before = this.#head?.fields ?? {};
+    const after = outgoing(before, this.tags, policy);
+    mark(after, { kind: "miss", stored: true }, policy, took());
+    return Object.fromEntries(Object.entries(after).filter(([name, value]) => before[name] !== value));
+  }
+
+  /** The handler has sent all of it. Answers what to send, for those who have sent nothing yet. */
+  complete(body: Buffer): Answer {
+    const { policy, request, now, took } = this.#parts;
+    const head = this.#head ?? { status: 0, fields: {} };
+    const declared = field(head.fields, "content-length");
+    const page = this.#page(head, body);
+    const obstacle = this.#bodyObstacle(declared, page);
+    if (obstacle !== undefined) {
+      const fields = { ...head.fields, ...this.fail(obstacle) };
+      return { status: head.status, fields, body };
+    }
+    const unkeyed = this.#unkeyed(page.fields);
+    const time = { nowMs: now(), tookMs: took() };
+    if (unkeyed.length > 0) {
+      const names = [...new Set([...this.#parts.learned, ...unkeyed])].toSorted();
+      this.#settle({ kind: "vary", names }, policy.ttlMs);
+      return answerWith(page, request, { kind: "miss", reason: "vary-learned" }, policy, time);
+    }
+    this.#settle(page, page.freshUntilMs - page.storedAtMs);
+    return answerWith(page, request, { kind: "miss", stored: true }, policy, time);
+  }
+
+  /** There is no page to store. Answers the fields that say so, for those who have not sent the head yet. */
+  fail(reason: Reason): AnswerFields {
+    this.#settle({ kind: "pass", reason }, isLasting(reason) ? passMs : 0);
+    const fields: AnswerFields = {};
+    const head = this.#head?.fields ?? {};
+    for (const name of ["cache-status", "server-timing"]) if (head[name] !== undefined) fields[name] = head[name];
+    mark(fields, { kind: "miss", reason }, this.#parts.policy, this.#parts.took());
+    return fields;
+  }
+
+  #obstacle(head: ResponseHead): Reason | undefined {
+    const { policy, now, learned } = this.#parts;
+    const obstacle = responseObstacle(head, policy, now());
+    if (obstacle !== undefined) return obstacle;
+    // A page for everybody that says it depends on cookies it does not get to see is not for everybody.
+    if (!policy.isPrivate && policy.cookies === "ignore" && varyNames(head.fields).includes("cookie"))
+      return "vary-cookie";
+    return learned.length + this.#unkeyed(head.fields).length > mostVaryNames ? "vary-too-many" : undefined;
+  }
+
+  #bodyObstacle(declared: string | undefined, page: Page): Reason | undefined {
+    // RFC 9112 section 8: what is shorter or longer than it said is incomplete.
+    if (declared !== undefined && Number(declared) !== page.body.length) return "incomplete";
+    if (page.body.length > this.#parts.policy.maxBodyBytes) return "too-large";
+    if (!this.#parts.policy.isPrivate && carriesCsrfToken(page.fields, page.body)) return "csrf-token";
+    return undefined;
+  }
+
+  #unkeyed(fields: Fields): string[] {
+    const { policy, learned } = this.#parts;
+    const settled = ["cookie", "host", ...learned, ...(policy.negotiatesCoding ? ["accept-encoding"] : [])];
+    return unkeyedNames(varyNames(fields), policy, settled);
+  }
+
+  #page(head: ResponseHead, body: Buffer): Page {
+    const { policy, now } = this.#parts;
+    const storedAtMs = Math.floor(now());
+    const fields = storedFields(head);
+    if (fields["date"] === undefined) fields["date"] = formatHttpDate(storedAtMs);
+    if (fields["etag"] === undefined && head.status === 200) fields["etag"] = entityTagOf(body);
+    return {
+      kind: "page",
+      status: head.status,
+      fields,
+      body,
+      storedAtMs,
+      arrivalAgeSeconds: arrivalAge(head.fields),
+      freshUntilMs: storedAtMs + lifetimeMs(head.fields, policy, storedAtMs),
+      tags: this.tags,
+    };
+  }
+
+  #settle(record: PageRecord, ttlMs: number): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#parts.settle(record, ttlMs);
+  }
+}
+
+/** Whether the next rendering will most likely end the same way, so that nobody should wait for it. */
+function isLasting(reason: Reason): boolean {
+  return !["status", "incomplete", "not-fresh", "unavailable"].includes(reason);
+}

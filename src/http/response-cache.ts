@@ -1,0 +1,305 @@
+/**
+ * The response cache: looks pages up, has them rendered once, and says what to send. It knows no framework.
+ *
+ *     request ──may not be cached──────────────────────────────> pass: the handler answers, nobody listens
+ *        │
+ *        ├─ a page under its key ──────────────────────────────> answer: 200, 304, 206 ...
+ *        ├─ "this URL varies on these names" ── look again under the key with their values
+ *        ├─ "this URL cannot be stored" ───────────────────────> pass
+ *        └─ nothing: one request in the fleet renders ─────────> own: its handler answers, and the page is kept
+ *                    the others wait for the page
+ *
+ * Freshness is that of the cache below: a page is filled under a lease, so one that was rendered before a write can never
+ * land after it. Where a content coding is wanted, the coded page is made from the plain one, not rendered again.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { createHash } from "node:crypto";
+import { systemClock, type Clock } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import { answerWith, mark, type Answer, type AnswerFields } from "./answer.ts";
+import { mayBeServedStale, requestObstacle } from "./cacheable.ts";
+import type { CacheOutcome, Reason } from "./cache-status.ts";
+import { compressed } from "./compress.ts";
+import { rendering as runRendering } from "./current.ts";
+import { field } from "./fields.ts";
+import { preferredCoding, type Coding } from "./negotiation.ts";
+import { resolvePageOptions, type PageOptions, type PagePolicy } from "./options.ts";
+import { decodeRecord, encodeRecord, type Page, type PageRecord } from "./page.ts";
+import { Rendering } from "./render.ts";
+import { canonicalHost, isSafeMethod, type PageRequest } from "./request.ts";
+import type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";
+import { baseKey, codedKey, variantKey } from "./variants.ts";
+
+/** What an adapter does with a request. */
+export type Served =
+  /** Send this. */
+  | { readonly kind: "answer"; readonly answer: Answer }
+  /** The handler was started by `start` and answers by itself. */
+  | { readonly kind: "own" }
+  /** Let the handler answer, with these fields; nobody listens. */
+  | { readonly kind: "pass"; readonly fields: AnswerFields; readonly reason: Reason };
+
+/** What an adapter knows of its framework. */
+export interface Framework<Source> {
+  /** The id of the session that belongs to a request, if the request came with one. */
+  readonly sessionOf?: (source: Source) => string | undefined;
+}
+
+/** One visit: a request, and what was found out about it. */
+interface Visit {
+  readonly request: PageRequest;
+  readonly base: string;
+  readonly options: StoreOptions;
+  readonly tags: readonly string[];
+  readonly coding: Coding | undefined;
+  readonly startedMs: number;
+  readonly start: (rendering: Rendering) => void;
+  readonly inContext: <T>(work: () => T) => T;
+  learned: readonly string[];
+  started: boolean;
+  /** Its handler answered with 5xx and was not heard: a stale page is to go out. */
+  discarded: boolean;
+}
+
+/** Names that URLs were found to vary on are remembered for so many URLs. */
+const limitLearned = 10_000;
+/** A chain of "look again" longer than this is a fault, and the handler answers. */
+const mostLooks = 4;
+const own: Served = { kind: "own" };
+
+export class ResponseCache<Source> {
+  readonly policy: PagePolicy<Source>;
+  readonly #store: PageStore;
+  readonly #framework: Framework<Source>;
+  readonly #clock: Clock;
+  readonly #learned = new Map<string, readonly string[]>();
+
+  constructor(
+    store: PageStore,
+    options: PageOptions<Source>,
+    framework: Framework<Source> = {},
+    clock: Clock = systemClock,
+  ) {
+    this.policy = resolvePageOptions(options);
+    if (options.private === "session" && framework.sessionOf === undefined)
+      throw new EverfreshError(
+        "EF_OPTION",
+        'private: "session" needs a framework that knows sessions; give a function that names the user',
+      );
+    this.#store = store;
+    this.#framework = framework;
+    this.#clock = clock;
+  }
+
+  /** Serves a request; `start` is called at most once, when this request's handler is to render. */
+  async serve(request: PageRequest, source: Source, start: (rendering: Rendering) => void): Promise<Served> {
+    const startedMs = this.#clock.monotonic();
+    const user = this.#userOf(source);
+    const obstacle = this.#obstacle(request, source, user);
+    if (obstacle !== undefined) return this.#pass("bypass", obstacle, startedMs);
+    const visit = this.#visit(request, source, user, startedMs, start);
+    for (let look = 0; look < mostLooks; look++) {
+      const served = await this.#look(visit);
+      if (served !== undefined) return served;
+    }
+    return this.#pass("miss", "vary-too-many", startedMs);
+  }
+
+  /**
+   * To be called when the handler of a request with an unsafe method has succeeded, before its response leaves: RFC 9111
+   * section 4.4 demands that what is stored for its URL is invalidated.
+   */
+  async wrote(request: PageRequest, status: number): Promise<void> {
+    if (isSafeMethod(request.method) || status >= 400) return;
+    await this.#store.invalidateTags([urlTag(request)]);
+  }
+
+  async #look(visit: Visit): Promise<Served | undefined> {
+    let result: StoreResult;
+    try {
+      result = await this.#find(visit);
+    } catch (error) {
+      if (visit.discarded) return { kind: "answer", answer: this.#broken(visit.startedMs) };
+      if (visit.started) return own;
+      // The rendering that this one waited for failed or was given up. This request's own handler may do better.
+      const reason = error instanceof GaveWay ? "status" : "unavailable";
+      return this.#pass("miss", reason, visit.startedMs);
+    }
+    if (visit.started && !visit.discarded) return own;
+    const record = recordOf(result);
+    if (record?.kind === "page") return { kind: "answer", answer: this.#answer(visit, record, result) };
+    if (record?.kind === "vary") {
+      this.#learn(visit, record.names);
+      return undefined;
+    }
+    if (record?.kind === "pass")
+      return this.#pass("miss", result.status === "hit" ? "unstorable" : record.reason, visit.startedMs);
+    return this.#pass("miss", visit.request.method === "HEAD" ? "head" : "unavailable", visit.startedMs);
+  }
+
+  #find(visit: Visit): Promise<StoreResult> {
+    const key = variantKey(visit.base, visit.learned, visit.request.fields);
+    const { coding } = visit;
+    if (visit.request.method === "HEAD") return this.#findOnly(key, coding);
+    if (coding === undefined) return this.#plain(visit, key);
+    return this.#store.getOrSetEntry(
+      codedKey(key, coding),
+      async (context) => {
+        const result = await this.#plain(visit, key);
+        if (result.ttlMs > 0) context.setTtl({ milliseconds: result.ttlMs });
+        else context.skip();
+        const record = recordOf(result);
+        return record && encodeRecord(record.kind === "page" ? await compressed(record, coding) : record);
+      },
+      visit.options,
+    );
+  }
+
+  /** HEAD is answered from what GET has stored (RFC 9111 section 4), and never renders: it has no body to store. */
+  async #findOnly(key: string, coding: Coding | undefined): Promise<StoreResult> {
+    const result = await this.#store.getEntry(coding === undefined ? key : codedKey(key, coding));
+    return result.value === undefined && coding !== undefined ? await this.#store.getEntry(key) : result;
+  }
+
+  /** The page without a coding; rendered by this visit when nobody has it and nobody else renders it. */
+  #plain(visit: Visit, key: string): Promise<StoreResult> {
+    return this.#store.getOrSetEntry(key, (context) => this.#render(visit, context), visit.options);
+  }
+
+  #render(visit: Visit, context: StoreContext): Promise<Buffer> {
+    // A handler answers one request once. Should the cache ask again, there is nothing to be stored.
+    if (visit.started) return Promise.reject(new GaveWay());
+    visit.started = true;
+    return new Promise((resolve, reject) => {
+      const page: Rendering = new Rendering({
+        policy: this.policy,
+        request: visit.request,
+        learned: visit.learned,
+        tags: visit.tags,
+        hasStale: this.#mayServe(context.stale),
+        now: () => this.#clock.now(),
+        took: () => this.#clock.monotonic() - visit.startedMs,
+        settle: (record: PageRecord, ttlMs: number) => {
+          const added = page.tags.filter((tag) => !visit.tags.includes(tag));
+          if (added.length > 0) context.addTags(added);
+          if (ttlMs > 0) context.setTtl({ milliseconds: ttlMs });
+          else context.skip();
+          resolve(encodeRecord(record));
+        },
+        discard: () => {
+          visit.discarded = true;
+          reject(new GaveWay());
+        },
+      });
+      visit.inContext(() => runRendering(page, () => visit.start(page)));
+    });
+  }
+
+  #answer(visit: Visit, page: Page, result: StoreResult): Answer {
+    const nowMs = this.#clock.now();
+    const ttl = (page.freshUntilMs - nowMs) / 1000;
+    const time = { nowMs, tookMs: this.#clock.monotonic() - visit.startedMs };
+    const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
+    return answerWith(page, visit.request, outcome, this.policy, time);
+  }
+
+  /** Whether a page that is kept may go out in the place of an error (RFC 5861 section 4, RFC 9111 section 4.2.4). */
+  #mayServe(stale: unknown): boolean {
+    const { staleIfErrorMs, isPrivate } = this.policy;
+    const page = staleIfErrorMs > 0 && Buffer.isBuffer(stale) ? decodeRecord(stale) : undefined;
+    if (page?.kind !== "page" || !mayBeServedStale(page.fields, !isPrivate)) return false;
+    return this.#clock.now() < page.freshUntilMs + staleIfErrorMs;
+  }
+
+  /** The handler failed, and the stale page that was to go out instead is gone in the same moment. */
+  #broken(startedMs: number): Answer {
+    const fields: AnswerFields = { "content-length": "0", "cache-control": "no-store" };
+    mark(fields, { kind: "miss", reason: "status" }, this.policy, this.#clock.monotonic() - startedMs);
+    return { status: 503, fields, body: undefined };
+  }
+
+  #visit(
+    request: PageRequest,
+    source: Source,
+    user: string | undefined,
+    startedMs: number,
+    start: (rendering: Rendering) => void,
+  ): Visit {
+    const { policy } = this;
+    let base = baseKey(request, policy, user);
+    const further = policy.keyOf?.(source);
+    if (further !== undefined) base += `+${further.length}:${further}`;
+    const tags = [...policy.tags, ...(policy.tagsOf?.(source) ?? []), urlTag(request)];
+    return {
+      request,
+      base,
+      tags,
+      options: {
+        tags,
+        ttl: { milliseconds: policy.ttlMs },
+        hardTimeout: { milliseconds: policy.timeoutMs },
+        ...(policy.staleIfErrorMs > 0 && { staleIfError: { milliseconds: policy.staleIfErrorMs } }),
+      },
+      coding: preferredCoding(field(request.fields, "accept-encoding"), policy.codings),
+      learned: this.#learned.get(base) ?? [],
+      started: false,
+      discarded: false,
+      startedMs,
+      start,
+      inContext: AsyncLocalStorage.snapshot(),
+    };
+  }
+
+  #obstacle(request: PageRequest, source: Source, user: string | undefined): Reason | undefined {
+    const obstacle = requestObstacle(request, this.policy, user);
+    if (obstacle !== undefined) return obstacle;
+    return this.policy.when?.(source) === false ? "option" : undefined;
+  }
+
+  #userOf(source: Source): string | undefined {
+    const { userOf } = this.policy;
+    return userOf === "session" ? this.#framework.sessionOf?.(source) : userOf?.(source);
+  }
+
+  #learn(visit: Visit, names: readonly string[]): void {
+    this.#learned.delete(visit.base);
+    this.#learned.set(visit.base, names);
+    visit.learned = names;
+    if (this.#learned.size <= limitLearned) return;
+    for (const oldest of this.#learned.keys()) {
+      this.#learned.delete(oldest);
+      return;
+    }
+  }
+
+  #pass(kind: "bypass" | "miss", reason: Reason, startedMs: number): Served {
+    const fields: AnswerFields = {};
+    mark(fields, { kind, reason }, this.policy, this.#clock.monotonic() - startedMs);
+    return { kind: "pass", fields, reason };
+  }
+}
+
+/** The tag of everything that is stored for a path, whatever its query, user or variant. */
+export function urlTag(request: Pick<PageRequest, "scheme" | "host" | "path">): string {
+  const url = canonicalHost(request.scheme, request.host) + request.path;
+  return url.length <= 120 ? `page:${url}` : `page#${createHash("sha256").update(url).digest("base64url")}`;
+}
+
+function recordOf(result: StoreResult): PageRecord | undefined {
+  return Buffer.isBuffer(result.value) ? decodeRecord(result.value) : undefined;
+}
+
+function outcomeOf(result: StoreResult, ttl: number): CacheOutcome {
+  const { status } = result;
+  if (status === "hit") return { kind: "hit", ttl };
+  if (status === "stale") return staleOutcome(ttl);
+  return { kind: "miss", collapsed: true, reason: status === "bypass" ? "unavailable" : undefined };
+}
+
+/** RFC 9211 section 2.4: the ttl of what is stale is negative, also when an invalidation ended it early. */
+function staleOutcome(ttl: number): CacheOutcome {
+  return { kind: "stale", ttl: Math.min(ttl, -1) };
+}
+
+/** A rendering that answered with 5xx where a stale page may go out instead. Never leaves this file. */
+class GaveWay extends Error {}

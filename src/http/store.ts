@@ -1,0 +1,36 @@
+/** What the response cache needs of a cache (the one of `everfresh` has it): values that are bytes, loaded once in the fleet, with tags and leases. */
+import type { DurationParts } from "../duration.ts";
+
+export interface StoreOptions {
+  readonly ttl: DurationParts;
+  readonly tags: readonly string[];
+  readonly hardTimeout: DurationParts;
+  readonly staleIfError?: DurationParts;
+}
+
+/** What a loader may say. */
+export interface StoreContext {
+  /** The value that is being replaced, where it was kept. */
+  readonly stale: unknown;
+  setTtl(ttl: DurationParts): void;
+  addTags(tags: readonly string[]): void;
+  /** The value is for those who wait, and not stored. */
+  skip(): void;
+}
+
+export interface StoreResult {
+  readonly value: unknown;
+  readonly status: "hit" | "miss" | "stale" | "bypass";
+  /** 0 for what is not stored. */
+  readonly ttlMs: number;
+}
+
+export interface PageStore {
+  getOrSetEntry(
+    key: string,
+    load: (context: StoreContext) => Promise<Buffer | undefined>,
+    options: StoreOptions,
+  ): Promise<StoreResult>;
+  getEntry(key: string): Promise<StoreResult>;
+  invalidateTags(tags: readonly string[]): Promise<unknown>;
+}

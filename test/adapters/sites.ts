@@ -1,0 +1,268 @@
+/** One site, written once, served by each framework: the routes of the contract that all adapters keep. */
+import { once } from "node:events";
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerResponse,
+} from "node:http";
+import { type AddressInfo } from "node:net";
+import { Readable } from "node:stream";
+import { serve } from "@hono/node-server";
+import type { Cache } from "everfresh";
+import express from "express";
+import { cachePage as expressPage } from "everfresh/express";
+import { cachePage as fastifyPage } from "everfresh/fastify";
+import { cachePage as honoPage } from "everfresh/hono";
+import { cachePages } from "everfresh/node";
+import fastify, { type FastifyRequest } from "fastify";
+import { Hono, type Context } from "hono";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { PageOptions } from "everfresh/http";
+
+/** What a handler may ask of a request, in any framework. */
+export interface Asked {
+  readonly url: string;
+  header(name: string): string | undefined;
+  /** The user that an outer layer has found by the cookie `sid`. */
+  user(): string | undefined;
+}
+
+/** What it answers. */
+export interface Told {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string | string[]>>;
+  readonly body: string | AsyncIterable<string>;
+}
+
+export interface Route {
+  readonly path: string;
+  readonly method?: "GET" | "POST";
+  /** Undefined: the route is not cached. */
+  readonly options?: Omit<PageOptions<never>, "private" | "tags" | "key" | "when"> & {
+    readonly tags?: readonly string[];
+    /** Keyed by the cookie `sid`. */
+    readonly perUser?: boolean;
+  };
+  readonly handler: (asked: Asked) => Told | Promise<Told>;
+}
+
+export interface Site {
+  readonly origin: string;
+  close(): Promise<void>;
+}
+
+export type StartSite = (cache: Cache, routes: readonly Route[]) => Promise<Site>;
+
+const userOf = (cookie: string | undefined): string | undefined => /\bsid=(\w+)/.exec(cookie ?? "")?.[1];
+
+function optionsOf<Source>(route: Route, cookieOf: (source: Source) => string | undefined): PageOptions<Source> {
+  const { perUser = false, ...options } = route.options ?? { ttl: "1m" };
+  return perUser ? { ...options, private: (source) => userOf(cookieOf(source)) } : options;
+}
+
+async function send(res: ServerResponse, told: Told): Promise<void> {
+  for (const [name, value] of Object.entries(told.headers ?? {})) res.setHeader(name, value);
+  res.statusCode = told.status ?? 200;
+  if (typeof told.body === "string") res.end(told.body);
+  else {
+    for await (const chunk of told.body) res.write(chunk);
+    res.end();
+  }
+}
+
+const nodeSite: StartSite = async (cache, routes) => {
+  const listeners = new Map<string, RequestListener>(
+    routes.map((route) => {
+      const handler = (req: IncomingMessage, res: ServerResponse): void => {
+        const asked: Asked = {
+          url: req.url ?? "",
+          header: (name) => req.headers[name] as string | undefined,
+          user: () => (req as { user?: string }).user,
+        };
+        void Promise.resolve(route.handler(asked)).then((told) => send(res, told));
+      };
+      const cached =
+        route.options === undefined
+          ? handler
+          : cachePages(
+              cache,
+              optionsOf(route, (req) => req.headers.cookie),
+              handler,
+            );
+      return [`${route.method ?? "GET"} ${route.path}`, cached] as const;
+    }),
+  );
+  const server = createServer((req, res) => {
+    Object.assign(req, { user: userOf(req.headers.cookie) });
+    const method = req.method === "HEAD" ? "GET" : req.method;
+    listeners.get(`${method} ${(req.url ?? "").split("?")[0]}`)?.(req, res);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+};
+
+const expressSite: StartSite = async (cache, routes) => {
+  const app = express();
+  app.use((req, _res, next) => {
+    Object.assign(req, { user: userOf(req.headers.cookie) });
+    next();
+  });
+  for (const route of routes) {
+    const method = route.method === "POST" ? "post" : "get";
+    const cached =
+      route.options === undefined
+        ? []
+        : [
+            expressPage<express.Request>(
+              cache,
+              optionsOf(route, (req) => req.headers.cookie),
+            ),
+          ];
+    app[method](route.path, ...cached, async (req, res) => {
+      const asked: Asked = {
+        url: req.url,
+        header: (name) => req.get(name),
+        user: () => (req as { user?: string }).user,
+      };
+      const told = await route.handler(asked);
+      res.set(told.headers ?? {}).status(told.status ?? 200);
+      if (typeof told.body === "string") res.send(told.body);
+      else await send(res, told);
+    });
+  }
+  const server = app.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+};
+
+const fastifySite: StartSite = async (cache, routes) => {
+  const app = fastify({ forceCloseConnections: true });
+  app.decorateRequest("user");
+  app.addHook("onRequest", (request, _reply, done) => {
+    Object.assign(request, { user: userOf(request.headers.cookie) });
+    done();
+  });
+  for (const route of routes) {
+    const cached =
+      route.options === undefined
+        ? {}
+        : {
+            preHandler: fastifyPage<FastifyRequest>(
+              cache,
+              optionsOf(route, (request) => request.raw.headers.cookie),
+            ),
+          };
+    app.route({
+      method: route.method ?? "GET",
+      url: route.path,
+      ...cached,
+      handler: async (request, reply) => {
+        const asked: Asked = {
+          url: request.url,
+          header: (name) => request.headers[name] as string | undefined,
+          user: () => (request as { user?: string }).user,
+        };
+        const told = await route.handler(asked);
+        reply.code(told.status ?? 200).headers(told.headers ?? {});
+        return reply.send(typeof told.body === "string" ? told.body : Readable.from(told.body));
+      },
+    });
+  }
+  const origin = await app.listen({ port: 0, host: "127.0.0.1" });
+  return { origin, close: () => app.close() };
+};
+
+const honoSite: StartSite = async (cache, routes) => {
+  const app = new Hono<{ Variables: { user: string | undefined } }>();
+  app.use(async (c, next) => {
+    c.set("user", userOf(c.req.header("cookie")));
+    await next();
+  });
+  for (const route of routes) {
+    if (route.options !== undefined)
+      app.on(
+        route.method ?? "GET",
+        route.path,
+        honoPage<Context>(
+          cache,
+          optionsOf(route, (c) => c.req.raw.headers.get("cookie") ?? undefined),
+        ),
+      );
+    app.on(route.method ?? "GET", route.path, async (c) => {
+      const asked: Asked = {
+        url: c.req.url.replace(/^https?:\/\/[^/]+/, ""),
+        header: (name) => c.req.header(name),
+        user: () => c.get("user"),
+      };
+      const told = await route.handler(asked);
+      const body =
+        typeof told.body === "string" ? told.body : (Readable.toWeb(Readable.from(bytes(told.body))) as ReadableStream);
+      return c.body(
+        body,
+        (told.status ?? 200) as ContentfulStatusCode,
+        told.headers as Record<string, string | string[]>,
+      );
+    });
+  }
+  const server = serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" });
+  if (!server.listening) await once(server, "listening");
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async () => {
+      (server as ReturnType<typeof createServer>).closeAllConnections();
+      server.close();
+      await once(server, "close");
+    },
+  };
+};
+
+async function* bytes(texts: AsyncIterable<string>): AsyncIterable<Uint8Array> {
+  for await (const text of texts) yield Buffer.from(text);
+}
+
+export const sites = { "node:http": nodeSite, Express: expressSite, Fastify: fastifySite, Hono: honoSite } as const;
+
+/** What came back. */
+export interface Got {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+  readonly text: string;
+}
+
+/** Asks without any help of a client library: no redirects, no decompression, no fields of its own. */
+export async function ask(
+  url: string,
+  headers: Record<string, string> = {},
+  method = "GET",
+  onChunk: (chunk: Buffer) => void = () => undefined,
+): Promise<Got> {
+  const req = httpRequest(url, { method, headers, agent: false });
+  req.end();
+  const [res] = (await once(req, "response")) as [IncomingMessage];
+  const chunks: Buffer[] = [];
+  for await (const chunk of res) {
+    chunks.push(chunk as Buffer);
+    onChunk(chunk as Buffer);
+  }
+  const body = Buffer.concat(chunks);
+  return { status: res.statusCode ?? 0, headers: res.headers, body, text: body.toString() };
+}
