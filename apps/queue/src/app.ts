@@ -11,7 +11,7 @@ import { loggerOptions, type Logging } from "./logging.ts";
 import { assetFolder, assetVersion, Pages } from "./page.ts";
 import type { QueueCache } from "./queue-cache.ts";
 import { QueueStore } from "./queue-store.ts";
-import { loadView, QueueViews, type Look } from "./queue-view.ts";
+import { viewEntry, QueueViews, type Look } from "./queue-view.ts";
 import { queueRoutes } from "./routes.ts";
 import { bodyLimitBytes, protect } from "./security.ts";
 
@@ -49,9 +49,8 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     forceCloseConnections: "idle",
   });
   const store = new QueueStore(database);
-  const entry = cache.entry(loadView(store, config.slowQueryMs, app.log));
-  const views = new QueueViews(entry, app.log);
-  const pages = new Pages({ database: database.shown, cache: cache.shown, slowQueryMs: config.slowQueryMs });
+  const views = new QueueViews(viewEntry(cache.cache, store, config.slowQueryMs, app.log), app.log);
+  const pages = new Pages({ database: database.shown, cache: cache.description, slowQueryMs: config.slowQueryMs });
 
   await protect(app, config);
   app.removeContentTypeParser("text/plain");
@@ -59,9 +58,10 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(staticFiles, { root: assetFolder, prefix: "/assets/", index: false, maxAge: 0 });
   keepVersionedAssets(app);
   logRequests(app);
+  letConnectionsGo(app);
   queueRoutes(app, { config, database, store, views, pages });
   app.get("/healthz", async (_request, reply) => {
-    const state = await health(database, () => cache.health(), views);
+    const state = await health(database, cache, views);
     return sendJson(reply.code(state.status === "down" ? 503 : 200), state);
   });
   app.setNotFoundHandler((request, reply) => notFound(request, reply, pages));
@@ -75,6 +75,19 @@ function keepVersionedAssets(app: FastifyInstance): void {
   app.addHook("onSend", (request, reply, _payload, done) => {
     if (reply.statusCode === 200 && request.url.startsWith("/assets/") && request.url.endsWith(`?v=${assetVersion}`))
       reply.header("cache-control", "public, max-age=31536000, immutable");
+    done();
+  });
+}
+
+/** Idle connections are closed when the app is; one that is still being answered must not become an idle one after that. */
+function letConnectionsGo(app: FastifyInstance): void {
+  let closing = false;
+  app.addHook("preClose", (done) => {
+    closing = true;
+    done();
+  });
+  app.addHook("onSend", (_request, reply, _payload, done) => {
+    if (closing) reply.header("connection", "close");
     done();
   });
 }

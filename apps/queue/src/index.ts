@@ -8,5 +8,5 @@ export { logStream, type Logging } from "./logging.ts";
 export { migrate } from "./migrate.ts";
 export { QueueStore, windowSize, type Item, type QueueWindow } from "./queue-store.ts";
 export { QueueViews, type QueueView, type Look } from "./queue-view.ts";
-export { withoutCache, type QueueCache } from "./queue-cache.ts";
+export { openCache, type QueueCache } from "./queue-cache.ts";
 export { run, type RunningApp } from "./run.ts";

@@ -6,10 +6,11 @@
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import type { Cache, Entry } from "everfresh";
 import type { FastifyBaseLogger } from "fastify";
 import type { QueueStore, QueueWindow } from "./queue-store.ts";
 
-/** What the cache holds. */
+/** A view of the queue; the cache holds it as JSON text. Shared by all who look: never change one. */
 export interface QueueView extends QueueWindow {
   /** Different for every computation; what is made from a view (its HTML) is kept under it. */
   readonly id: string;
@@ -36,18 +37,18 @@ export interface Refresh {
   readonly tookMs: number;
 }
 
-/** What this file needs of `cache.entry(...)`. */
-export interface ViewEntry {
-  get(): Promise<QueueView>;
-  refresh(): Promise<QueueView>;
-}
+/** The entry that is cached: a text, because a text needs no copy for each of its readers. */
+export type ViewEntry = Entry<[], string>;
+
+/** Changes when the shape of {@link QueueView} does, so that a deploy never reads what the release before it meant. */
+const shape = 1;
 
 /** How long a writer waits for the recomputed view; it goes on being computed after that. Well under a router's 30 s. */
 const refreshWaitMs = 15_000;
 
-/** The loader of the entry: the query, made slow on purpose where that was asked for. */
-export function loadView(store: QueueStore, slowQueryMs: number, log: FastifyBaseLogger): () => Promise<QueueView> {
-  return async () => {
+/** Declares the entry. Its loader is the query, made slow on purpose where that was asked for. */
+export function viewEntry(cache: Cache, store: QueueStore, slowQueryMs: number, log: FastifyBaseLogger): ViewEntry {
+  const load = async (): Promise<string> => {
     const startedAt = performance.now();
     const window = await store.window();
     // A slow query looks at the tables when it starts and answers late. So does this one: what it saw may be old by then,
@@ -55,14 +56,17 @@ export function loadView(store: QueueStore, slowQueryMs: number, log: FastifyBas
     if (slowQueryMs > 0) await delay(slowQueryMs);
     const queryMs = performance.now() - startedAt;
     log.info({ queryMs: Math.round(queryMs), total: window.total }, "the database was asked for the queue");
-    return { id: randomUUID(), computedAt: Date.now(), queryMs, ...window };
+    const view: QueueView = { id: randomUUID(), computedAt: Date.now(), queryMs, ...window };
+    return JSON.stringify(view);
   };
+  return cache.entry("view", { load, ttl: "1h", version: shape, tags: ["queue_item"] });
 }
 
 export class QueueViews {
   readonly #entry: ViewEntry;
   readonly #log: FastifyBaseLogger;
   readonly #running = new Set<Promise<unknown>>();
+  #latest: { readonly text: string; readonly view: QueueView } | undefined;
 
   constructor(entry: ViewEntry, log: FastifyBaseLogger) {
     this.#entry = entry;
@@ -70,12 +74,12 @@ export class QueueViews {
   }
 
   async look(): Promise<Look> {
-    const startedAt = Date.now();
     const started = performance.now();
-    const view = await this.#entry.get();
+    const { value, status } = await this.#entry.getEntry();
+    const view = this.#read(value);
     return {
       view,
-      source: view.computedAt >= startedAt ? "database" : "cache",
+      source: status === "hit" || status === "stale" ? "cache" : "database",
       tookMs: performance.now() - started,
       ageMs: Math.max(0, Date.now() - view.computedAt),
     };
@@ -119,6 +123,12 @@ export class QueueViews {
   /** Waits for refreshes that are still running. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#running);
+  }
+
+  /** The view of a text; the same text is nearly always asked for again. */
+  #read(text: string): QueueView {
+    if (this.#latest?.text !== text) this.#latest = { text, view: JSON.parse(text) as QueueView };
+    return this.#latest.view;
   }
 
   #tracked<Result>(promise: Promise<Result>): Promise<Result> {

@@ -21,11 +21,9 @@ export interface RouteParts {
 
 export function queueRoutes(app: FastifyInstance, parts: RouteParts): void {
   const { store, views, pages } = parts;
-  // The rate limit comes as a hook of its own, before this one.
-  const write = {
-    preHandler: app.csrfProtection.bind(app),
-    ...(parts.config.writesPerMinute > 0 && { config: { rateLimit: {} } }),
-  };
+  // Both come after the body was read, so that a form that is refused can keep what was typed. One limit for all writes.
+  const token = app.csrfProtection.bind(app);
+  const write = { preHandler: parts.config.writesPerMinute > 0 ? [app.rateLimit(), token] : token };
 
   app.get("/", async (request, reply) => {
     const look = await lookOrFail(views);

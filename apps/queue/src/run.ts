@@ -5,7 +5,7 @@ import type { Config } from "./config.ts";
 import { openDatabase } from "./database.ts";
 import { logStream } from "./logging.ts";
 import { migrate } from "./migrate.ts";
-import { withoutCache } from "./queue-cache.ts";
+import { openCache } from "./queue-cache.ts";
 
 export interface RunningApp {
   readonly app: FastifyInstance;
@@ -18,7 +18,7 @@ export interface RunningApp {
 }
 
 /** Starts the app from its environment; what has been opened is closed again when a later step fails. */
-export async function run(config: Config, _env: NodeJS.ProcessEnv): Promise<RunningApp> {
+export async function run(config: Config, env: NodeJS.ProcessEnv): Promise<RunningApp> {
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const each of closers.splice(0).toReversed()) await each();
@@ -31,14 +31,14 @@ export async function run(config: Config, _env: NodeJS.ProcessEnv): Promise<Runn
     });
     closers.push(() => database.close());
     if (config.migrate) await migrate(database);
-    const cache = withoutCache();
+    const cache = await openCache(env);
     closers.push(() => cache.close());
     const logging = { level: config.logLevel, stream: logStream(config.logFormat, process.stdout) };
     app = await createApp({ config, database, cache, logging });
     const started = app;
     closers.push(() => started.close());
     const url = await listen(started, config);
-    return { app: started, url, database: database.shown, cache: cache.shown, close };
+    return { app: started, url, database: database.shown, cache: cache.description, close };
   } catch (error) {
     await close();
     throw error;

@@ -45,9 +45,6 @@ export async function protect(
       global: false,
       max: config.writesPerMinute,
       timeWindow: 60_000,
-      // After the body was read, so that the form can keep what was typed.
-      hook: "preHandler",
-      groupId: "writes",
       ipv6Subnet: 64,
       cache: 10_000,
       errorResponseBuilder: (_request, context) =>
