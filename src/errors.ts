@@ -26,6 +26,7 @@ export const errorCodes = {
     "A server could not confirm the invalidation in time; it is retried, and nothing is read from that server before.",
   EF_LOAD_TIMEOUT: "The loader of a value did not finish within its hardTimeout.",
   EF_TRANSACTION: "The database rolled the transaction back instead of committing it.",
+  EF_SNAPSHOT: "The file that a server was to warm up from is not a complete file of items.",
 } as const;
 
 /** A stable name for a kind of failure; branch on this, never on the message. */

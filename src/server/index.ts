@@ -4,3 +4,5 @@ export type { Capability, User } from "./accounts.ts";
 export type { Fault, FaultKind, Journal, JournalEntry } from "./journal.ts";
 export type { ServerOptions } from "./options.ts";
 export { CacheServer, type ListenOptions, createServer } from "./server.ts";
+export type { CertificateFiles, ServerTls } from "./tls.ts";
+export { type ServerThread, createServerThread } from "./thread.ts";

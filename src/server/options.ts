@@ -4,6 +4,11 @@ import { type Duration, durationMs } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import type { User } from "./accounts.ts";
 
+/** What can be closed: the server. */
+export interface Closable {
+  close(): Promise<void>;
+}
+
 export interface ServerOptions {
   /** The memory for items, in bytes. Default: 64 MiB, as memcached's `-m 64`. */
   readonly limitBytes?: number;
@@ -23,6 +28,8 @@ export interface ServerOptions {
   readonly watches?: boolean;
   /** Whether `shutdown` is obeyed. Default: false; true is `-A`. */
   readonly shutdowns?: boolean;
+  /** What `shutdown` does; `graceful` asks to keep what is stored. Default: the server is closed. */
+  readonly onShutdown?: (graceful: boolean, server: Closable) => void;
   /** A visitor who says nothing for so long is sent away. Default: never. */
   readonly idleTimeout?: Duration;
   /** Who may log in. Default: nobody needs to. */
@@ -54,6 +61,7 @@ export interface ResolvedServerOptions {
   readonly dumps: boolean;
   readonly watches: boolean;
   readonly shutdowns: boolean;
+  readonly onShutdown: (graceful: boolean, server: Closable) => void;
   readonly idleTimeoutMs: number;
   readonly users: readonly User[];
   readonly login: "any" | "sasl" | "text";
@@ -79,6 +87,7 @@ const names = new Set<keyof ServerOptions>([
   "dumps",
   "watches",
   "shutdowns",
+  "onShutdown",
   "idleTimeout",
   "users",
   "login",
@@ -106,6 +115,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     dumps: options.dumps ?? true,
     watches: options.watches ?? true,
     shutdowns: options.shutdowns ?? false,
+    onShutdown: options.onShutdown ?? ((_graceful, server) => void server.close()),
     idleTimeoutMs: options.idleTimeout === undefined ? 0 : durationMs(options.idleTimeout, "idleTimeout"),
     users: options.users ?? [],
     login: options.login ?? "any",

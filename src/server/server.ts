@@ -1,17 +1,20 @@
 /** Listens, accepts, sends away, closes. What is said with a visitor is `session.ts`. */
 import { once } from "node:events";
 import { type Server, type Socket, createServer as createNetServer } from "node:net";
-import { type TlsOptions, createServer as createTlsServer } from "node:tls";
-import { chmodSync, rmSync, statSync } from "node:fs";
+import type { Server as TlsServer } from "node:tls";
+import { chmodSync, existsSync, rmSync, statSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 import type { Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
+import type { User } from "./accounts.ts";
 import { Desk, type House } from "./desk.ts";
 import { Journal } from "./journal.ts";
 import { type ResolvedServerOptions, type ServerOptions, resolveServerOptions } from "./options.ts";
 import { SocketOutlet } from "./outlet.ts";
 import { Session } from "./session.ts";
+import { type Store, loadItems, saveItems } from "../store/index.ts";
 import type { Statistic } from "./statistics.ts";
+import { type ServerTls, createTlsListener, refresh } from "./tls.ts";
 
 /** Where to listen. */
 export interface ListenOptions {
@@ -23,8 +26,8 @@ export interface ListenOptions {
   readonly path?: string;
   /** The access rights of the unix socket. Default: 0o700. */
   readonly mode?: number;
-  /** Speaks TLS, with these certificates. Default: no. */
-  readonly tls?: TlsOptions;
+  /** Speaks TLS (1.2 or newer, if nothing else is said), with these certificates. Default: no. */
+  readonly tls?: ServerTls;
   /** How many connections may wait to be accepted. Default: 1024. */
   readonly backlog?: number;
 }
@@ -35,7 +38,7 @@ const sweepMs = 1000;
 export class CacheServer {
   readonly #options: ResolvedServerOptions;
   readonly #desk: Desk;
-  readonly #listeners: { readonly server: Server; readonly address: string }[] = [];
+  readonly #listeners: { readonly server: Server; readonly address: string; readonly tls?: ServerTls }[] = [];
   readonly #visits = new Map<Socket, Session>();
   #port = 0;
   #sweep: Timer | undefined;
@@ -80,12 +83,14 @@ export class CacheServer {
   async listen(where: number | ListenOptions = {}): Promise<this> {
     if (this.#closing !== undefined) throw new EverfreshError("EF_CLOSED", "the server was closed");
     const options: ListenOptions = typeof where === "number" ? { port: where } : where;
-    const accept = (socket: Socket): void => this.#accept(socket, options.tls === undefined ? "tcp" : "tls");
-    const server =
-      options.tls === undefined
-        ? createNetServer({ noDelay: true, pauseOnConnect: false }, accept)
-        : createTlsServer({ ...options.tls, noDelay: true }, accept);
-    if (options.tls !== undefined) server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
+    const { tls } = options;
+    const server = tls === undefined ? createNetServer({ noDelay: true }) : createTlsListener(tls);
+    const transport = options.path === undefined ? (tls === undefined ? "tcp" : "tls") : "unix";
+    server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
+      if (tls !== undefined) socket.setNoDelay(true);
+      this.#accept(socket, transport);
+    });
+    if (tls !== undefined) server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
     if (options.path === undefined)
       server.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1", backlog: options.backlog ?? 1024 });
     else {
@@ -95,11 +100,12 @@ export class CacheServer {
     await once(server, "listening");
     const bound = server.address();
     if (bound === null) throw new EverfreshError("EF_CLOSED", "the server was closed while it began to listen");
-    if (typeof bound === "string") this.#listeners.push({ server, address: `unix:${bound}` });
+    const certificates = tls === undefined ? {} : { tls };
+    if (typeof bound === "string") this.#listeners.push({ server, address: `unix:${bound}`, ...certificates });
     else {
       if (this.#port === 0) this.#port = bound.port;
       const host = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
-      this.#listeners.push({ server, address: `${host}:${bound.port}` });
+      this.#listeners.push({ server, address: `${host}:${bound.port}`, ...certificates });
     }
     if (this.#sweep === undefined) this.#sweepLater();
     return this;
@@ -109,6 +115,49 @@ export class CacheServer {
   async close(): Promise<void> {
     this.#closing ??= this.#close();
     await this.#closing;
+  }
+
+  /** All places that are listened at, as `address` writes them. */
+  get addresses(): readonly string[] {
+    return this.#listeners.map(({ address }) => address);
+  }
+
+  /** Other users from now on. Visitors who are logged in stay; namespaces that stay keep what they hold. */
+  setUsers(users: readonly User[]): void {
+    if (this.#desk.accounts.guest !== undefined)
+      throw new EverfreshError("EF_OPTION", "a server that was made without users has none to change");
+    this.#desk.accounts.replace(users);
+  }
+
+  /** Reads the files of certificates again; false where there are none. */
+  refreshCertificates(): boolean {
+    let refreshed = false;
+    for (const { server, tls } of this.#listeners)
+      if (tls !== undefined && refresh(server as TlsServer, tls)) refreshed = true;
+    return refreshed;
+  }
+
+  /** Writes everything that is stored to `file` (with users: to one file for each namespace); returns how many items. */
+  save(file: string): number {
+    let items = 0;
+    for (const [store, path] of this.#files(file)) items += saveItems(store, path);
+    return items;
+  }
+
+  /**
+   * Stores what `save` wrote and removes the files; returns how many items. Where there is no file nothing happens.
+   *
+   * @throws EverfreshError `EF_SNAPSHOT` for a damaged file
+   */
+  load(file: string): number {
+    let items = 0;
+    for (const [store, path] of this.#files(file)) if (existsSync(path)) items += loadItems(store, path);
+    return items;
+  }
+
+  *#files(file: string): Iterable<readonly [store: Store, path: string]> {
+    for (const [namespace, store] of this.#desk.accounts.stores)
+      yield [store, namespace === "" ? file : `${file}.${encodeURIComponent(namespace)}`];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -192,8 +241,8 @@ export class CacheServer {
         return sum;
       },
       connectionList: () => server().#connectionList(),
-      shutdown: () => void server().close(),
-      refreshCertificates: () => false,
+      shutdown: (graceful) => this.#options.onShutdown(graceful, this),
+      refreshCertificates: () => this.refreshCertificates(),
     };
   }
 

@@ -5,3 +5,4 @@ export type { Departure } from "./reclaimer.ts";
 export { longestRelative } from "./seconds.ts";
 export { type Draft, type Mode, type Outcome, Store, memcachedSize, mode, outcome } from "./store.ts";
 export { type Counted, type Found, type Keep, Memory, type Stored } from "./memory.ts";
+export { loadItems, saveItems } from "./snapshot.ts";

@@ -275,6 +275,24 @@ export class Store {
     return this.#rewrite(item, this.#digits, digits);
   }
 
+  /** The Unix time of the flush that is waiting, or 0. */
+  get flushTime(): number {
+    return this.#flushAt === 0 ? 0 : this.#flushAt + this.seconds.epoch;
+  }
+  set flushTime(time: number) {
+    this.#flushAt = time === 0 ? 0 : Math.max(1, time - this.seconds.epoch);
+  }
+
+  /** The CAS that was given last; items with chosen ones may have higher. */
+  get lastCas(): number {
+    return this.#lastCas;
+  }
+
+  /** CAS values go on above `cas`, so that none of before a restart is given again. */
+  continueCas(cas: number): void {
+    this.#lastCas = Math.max(this.#lastCas, cas);
+  }
+
   /**
    * Forgets everything: at once, or in `delay` seconds. As memcached does it, a delayed flush comes a second early and
    * takes what is stored until then.

@@ -1,0 +1,38 @@
+#!/usr/bin/env node
+/** The command `everfresh`: looks up the command that is meant and leaves with its exit code. */
+import { isEverfreshError } from "../errors.ts";
+import { serve } from "./serve.ts";
+
+/** Each command, with what it takes and does. */
+const commands: Readonly<Record<string, { readonly run: (args: string[]) => Promise<number>; readonly help: string }>> =
+  {
+    serve: { run: serve, help: "[memcached's flags]   a memcached-compatible server on 127.0.0.1:11211" },
+  };
+
+function usage(): string {
+  const lines = Object.entries(commands).map(([name, { help }]) => `  everfresh ${name} ${help}`);
+  return `Usage:\n${lines.join("\n")}\n  everfresh <command> --help\n`;
+}
+
+async function main(args: string[]): Promise<number> {
+  const [name = "", ...rest] = args;
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (command === undefined) {
+    const isAsked = name === "--help" || name === "-h" || name === "help";
+    (isAsked ? process.stdout : process.stderr).write(usage());
+    return isAsked ? 0 : 2;
+  }
+  try {
+    return await command.run(rest);
+  } catch (error) {
+    if (!isEverfreshError(error) && !isSystemError(error)) throw error;
+    process.stderr.write(`everfresh ${name}: ${error.message}\n`);
+    return 1;
+  }
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && typeof (error as NodeJS.ErrnoException).code === "string";
+}
+
+process.exitCode = await main(process.argv.slice(2));
