@@ -27,6 +27,13 @@ export interface EventShapes {
     readonly outcome: "stored" | "refused" | "unstored" | "failed";
     readonly why: string | undefined;
   };
+  /** The freshness monitor found a read that was stale. */
+  "everfresh:cache:stale": {
+    readonly key: string;
+    readonly ageMs: number;
+    readonly tags: readonly string[];
+    readonly generations: readonly string[];
+  };
   /** An invalidation was confirmed, or could not be and is being retried. */
   "everfresh:cache:invalidation": {
     readonly server: string;

@@ -9,8 +9,10 @@ import type { Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import { Caller, type EntryAnswer, type LoadContext, type Loader } from "./caller.ts";
 import { deliveriesOf, type Deliveries } from "./deliveries.ts";
+import { Batch, type BatchLoader } from "./batch.ts";
 import { Engine } from "./engine.ts";
-import { defineEntry, type Entry, type EntryOptions } from "./entry.ts";
+import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
+import { rendering } from "./fragments.ts";
 import { Generations } from "./generations.ts";
 import { checkTags, Keys } from "./keys.ts";
 import {
@@ -23,6 +25,7 @@ import {
   type Ttl,
   type ValueOptions,
 } from "./options.ts";
+import { startMonitor, type Monitor, type MonitorOptions } from "./monitor.ts";
 import { Turns } from "./rounds.ts";
 import type { Serializer } from "./serializer.ts";
 import { Tier } from "./tier.ts";
@@ -94,6 +97,9 @@ const known: Record<keyof CacheOptions, true> = {
   timeout: true,
   hardTimeout: true,
 };
+
+/** Entries have no such names, so a fragment and an entry never meet. */
+const fragmentPrefix = "(fragment):";
 
 /** What caches on one backend have in common. */
 interface Shared {
@@ -267,6 +273,47 @@ export class Cache {
     return found;
   }
 
+  /**
+   * Returns the values of many keys; what is missing is computed by one call of `load`, stored, and returned.
+   *
+   * Each key has a lease of its own: keys that another caller or process computes are waited for, not computed twice.
+   * `load` gets the keys that are to be computed here and answers with a map, or with a list in their order; what it
+   * leaves out is not stored and not in the result. With `tags` as a function each value has tags of its own.
+   */
+  async getOrSetMany<T>(
+    keys: readonly string[],
+    load: BatchLoader<T>,
+    options: Omit<ReadOptions, "tags"> & {
+      readonly tags?: readonly string[] | ((key: string) => readonly string[]);
+    } = {},
+  ): Promise<Map<string, T>> {
+    const unique = [...new Set(keys)];
+    const { tags, ...rest } = options;
+    const batch = new Batch(unique, load);
+    const values = await settleAll(
+      unique.map((key) => {
+        const own = typeof tags === "function" ? tags(key) : tags;
+        const read: ReadOptions = own === undefined ? rest : { ...rest, tags: own };
+        return this.#ask(
+          key,
+          (context) => batch.want(key, context),
+          read,
+          false,
+          (caller) => {
+            caller.batched = true;
+            caller.onKnown = () => batch.known(key);
+          },
+        );
+      }),
+    );
+    const found = new Map<string, T>();
+    for (const [index, key] of unique.entries()) {
+      const value = values[index];
+      if (value !== undefined) found.set(key, value as T);
+    }
+    return found;
+  }
+
   // -- writing -------------------------------------------------------------------------------------------------
 
   /**
@@ -384,6 +431,48 @@ export class Cache {
     return defineEntry(this, name, options);
   }
 
+  /**
+   * A function whose results are cached by its arguments, with `refresh`, `invalidate`, `getEntry` and `key` of its
+   * own. The name is part of the key, and must be given: names of functions do not survive minifying.
+   */
+  wrap<Args extends readonly unknown[], T>(
+    name: string,
+    load: (...args: Args) => T | Promise<T>,
+    options: Omit<EntryOptions<Args, T>, "load" | "loadWith" | "loadMany"> = {},
+  ): ((...args: Args) => Promise<T>) & Omit<Entry<Args, T>, "get"> {
+    const entry = defineEntry<Args, T>(this, name, { ...options, load });
+    return Object.assign((...args: Args) => entry.get(...args), entry);
+  }
+
+  /**
+   * A piece of a page: text that `render` makes and that is kept by its name and what it varies on.
+   *
+   * A fragment takes over the tags of the fragments that are rendered within it. Everybody who may see the page
+   * gets the same text: whatever it depends on, the user included, belongs into `varyOn`.
+   *
+   * @example
+   * const html = await cache.fragment("song", [song.id, locale], () => renderSong(song), { tags: ["songs"] });
+   */
+  async fragment(
+    name: string,
+    varyOn: readonly unknown[],
+    render: (context: LoadContext) => string | Promise<string>,
+    options?: ReadOptions,
+  ): Promise<string> {
+    const outer = rendering.getStore();
+    const plan = { ...planOf(this.#plan, options), collects: true };
+    const key = `${fragmentPrefix}${argumentsText([name, ...varyOn])}`;
+    return (await this.#read(key, render, plan, false, (caller) => {
+      if (outer !== undefined) caller.onHeader = (header) => outer.add(header);
+    })) as string;
+  }
+
+  /** Recomputes a sample of hits off the request path and compares: stale reads per million as a number. */
+  monitor(options: MonitorOptions = {}): Monitor {
+    const { clock, random, options: own } = this.#shared;
+    return startMonitor(this.#engine, this.#keys, clock, random, own.serializer, options);
+  }
+
   /** A cache in a namespace of its own below this one: `shop` and `eu` make `shop/eu`. Clearing one leaves the other. */
   namespace(name: string, options: ValueOptions = {}): Cache {
     const { plan } = this.#shared;
@@ -414,13 +503,33 @@ export class Cache {
 
   // -- inside --------------------------------------------------------------------------------------------------
 
-  #ask(key: string, load: Loader | undefined, options: ReadOptions | undefined, full: boolean): Promise<unknown> {
+  #ask(
+    key: string,
+    load: Loader | undefined,
+    options: ReadOptions | undefined,
+    full: boolean,
+    prepare?: (caller: Caller) => void,
+  ): Promise<unknown> {
+    try {
+      return this.#read(key, load, planOf(this.#plan, options), full, prepare);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #read(
+    key: string,
+    load: Loader | undefined,
+    plan: Plan,
+    full: boolean,
+    prepare: ((caller: Caller) => void) | undefined,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#open();
-      const plan = planOf(this.#plan, options);
       const wire = this.#keys.value(key);
       const ask = (): void => {
         const caller = new Caller(key, plan, load, full, resolve, reject);
+        prepare?.(caller);
         if (plan.signal !== undefined) abortable(caller, plan.signal);
         if (!caller.done) this.#engine.ask(wire, caller);
       };
@@ -467,9 +576,12 @@ function placesOf(backend: Backend): readonly Backend[] {
 }
 
 /** Waits for all, then throws the first error: one that fails does not keep the others from being waited for. */
-async function settleAll(promises: readonly Promise<unknown>[]): Promise<void> {
+async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   const results = await Promise.allSettled(promises);
-  for (const result of results) if (result.status === "rejected") throw result.reason as Error;
+  return results.map((result) => {
+    if (result.status === "rejected") throw result.reason as Error;
+    return result.value;
+  });
 }
 
 function abortable(caller: Caller, signal: AbortSignal): void {

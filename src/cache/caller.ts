@@ -59,6 +59,12 @@ export class Caller {
   /** Monotonic milliseconds; set when it first finds the key leased. */
   waitUntil: number | undefined;
   done = false;
+  /** Computed together with others, by one loader call: it takes no turn of its own. */
+  batched = false;
+  /** Called once, when it is known that this caller is answered, waits for somebody else, or computes. */
+  onKnown: (() => void) | undefined;
+  /** Told what the answer was made from: by fragments, for the fragment around them. */
+  onHeader: ((header: Stored | undefined) => void) | undefined;
   readonly #full: boolean;
   readonly #resolve: (answer: unknown) => void;
   readonly #reject: (error: unknown) => void;
@@ -83,6 +89,8 @@ export class Caller {
   answer(value: unknown, stored: Stored, status: Status, why: string | undefined, now: number): void {
     if (this.done) return;
     this.done = true;
+    this.onKnown?.();
+    this.onHeader?.(stored);
     if (!this.#full) this.#resolve(value);
     else
       this.#resolve({
@@ -99,6 +107,8 @@ export class Caller {
   answerUnstored(value: unknown, status: Status, why: string | undefined): void {
     if (this.done) return;
     this.done = true;
+    this.onKnown?.();
+    this.onHeader?.(undefined);
     if (!this.#full) this.#resolve(value);
     else this.#resolve({ value, status, ageMs: 0, ttlMs: 0, tags: [], why });
   }
@@ -106,6 +116,8 @@ export class Caller {
   fail(error: unknown): void {
     if (this.done) return;
     this.done = true;
+    this.onKnown?.();
+    this.onHeader?.(undefined);
     this.#reject(error);
   }
 }

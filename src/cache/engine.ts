@@ -159,6 +159,7 @@ export class Engine implements FlightHost {
   ask(wire: string, caller: Caller): void {
     const flight = this.#flights.get(wire);
     if (flight !== undefined && caller.load !== undefined && !flight.background) {
+      caller.onKnown?.();
       flight.join(caller);
       return;
     }
@@ -485,7 +486,10 @@ export class Engine implements FlightHost {
     const { wire, key } = lookup;
     const flight = this.#flights.get(wire);
     if (flight !== undefined) {
-      for (const caller of lookup.callers) flight.join(caller);
+      for (const caller of lookup.callers) {
+        caller.onKnown?.();
+        flight.join(caller);
+      }
       return;
     }
     const now = this.clock.monotonic();
@@ -493,6 +497,7 @@ export class Engine implements FlightHost {
     let polls = Infinity;
     for (const caller of lookup.callers) {
       caller.waitUntil ??= now + this.#parts.waitMs;
+      caller.onKnown?.();
       if (now >= caller.waitUntil) this.#bypass(wire, [caller], "gave up waiting");
       else patient.push(caller);
       polls = Math.min(polls, caller.polls++);
@@ -554,6 +559,10 @@ export class Engine implements FlightHost {
 
   ended(flight: Flight): void {
     if (this.#flights.get(flight.wire) === flight) this.#flights.delete(flight.wire);
+  }
+
+  wireOfTag(tag: string): string {
+    return this.#parts.keys.tag(tag);
   }
 
   remember(wire: string, tags: readonly string[]): void {

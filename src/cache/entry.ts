@@ -9,6 +9,11 @@ export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<V
   readonly load?: (...args: Args) => T | Promise<T>;
   /** Computes the value, with a context in front; instead of `load`. */
   readonly loadWith?: (context: LoadContext, ...args: Args) => T | Promise<T>;
+  /** Computes the values of many lists of arguments, in their order; instead of `load`, or beside it for `getMany`. */
+  readonly loadMany?: (
+    all: readonly Args[],
+    context: LoadContext,
+  ) => readonly (T | undefined)[] | Promise<readonly (T | undefined)[]>;
   /** How long it is fresh; may depend on the value. */
   readonly ttl?: Ttl | ((value: Awaited<T>, ...args: Args) => Ttl);
   /** What it depends on; may depend on the arguments. */
@@ -23,6 +28,8 @@ export interface Entry<Args extends readonly unknown[], T> {
   get(...args: Args): Promise<T>;
   /** With where it came from and its age. */
   getEntry(...args: Args): Promise<EntryAnswer<T> & { readonly value: T }>;
+  /** The values of many lists of arguments, in their order; those that are missing by one call of `loadMany`. */
+  getMany(all: readonly Args[]): Promise<(T | undefined)[]>;
   /** Invalidates and computes again: after a write the next read is already a hit. */
   refresh(...args: Args): Promise<T>;
   /** Says that what it was computed from has changed. */
@@ -37,10 +44,15 @@ export function defineEntry<Args extends readonly unknown[], T>(
   name: string,
   options: EntryOptions<Args, T>,
 ): Entry<Args, T> {
-  const { load, loadWith, ttl, tags, key: nameOf, ...rest } = options;
-  if ((load === undefined) === (loadWith === undefined))
-    throw new EverfreshError("EF_OPTION", `the entry ${name} needs load or loadWith, one of them`);
-  if (name === "" || name.includes("(")) throw new EverfreshError("EF_OPTION", "an entry has a name, without (");
+  const { load, loadWith, loadMany, ttl, tags, key: nameOf, ...rest } = options;
+  if (load !== undefined && loadWith !== undefined)
+    throw new EverfreshError("EF_OPTION", `the entry ${name} has load and loadWith; it takes one of them`);
+  if (load === undefined && loadWith === undefined && loadMany === undefined)
+    throw new EverfreshError("EF_OPTION", `the entry ${name} needs load, loadWith or loadMany`);
+  if (name === "" || /[(:]/.test(name))
+    throw new EverfreshError("EF_OPTION", `an entry has a name without "(" and ":"; got ${JSON.stringify(name)}`);
+  if (loadMany !== undefined && typeof ttl === "function")
+    throw new EverfreshError("EF_OPTION", `the entry ${name} has loadMany, so its ttl cannot depend on the value`);
   const fixed: ReadOptions = Object.freeze({
     ...rest,
     ...(typeof ttl !== "function" && ttl !== undefined && { ttl }),
@@ -50,25 +62,51 @@ export function defineEntry<Args extends readonly unknown[], T>(
 
   const keyOf = (...args: Args): string => {
     if (nameOf !== undefined) return `${name}:${nameOf(...args)}`;
-    return args.length === 0 ? name : `${name}:${args.map(argumentText).join(",")}`;
+    return args.length === 0 ? name : `${name}:${argumentsText(args)}`;
   };
   const optionsOf = (base: ReadOptions, args: Args): ReadOptions =>
     typeof tags === "function" ? { ...base, tags: tags(...args) } : base;
   const loaderOf =
     (args: Args) =>
     async (context: LoadContext): Promise<T> => {
-      const value = await (loadWith === undefined ? load?.(...args) : loadWith(context, ...args));
+      const value = await computed(context, args);
       if (typeof ttl === "function" && value !== undefined) context.setTtl(ttl(value, ...args));
       return value as T;
     };
+  const computed = async (context: LoadContext, args: Args): Promise<Awaited<T> | undefined> => {
+    if (load !== undefined) return await load(...args);
+    if (loadWith !== undefined) return await loadWith(context, ...args);
+    return (await loadMany?.([args], context))?.[0] as Awaited<T> | undefined;
+  };
+  const getMany = async (all: readonly Args[]): Promise<(T | undefined)[]> => {
+    if (loadMany === undefined) return await Promise.all(all.map((args) => get(...args)));
+    const byKey = new Map(all.map((args) => [keyOf(...args), args]));
+    const found = await cache.getOrSetMany<T>(
+      [...byKey.keys()],
+      (keys, context) =>
+        loadMany(
+          keys.map((key) => byKey.get(key) as Args),
+          context,
+        ),
+      { ...fixed, ...(typeof tags === "function" && { tags: (key: string) => tags(...(byKey.get(key) as Args)) }) },
+    );
+    return all.map((args) => found.get(keyOf(...args)));
+  };
+  const get = (...args: Args): Promise<T> => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(fixed, args));
 
   return {
-    get: (...args) => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(fixed, args)),
+    get,
+    getMany,
     getEntry: (...args) => cache.getOrSetEntry(keyOf(...args), loaderOf(args), optionsOf(fixed, args)),
     refresh: (...args) => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(forced, args)),
     invalidate: (...args) => cache.invalidate(keyOf(...args)),
     key: keyOf,
   };
+}
+
+/** Arguments as one text; other arguments, another text. */
+export function argumentsText(args: readonly unknown[]): string {
+  return args.map(argumentText).join(",");
 }
 
 /**

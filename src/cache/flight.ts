@@ -36,6 +36,8 @@ export interface FlightHost {
   readonly serializer: Serializer | undefined;
   /** Milliseconds to live, less the jitter. */
   jittered(ttlMs: number, jitter: number): number;
+  /** The wire key of a tag's generation. */
+  wireOfTag(tag: string): string;
   /** Lets callers start over. */
   again(callers: readonly Caller[]): void;
   /** Nobody may join any more. */
@@ -138,7 +140,12 @@ export class Flight {
   ): Promise<void> {
     const { clock, serializer } = this.#host;
     const { plan, lease, original } = this.#start;
-    const names = loaded.tags.length === 0 ? plan.tags : [...new Set([...plan.tags, ...loaded.tags])];
+    const made = this.#madeFrom(loaded, tags);
+    if (made === undefined) {
+      await this.#unstored(loaded.value, "a tag changed meanwhile", durationMs, space, tags);
+      return;
+    }
+    const names = [...made.keys()];
     const createdAt = Math.floor(clock.now());
     const ttl = this.#host.jittered(loaded.ttlMs, plan.jitter);
     const bytes = pack(
@@ -148,7 +155,7 @@ export class Flight {
         version: plan.version,
         space: space.generation,
         tags: names,
-        generations: names.map((tag) => tags.get(tag)?.generation ?? space.generation),
+        generations: [...made.values()].map(({ generation }) => generation),
         key: original,
       },
       payload,
@@ -164,7 +171,7 @@ export class Flight {
     this.#host.ended(this);
     const { early, late } = this.#split();
     const filling = lease.store(item, seconds);
-    const unchanged = late.length === 0 ? undefined : this.#unchanged(space, tags);
+    const unchanged = late.length === 0 ? undefined : this.#unchanged(space, new Map([...tags, ...made]));
     answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, createdAt);
     const token = await filling;
     if (token !== undefined) this.#host.keep(this.wire, item, stored, token, this.#moment);
@@ -172,6 +179,20 @@ export class Flight {
     if (token !== undefined && (await unchanged))
       answerAll(late, stored, serializer, true, "miss", this.why, createdAt);
     else if (late.length > 0) this.#host.again(late);
+  }
+
+  /** The tags of the value, with the generations that it was made from; undefined where it was made from two of one. */
+  #madeFrom(loaded: Loaded, tags: ReadonlyMap<string, Evidence>): Map<string, Evidence> | undefined {
+    const made = new Map<string, Evidence>();
+    for (const tag of [...this.#start.plan.tags, ...loaded.tags]) {
+      const evidence = tags.get(tag);
+      if (evidence !== undefined) made.set(tag, evidence);
+    }
+    for (const [tag, generation] of loaded.inherited) {
+      if ((made.get(tag)?.generation ?? generation) !== generation) return undefined;
+      made.set(tag, { wire: this.#host.wireOfTag(tag), generation });
+    }
+    return made;
   }
 
   /** Hands the value out without storing it; a release that still found the lease confirms it like a fill. */

@@ -7,8 +7,10 @@ export {
   type LocalOptions,
   type WriteOptions,
 } from "./cache.ts";
+export type { BatchLoader, BatchResult } from "./batch.ts";
 export type { EntryAnswer, LoadContext, Status } from "./caller.ts";
 export type { Entry, EntryOptions } from "./entry.ts";
 export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts";
+export type { Monitor, MonitorOptions, MonitorReport, StaleRead } from "./monitor.ts";
 export type { ReadOptions, StandardSchema, Ttl, ValueOptions } from "./options.ts";
 export type { Serializer } from "./serializer.ts";

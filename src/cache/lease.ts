@@ -39,7 +39,12 @@ export class Lease {
    * @returns the token of what was stored; undefined when an invalidation, an eviction or a lost connection came between
    */
   store(item: Item, ttlSeconds: number): Promise<Token | undefined> {
-    return this.#finish((token) => this.#backend.replace(this.key, token, item, ttlSeconds));
+    return this.#finish((token) => {
+      const storing = this.#backend.replace(this.key, token, item, ttlSeconds);
+      // What the server refused (too large, no memory) must not keep others waiting for the end of the lease.
+      if (this.#kept === "nothing") storing.catch(() => this.#backend.drop(this.key, token)).catch(() => undefined);
+      return storing;
+    });
   }
 
   /** Gives the lease back, so that the next caller gets it at once. True when it still stood until then. */

@@ -2,6 +2,8 @@
 import type { Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Loader, LoadContext } from "./caller.ts";
+import type { Generation } from "./envelope.ts";
+import { Inherited, rendering } from "./fragments.ts";
 import { checkTags } from "./keys.ts";
 import { ttlMs, type Plan, type Ttl } from "./options.ts";
 
@@ -11,6 +13,8 @@ export interface Loaded {
   readonly ttlMs: number;
   /** Tags that the loader added. */
   readonly tags: readonly string[];
+  /** Tags of the fragments within it, with the generations that those were made from. */
+  readonly inherited: ReadonlyMap<string, Generation>;
   /** Whether it may be stored. */
   readonly store: boolean;
 }
@@ -21,6 +25,7 @@ class Context implements LoadContext {
   ttl: number;
   tags: readonly string[] = [];
   skipped = false;
+  readonly inherited = new Inherited();
 
   constructor(plan: Plan, stale: unknown) {
     this.ttl = plan.ttlMs;
@@ -65,8 +70,8 @@ export function runLoader(load: Loader, plan: Plan, key: string, stale: unknown,
     });
     const done = (value: unknown): void => {
       timer.cancel();
-      const store = value !== undefined && !context.skipped && context.ttl > 0;
-      resolve({ value, ttlMs: context.ttl, tags: context.tags, store });
+      const store = value !== undefined && !context.skipped && context.ttl > 0 && !context.inherited.unknown;
+      resolve({ value, ttlMs: context.ttl, tags: context.tags, inherited: context.inherited.tags, store });
     };
     const failed = (error: unknown): void => {
       timer.cancel();
@@ -74,7 +79,7 @@ export function runLoader(load: Loader, plan: Plan, key: string, stale: unknown,
     };
     const settle = async (): Promise<void> => {
       try {
-        done(await load(context));
+        done(await (plan.collects ? rendering.run(context.inherited, load, context) : load(context)));
       } catch (error) {
         failed(error);
       }

@@ -61,6 +61,8 @@ export interface Plan {
   readonly schema: StandardSchema | undefined;
   readonly forceFresh: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Whether it takes over the tags of the fragments within it. */
+  readonly collects: boolean;
 }
 
 /** What holds where nothing is said. */
@@ -77,6 +79,7 @@ export const defaultPlan: Plan = Object.freeze({
   schema: undefined,
   forceFresh: false,
   signal: undefined,
+  collects: false,
 });
 
 const known: Record<keyof ReadOptions, true> = {
@@ -129,6 +132,7 @@ function resolve(base: Plan, options: ReadOptions): Plan {
     schema: options.schema ?? base.schema,
     forceFresh: options.forceFresh ?? base.forceFresh,
     signal: options.signal ?? base.signal,
+    collects: base.collects,
   };
 }
 

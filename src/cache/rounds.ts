@@ -106,7 +106,7 @@ export class Rounds {
         for (const caller of round.callers) caller.fail(error);
       }
     };
-    void this.#turns.run(work).finally(() => {
+    void (first.batched ? work() : this.#turns.run(work)).finally(() => {
       this.#rounds.delete(wire);
       if (round.next.length > 0) this.#again(round.next);
     });

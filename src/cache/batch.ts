@@ -1,0 +1,74 @@
+/**
+ * One loader call for all that is missing of a list of keys.
+ *
+ * Each key has a lookup and a lease of its own; the loader is called once, when it is known of every key whether it is
+ * there, is computed by somebody else, or is to be computed here. Keys that turn up later (another process died with
+ * their lease) are loaded together with those that turn up in the same tick.
+ */
+import type { LoadContext } from "./caller.ts";
+
+/** Computes many values: a map by key, or a list in the order of the keys. What is undefined is not stored. */
+export type BatchLoader<T> = (
+  keys: readonly string[],
+  context: LoadContext,
+) => BatchResult<T> | Promise<BatchResult<T>>;
+export type BatchResult<T> = ReadonlyMap<string, T> | readonly (T | undefined)[];
+
+interface Wanted {
+  readonly key: string;
+  readonly context: LoadContext;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Batch<T> {
+  readonly #load: BatchLoader<T>;
+  /** Keys of which nothing is known yet. */
+  readonly #unknown: Set<string>;
+  #wanted: Wanted[] = [];
+  #scheduled = false;
+
+  constructor(keys: Iterable<string>, load: BatchLoader<T>) {
+    this.#unknown = new Set(keys);
+    this.#load = load;
+  }
+
+  /** What became of `key` is known: it is there, or somebody else computes it. */
+  known(key: string): void {
+    if (this.#unknown.delete(key)) this.#schedule();
+  }
+
+  /** The value of `key`, computed together with the others. */
+  want(key: string, context: LoadContext): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#wanted.push({ key, context, resolve, reject });
+      this.#unknown.delete(key);
+      this.#schedule();
+    });
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#unknown.size > 0 || this.#wanted.length === 0) return;
+    this.#scheduled = true;
+    process.nextTick(() => void this.#run());
+  }
+
+  async #run(): Promise<void> {
+    this.#scheduled = false;
+    const wanted = this.#wanted;
+    this.#wanted = [];
+    const [first] = wanted;
+    if (first === undefined) return;
+    try {
+      const keys = wanted.map(({ key }) => key);
+      const result = await this.#load(keys, first.context);
+      for (const [index, { key, resolve }] of wanted.entries()) resolve(pick(result, key, index));
+    } catch (error) {
+      for (const { reject } of wanted) reject(error);
+    }
+  }
+}
+
+function pick<T>(result: BatchResult<T>, key: string, index: number): T | undefined {
+  return "get" in result ? result.get(key) : result[index];
+}

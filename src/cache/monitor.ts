@@ -1,0 +1,126 @@
+/**
+ * The freshness monitor: a sample of hits is computed again from the source, off the request path, and compared with
+ * what was served. Stale reads per million are a number, not an article of faith.
+ *
+ * A difference alone proves nothing: the source may have changed between the read and the comparison. So after a
+ * pause the key is looked at again. If what was served is no longer there, it was invalidated meanwhile: a race between
+ * sample and write. If it still is, and the source still says otherwise, an invalidation is missing.
+ *
+ * A loader that answers differently each time it is asked looks stale here; do not monitor it.
+ */
+import { sameToken, type Token } from "../backend/index.ts";
+import type { Clock, Random } from "../clock.ts";
+import type { Duration } from "../duration.ts";
+import { EverfreshError } from "../errors.ts";
+import { eventChannel } from "../events.ts";
+import type { Caller, Loader } from "./caller.ts";
+import type { Stored } from "./envelope.ts";
+import type { Engine } from "./engine.ts";
+import type { Keys } from "./keys.ts";
+import { runLoader } from "./loading.ts";
+import { span, type Plan } from "./options.ts";
+import { encode, type Serializer } from "./serializer.ts";
+
+export interface MonitorOptions {
+  /** The share of hits that is checked, from 0 to 1. Default: 0.001. */
+  readonly sample?: number;
+  /** How long a difference must last to count. More than an invalidation takes. Default: 5 s. */
+  readonly settle?: Duration;
+  /** Checks that run at a time; hits beyond it are not checked. Default: 1. */
+  readonly maxConcurrent?: number;
+}
+
+/** One stale read that was found. */
+export interface StaleRead {
+  readonly key: string;
+  /** How old the value was when it was served. */
+  readonly ageMs: number;
+  readonly tags: readonly string[];
+  /** The generations of namespace and tags that it was made from, as hexadecimal text. */
+  readonly generations: readonly string[];
+}
+
+export interface MonitorReport {
+  /** Hits that were compared to their end. */
+  readonly checked: number;
+  /** Differences that were a write at the same time. */
+  readonly races: number;
+  /** Checks whose loader failed. */
+  readonly failed: number;
+  readonly stale: number;
+  readonly stalePerMillion: number;
+  /** The latest stale reads, at most 20. */
+  readonly found: readonly StaleRead[];
+}
+
+export interface Monitor {
+  report(): MonitorReport;
+  stop(): void;
+}
+
+const limitFound = 20;
+const channel = eventChannel("everfresh:cache:stale");
+
+export function startMonitor(
+  engine: Engine,
+  keys: Keys,
+  clock: Clock,
+  random: Random,
+  serializer: Serializer | undefined,
+  options: MonitorOptions,
+): Monitor {
+  const { sample = 0.001, maxConcurrent = 1 } = options;
+  if (!(sample >= 0 && sample <= 1)) throw new EverfreshError("EF_OPTION", `sample is ${sample}; it is from 0 to 1`);
+  const settleMs = span(options.settle, "settle", 5_000);
+  const found: StaleRead[] = [];
+  const counts = { checked: 0, races: 0, failed: 0, stale: 0 };
+  let running = 0;
+
+  const check = async (caller: Caller, load: Loader, stored: Stored, token: Token, ageMs: number): Promise<void> => {
+    const { key, plan } = caller;
+    if (await agrees(load, plan, key, stored)) return;
+    await new Promise<void>((resolve) => clock.after(settleMs, resolve));
+    const now = await engine.examine(keys.value(key), key, {});
+    const stillThere = now.kind === "value" && sameToken(now.token, token);
+    if (!stillThere || (await agrees(load, plan, key, stored))) {
+      counts.races++;
+      return;
+    }
+    counts.stale++;
+    const generations = [stored.space, ...stored.generations].map((text) =>
+      Buffer.from(text, "latin1").toString("hex"),
+    );
+    const read: StaleRead = { key, ageMs, tags: stored.tags, generations };
+    found.push(read);
+    if (found.length > limitFound) found.shift();
+    if (channel.hasSubscribers) channel.publish(read);
+  };
+
+  const agrees = async (load: Loader, plan: Plan, key: string, stored: Stored): Promise<boolean> => {
+    const { value } = await runLoader(load, plan, key, undefined, clock);
+    const { format, bytes } = encode(value, serializer);
+    return format === stored.format && Buffer.compare(Buffer.from(bytes as string), stored.payload) === 0;
+  };
+
+  engine.watch = (caller, stored, token) => {
+    const { load } = caller;
+    if (load === undefined || running >= maxConcurrent || random.fraction() >= sample) return;
+    running++;
+    const ageMs = Math.max(0, clock.now() - stored.createdAt);
+    void check(caller, load, stored, token, ageMs)
+      .then(() => counts.checked++)
+      .catch(() => counts.failed++)
+      .finally(() => running--);
+  };
+
+  return {
+    report: () => ({
+      ...counts,
+      stalePerMillion: counts.checked === 0 ? 0 : (counts.stale / counts.checked) * 1_000_000,
+      found: [...found],
+    }),
+    stop() {
+      engine.watch = undefined;
+    },
+  };
+}

@@ -1,0 +1,287 @@
+/** Many keys at once, wrapped functions, fragments within fragments, and the freshness monitor. */
+import assert from "node:assert/strict";
+import { setImmediate as turn } from "node:timers/promises";
+import { beforeEach, describe, test } from "node:test";
+import { createCache, memory, metaBackend, none, type Cache } from "everfresh";
+import { deferred } from "../support/deferred.ts";
+import { FakeMemcached } from "../support/fake-memcached.ts";
+import { ManualClock, seededRandom } from "../support/manual-clock.ts";
+
+let world: FakeMemcached;
+let clock: ManualClock;
+let a: Cache;
+let b: Cache;
+let seed = 1;
+
+function process(): Cache {
+  const random = seededRandom(seed++);
+  return createCache({ backend: metaBackend(world.client()), namespace: "n", clock, random });
+}
+
+async function settle(): Promise<void> {
+  for (let count = 0; count < 20; count++) await turn();
+}
+
+beforeEach(() => {
+  world = new FakeMemcached(["fake:1", "fake:2", "fake:3"]);
+  clock = new ManualClock();
+  a = process();
+  b = process();
+});
+
+describe("getOrSetMany", () => {
+  test("computes what is missing by one call, and stores each value under its own key", async () => {
+    await a.set("one", "cached");
+    const calls: (readonly string[])[] = [];
+    const load = (keys: readonly string[]): Map<string, string> => {
+      calls.push(keys);
+      return new Map(keys.filter((key) => key !== "nobody").map((key) => [key, `new ${key}`]));
+    };
+    const values = await a.getOrSetMany(["one", "two", "three", "two", "nobody"], load, {
+      tags: (key) => [`tag ${key}`],
+    });
+    assert.deepEqual(
+      values,
+      new Map([
+        ["one", "cached"],
+        ["two", "new two"],
+        ["three", "new three"],
+      ]),
+    );
+    assert.deepEqual(calls, [["two", "three", "nobody"]]);
+    await b.invalidateTags(["tag two"]);
+    assert.deepEqual(
+      await b.getOrSetMany(["two", "three"], (keys) => keys.map((key) => `newer ${key}`)),
+      new Map([
+        ["two", "newer two"],
+        ["three", "new three"],
+      ]),
+    );
+  });
+
+  test("waits for keys that another process computes, and computes the rest at once", async () => {
+    const end = deferred();
+    const other = b.getOrSet("busy", async () => {
+      await end.promise;
+      return "from b";
+    });
+    await settle();
+    const calls: (readonly string[])[] = [];
+    const many = a.getOrSetMany(["busy", "free"], (keys) => {
+      calls.push(keys);
+      return keys.map((key) => `from a: ${key}`);
+    });
+    await settle();
+    assert.deepEqual(calls, [["free"]]);
+    end.resolve();
+    assert.equal(await other, "from b");
+    await clock.advance(50);
+    assert.deepEqual([...(await many).values()], ["from b", "from a: free"]);
+  });
+
+  test("is one call, too, where no server can be asked, and joins what this process computes already", async () => {
+    for (const cache of [createCache({ backend: none(), maxConcurrentLoads: 1 }), createCache({ backend: memory() })]) {
+      let calls = 0;
+      const keys = Array.from({ length: 50 }, (_, index) => `k${index}`);
+      const load = (wanted: readonly string[]): number[] => (calls++, wanted.map((key) => key.length));
+      const values = await cache.getOrSetMany(keys, load);
+      assert.equal(values.size, 50);
+      assert.equal(calls, 1);
+      await cache.close();
+    }
+  });
+
+  test("rejects with the loader's own error, and gives the leases back", async () => {
+    const failure = new Error("no database");
+    await assert.rejects(
+      a.getOrSetMany(["x", "y"], () => Promise.reject(failure)),
+      failure,
+    );
+    await settle();
+    assert.equal((await b.getOrSetMany(["x", "y"], (keys) => keys)).size, 2);
+  });
+});
+
+describe("entries and wrapped functions", () => {
+  test("an entry loads many lists of arguments together", async () => {
+    const calls: unknown[] = [];
+    const songs = a.entry("song", {
+      loadMany: (all: readonly [id: number, language: string][]) => {
+        calls.push(all);
+        return all.map(([id, language]) => (id === 9 ? undefined : `${id} ${language}`));
+      },
+      tags: (id) => [`song ${id}`],
+    });
+    assert.deepEqual(
+      await songs.getMany([
+        [1, "en"],
+        [2, "de"],
+        [9, "de"],
+        [1, "en"],
+      ]),
+      ["1 en", "2 de", undefined, "1 en"],
+    );
+    assert.equal(calls.length, 1);
+    assert.equal(await songs.get(1, "en"), "1 en");
+    await a.invalidateTags(["song 1"]);
+    await songs.getMany([
+      [1, "en"],
+      [2, "de"],
+    ]);
+    assert.deepEqual(calls[1], [[1, "en"]]);
+  });
+
+  test("the ttl of an entry may depend on its value", async () => {
+    const entry = a.entry("n", { load: (value: number) => value, ttl: (value) => `${value}s` });
+    assert.equal((await entry.getEntry(7)).ttlMs, 7_000);
+  });
+
+  test("a wrapped function computes once for equal arguments", async () => {
+    let runs = 0;
+    const square = a.wrap("square", (value: { n: number; m?: number }) => (runs++, value.n ** 2), { ttl: "1m" });
+    assert.equal(await square({ n: 3 }), 9);
+    assert.equal(await square({ n: 3 }), 9);
+    assert.equal(await square({ n: 4 }), 16);
+    assert.equal(runs, 2);
+    assert.equal(await square.refresh({ n: 3 }), 9);
+    assert.equal(runs, 3);
+    assert.equal(square.key({ n: 1, m: 2 }), square.key(JSON.parse('{"m":2,"n":1}') as { n: number }));
+  });
+
+  test("other arguments, another key", () => {
+    const entry = a.entry("e", { load: (...all: unknown[]) => all });
+    const lists: unknown[][] = [
+      [],
+      [""],
+      ["a", "b"],
+      ["a,b"],
+      ["a%2cb"],
+      ["=7"],
+      [7],
+      ["7"],
+      [7n],
+      [null],
+      ["null"],
+      [undefined],
+      [true],
+      [["a", "b"]],
+      [[["a"], "b"]],
+      [{ a: "b" }],
+      [{ a: ["b"] }],
+      [Number.NaN],
+      ["a", ""],
+      ["", "a"],
+      ["a", undefined],
+    ];
+    const keys = lists.map((args) => entry.key(...args));
+    assert.equal(new Set(keys).size, lists.length, keys.join("\n"));
+    assert.throws(() => entry.key(new Map()), { code: "EF_OPTION" });
+    assert.throws(() => a.entry("a:b", { load: () => 1 }), { code: "EF_OPTION" });
+  });
+});
+
+describe("fragments", () => {
+  test("are kept by name and what they vary on, and rendered once for a crowd", async () => {
+    let renders = 0;
+    const render = (): string => `<li>${++renders}</li>`;
+    const texts = await Promise.all([1, 2, 3].map(() => a.fragment("song", [7, "de"], render)));
+    assert.deepEqual(new Set(texts), new Set(["<li>1</li>"]));
+    assert.equal(await b.fragment("song", [7, "de"], render), "<li>1</li>");
+    assert.equal(await b.fragment("song", ["7", "de"], render), "<li>2</li>");
+    assert.equal(await b.fragment("song", ["7,de"], render), "<li>3</li>");
+  });
+
+  test("take over the tags of the fragments within them", async () => {
+    let title = "Blue";
+    const counts = { inner: 0, outer: 0 };
+    const page = (cache: Cache): Promise<string> =>
+      cache.fragment("page", [], async () => {
+        counts.outer++;
+        const inner = await cache.fragment("title", [1], () => (counts.inner++, title), { tags: ["title 1"] });
+        return `<h1>${inner}</h1>`;
+      });
+    assert.equal(await page(a), "<h1>Blue</h1>");
+    assert.equal(await page(b), "<h1>Blue</h1>");
+    assert.deepEqual(counts, { inner: 1, outer: 1 });
+    title = "Green";
+    await a.invalidateTags(["title 1"]);
+    assert.equal(await page(b), "<h1>Green</h1>");
+    assert.deepEqual(counts, { inner: 2, outer: 2 });
+  });
+
+  test("an outer fragment whose inner tag changes while it is rendered is not served", async () => {
+    let title = "Blue";
+    const end = deferred();
+    const page = (cache: Cache, wait: Promise<void>): Promise<string> =>
+      cache.fragment("page", [], async () => {
+        const inner = await cache.fragment("title", [], () => title, { tags: ["t"] });
+        await wait;
+        return inner;
+      });
+    const early = page(a, end.promise);
+    await settle();
+    title = "Green";
+    await b.invalidateTags(["t"]);
+    const late = page(a, Promise.resolve());
+    await settle();
+    end.resolve();
+    assert.equal(await early, "Blue");
+    assert.equal(await late, "Green");
+    assert.equal(await page(b, Promise.resolve()), "Green");
+  });
+
+  test("around something that could not be stored is not stored itself", async () => {
+    let inner = 0;
+    const page = (): Promise<string> =>
+      a.fragment("page", [], () => a.fragment("part", [], (context) => (context.skip(), String(++inner))));
+    await page();
+    assert.equal(await page(), "2");
+  });
+});
+
+describe("the freshness monitor", () => {
+  test("counts a value that its source contradicts as stale, and tells what was seen", async () => {
+    let value = 1;
+    const monitor = a.monitor({ sample: 1, settle: "1s" });
+    const read = (): Promise<number> => a.getOrSet("k", () => value, { tags: ["t"] });
+    await read();
+    await read();
+    await settle();
+    assert.deepEqual(
+      { ...monitor.report(), found: [] },
+      {
+        checked: 1,
+        races: 0,
+        failed: 0,
+        stale: 0,
+        stalePerMillion: 0,
+        found: [],
+      },
+    );
+    // Somebody changes the source and tells nobody.
+    value = 2;
+    assert.equal(await read(), 1);
+    await settle();
+    await clock.advance(1_000);
+    await settle();
+    const report = monitor.report();
+    assert.deepEqual([report.checked, report.stale, report.stalePerMillion], [2, 1, 500_000]);
+    assert.deepEqual([report.found[0]?.key, report.found[0]?.tags], ["k", ["t"]]);
+    assert.equal(report.found[0]?.generations.length, 2);
+    monitor.stop();
+  });
+
+  test("tells a write at the same time from staleness", async () => {
+    let value = 1;
+    const monitor = a.monitor({ sample: 1, settle: "1s" });
+    const read = (): Promise<number> => a.getOrSet("k", () => value);
+    await read();
+    value = 2;
+    assert.equal(await read(), 1, "committed, and its invalidation is on the way");
+    await settle();
+    await b.invalidate("k");
+    await clock.advance(1_000);
+    await settle();
+    assert.deepEqual([monitor.report().races, monitor.report().stale], [1, 0]);
+  });
+});
