@@ -55,9 +55,8 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await protect(app, config);
   app.removeContentTypeParser("text/plain");
   await app.register(formbody, { bodyLimit: bodyLimitBytes });
-  await app.register(staticFiles, { root: assetFolder, prefix: "/assets/", index: false, maxAge: 0 });
-  keepVersionedAssets(app);
-  logRequests(app);
+  await app.register(assets);
+  if (parts.logging !== undefined) logRequests(app);
   letConnectionsGo(app);
   queueRoutes(app, { config, database, store, views, pages });
   app.get("/healthz", async (_request, reply) => {
@@ -70,24 +69,25 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   return app;
 }
 
-/** An asset that was asked for with its version never changes under that address. */
-function keepVersionedAssets(app: FastifyInstance): void {
+/** The assets. One that was asked for with its version never changes under that address. */
+async function assets(app: FastifyInstance): Promise<void> {
   app.addHook("onSend", (request, reply, _payload, done) => {
-    if (reply.statusCode === 200 && request.url.startsWith("/assets/") && request.url.endsWith(`?v=${assetVersion}`))
+    if (reply.statusCode === 200 && request.url.endsWith(`?v=${assetVersion}`))
       reply.header("cache-control", "public, max-age=31536000, immutable");
     done();
   });
+  await app.register(staticFiles, { root: assetFolder, prefix: "/assets/", index: false, maxAge: 0 });
 }
 
-/** Idle connections are closed when the app is; one that is still being answered must not become an idle one after that. */
+/** Idle connections are closed with the app; one that is still being answered then is closed as soon as it is idle. */
 function letConnectionsGo(app: FastifyInstance): void {
-  let closing = false;
+  let closing: NodeJS.Timeout | undefined;
   app.addHook("preClose", (done) => {
-    closing = true;
+    closing = setInterval(() => app.server.closeIdleConnections(), 50);
     done();
   });
-  app.addHook("onSend", (_request, reply, _payload, done) => {
-    if (closing) reply.header("connection", "close");
+  app.addHook("onClose", (_app, done) => {
+    clearInterval(closing);
     done();
   });
 }

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Eta } from "eta";
-import { longestText } from "./item-text.ts";
+import { Shell } from "./shell.ts";
 import type { Look, QueueView, Refresh } from "./queue-view.ts";
 import type { Item } from "./queue-store.ts";
 import { age, count, items, milliseconds } from "./words.ts";
@@ -59,40 +59,42 @@ export interface MessagePage {
 export class Pages {
   readonly #eta = new Eta({ views: join(home, "views"), cache: true, varName: "it", autoTrim: false });
   readonly #about: { readonly database: string; readonly cache: string; readonly slowQueryMs: number };
-  /** The list of one view as HTML. The latest view is nearly always the one that is asked for again. */
-  #latest: { readonly id: string; readonly html: string } | undefined;
+  /** The page of the latest view, which nearly always is the one that is asked for again. */
+  #latest: { readonly id: string; readonly shell: Shell } | undefined;
 
   constructor(about: { readonly database: string; readonly cache: string; readonly slowQueryMs: number }) {
     this.#about = about;
   }
 
+  /** The page of the queue. Without anything to tell, only the panel and the token differ from the one before. */
   queue(page: QueuePage): string {
-    return this.#eta.render("queue", {
-      ...page,
-      about: this.#about,
-      assetVersion,
-      longestText,
-      list: this.#list(page.look.view),
-      panel: panel(page.look),
-      total: page.look.view.total,
-      totalWords: items(page.look.view.total),
-    });
+    const { view } = page.look;
+    const shown = panel(page.look);
+    if (page.notice !== undefined || page.fieldError !== undefined || page.text !== undefined)
+      return this.#render(view, { ...page, panel: shown });
+    if (this.#latest?.id !== view.id)
+      this.#latest = { id: view.id, shell: new Shell((slots) => this.#render(view, slots)) };
+    return this.#latest.shell.fill(page.csrf, shown);
   }
 
   message(page: MessagePage): string {
     return this.#eta.render("message", { ...page, assetVersion });
   }
 
-  #list(view: QueueView): string {
-    if (this.#latest?.id === view.id) return this.#latest.html;
+  #render(view: QueueView, page: object): string {
     const hidden = view.total - view.front.length - view.back.length;
-    const html = this.#eta.render("list", {
-      ...view,
-      hidden: hidden > 0 ? count(hidden) : undefined,
-      backStart: view.total - view.back.length + 1,
+    return this.#eta.render("queue", {
+      ...page,
+      about: this.#about,
+      assetVersion,
+      total: view.total,
+      totalWords: items(view.total),
+      list: this.#eta.render("list", {
+        ...view,
+        hidden: hidden > 0 ? count(hidden) : undefined,
+        backStart: view.total - view.back.length + 1,
+      }),
     });
-    this.#latest = { id: view.id, html };
-    return html;
   }
 }
 

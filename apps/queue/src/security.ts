@@ -3,7 +3,8 @@ import cookie from "@fastify/cookie";
 import csrfProtection from "@fastify/csrf-protection";
 import helmet from "@fastify/helmet";
 import rateLimit from "@fastify/rate-limit";
-import type { FastifyInstance } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
+import { AnswerError } from "./answers.ts";
 import type { Config } from "./config.ts";
 import { textField } from "./form.ts";
 
@@ -14,30 +15,17 @@ export async function protect(
   app: FastifyInstance,
   config: Pick<Config, "production" | "sessionSecret" | "writesPerMinute">,
 ): Promise<void> {
-  await app.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        "default-src": ["'none'"],
-        "script-src": ["'self'"],
-        "style-src": ["'self'"],
-        "img-src": ["'self'"],
-        "connect-src": ["'self'"],
-        "form-action": ["'self'"],
-        "base-uri": ["'none'"],
-        "frame-ancestors": ["'none'"],
-        "require-trusted-types-for": ["'script'"],
-        "trusted-types": ["'none'"],
-      },
-    },
-    // A promise about HTTPS is only made where HTTPS is.
-    strictTransportSecurity: config.production ? { maxAge: 15_552_000, includeSubDomains: false } : false,
-    referrerPolicy: { policy: "same-origin" },
+  const headers = await securityHeaders(config.production);
+  app.addHook("onRequest", (request, reply, done) => {
+    reply.headers(headers);
+    if (comesFromElsewhere(request))
+      done(new AnswerError(403, "elsewhere", "Writes are taken from this site's own pages only."));
+    else done();
   });
   await app.register(cookie, { secret: config.sessionSecret });
   await app.register(csrfProtection, {
     cookieKey: "csrf",
-    cookieOpts: { path: "/", httpOnly: true, sameSite: "lax", secure: "auto", signed: true },
+    cookieOpts: { path: "/", httpOnly: true, sameSite: "lax", secure: "auto" },
     getToken: (request) => textField(request, "csrf") ?? header(request.headers["x-csrf-token"]),
   });
   if (config.writesPerMinute > 0)
@@ -59,4 +47,46 @@ export async function protect(
 
 function header(value: string | string[] | undefined): string | undefined {
   return typeof value === "string" ? value : undefined;
+}
+
+/**
+ * Every browser of today says where a request comes from. Another site of the same domain could plant a cookie for which it
+ * knows the token; it cannot plant this.
+ */
+function comesFromElsewhere(request: FastifyRequest): boolean {
+  const site = request.headers["sec-fetch-site"];
+  return request.method === "POST" && site !== undefined && site !== "same-origin" && site !== "none";
+}
+
+/** The headers that every answer carries. They are the same for all, so helmet is asked once. */
+async function securityHeaders(production: boolean): Promise<Record<string, string>> {
+  const once = Fastify();
+  await once.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "require-trusted-types-for": ["'script'"],
+        "trusted-types": ["'none'"],
+      },
+    },
+    // A promise about HTTPS is only made where HTTPS is.
+    strictTransportSecurity: production ? { maxAge: 15_552_000, includeSubDomains: false } : false,
+    referrerPolicy: { policy: "same-origin" },
+  });
+  const names: string[] = [];
+  once.get("/", (_request, reply) => {
+    names.push(...Object.keys(reply.getHeaders()), ...reply.raw.getHeaderNames());
+    return "";
+  });
+  const { headers } = await once.inject("/");
+  await once.close();
+  return Object.fromEntries(names.map((name) => [name, String(headers[name.toLowerCase()])]));
 }

@@ -31,13 +31,26 @@ test("a write without a token, with a wrong one, or with another visitor's, is r
   assert.equal((await person.look()).view.total, 0);
 });
 
-test("a cookie that was not signed by the app is worth nothing", async (t) => {
+test("a write that another site sends is refused, even with a cookie and a token that fit", async (t) => {
   const { visitor } = await testApp(t, sqlite);
   const person = visitor();
   await person.look();
-  const [secret = ""] = decodeURIComponent(person.cookies.get("csrf") ?? "").split(".");
-  person.cookies.set("csrf", secret);
-  assert.equal((await person.send("/add", { text: "x" })).statusCode, 403);
+  for (const [site, status] of [
+    ["cross-site", 403],
+    ["same-site", 403],
+    ["same-origin", 201],
+    ["none", 201],
+  ] as const) {
+    const headers = { ...form, "x-csrf-token": person.csrf, "sec-fetch-site": site };
+    const reply = await person.request({ method: "POST", url: "/add", headers, payload: "text=x" });
+    assert.equal(reply.statusCode, status, site);
+  }
+  assert.equal((await person.look()).view.total, 2);
+});
+
+test("a sentence that was not signed by the app is not shown", async (t) => {
+  const { visitor } = await testApp(t, sqlite);
+  const person = visitor();
   person.cookies.set("notice", Buffer.from('{"notice":{"kind":"done","text":"forged"}}').toString("base64url"));
   assert.doesNotMatch((await person.page()).body, /forged/);
 });
