@@ -31,16 +31,23 @@ export function runTool(pkg, bin, args) {
 
 /** Installs the packages of the lock file, unless that very lock file was installed already. */
 export function install() {
+  installIn(".");
+}
+
+/** The same for a folder that has a lock file of its own. */
+export function installIn(folder) {
   const lock = createHash("sha256")
-    .update(readFileSync(join(root, "package-lock.json")))
+    .update(readFileSync(join(root, folder, "package-lock.json")))
     .digest("hex");
-  const stamp = join(root, "node_modules", ".everfresh-installed");
+  const stamp = join(root, folder, "node_modules", ".everfresh-installed");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return;
-  process.stdout.write("Installing the packages of the lock file ...\n");
+  process.stdout.write(`Installing the packages of ${join(folder, "package-lock.json")} ...\n`);
+  const args = ["ci", "--include=dev", "--loglevel=error"];
   // npm's own path where npm runs us, so that it is the same npm; a shell only on Windows, where npm is a script.
   const cli = process.env.npm_execpath;
-  if (cli?.endsWith(".js")) run(process.execPath, [cli, "ci", "--include=dev", "--loglevel=error"]);
-  else run("npm", ["ci", "--include=dev", "--loglevel=error"], { shell: process.platform === "win32" });
+  const cwd = join(root, folder);
+  if (cli?.endsWith(".js")) run(process.execPath, [cli, ...args], { cwd });
+  else run("npm", args, { cwd, shell: process.platform === "win32" });
   writeFileSync(stamp, lock);
 }
 
