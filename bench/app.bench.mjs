@@ -148,7 +148,7 @@ async function add(app, visitor, text) {
     method: "POST",
     headers: {
       cookie: visitor.cookie,
-      "csrf-token": visitor.csrf,
+      "x-csrf-token": visitor.csrf,
       "content-type": "application/json",
       accept: "application/json",
     },

@@ -104,7 +104,7 @@ export class Visitor {
       ...(payload !== undefined && {
         "content-type": "application/json",
         "content-length": String(Buffer.byteLength(payload)),
-        "csrf-token": this.#csrf,
+        "x-csrf-token": this.#csrf,
       }),
     };
     const { port } = app;
