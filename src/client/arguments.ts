@@ -1,7 +1,7 @@
 /** Arguments of commands, checked once at the edge: after this no text of a caller's can break a command line. */
 import type { Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
-import { plainKey, type Key } from "../protocol/index.ts";
+import { oddKey, plainKey, type Key } from "../protocol/index.ts";
 
 /** Above 30 days memcached takes a number of seconds for a date (protocol.txt, "Expiration times"). */
 const longestRelativeSeconds = 60 * 60 * 24 * 30;
@@ -18,6 +18,22 @@ export function strictKey(key: string | Uint8Array): Key {
   if (plain === undefined)
     throw new EverfreshError("EF_KEY", "A key has 1 to 250 bytes, none of them a space or a control character.");
   return plain;
+}
+
+/** A key and what decides where it lives. */
+export interface AnyKey {
+  readonly key: Key;
+  readonly base64: boolean;
+  readonly home: string;
+}
+
+/** A key of any length and alphabet, see `protocol/key.ts`; only the empty key is refused. */
+export function anyKey(key: string | Uint8Array): AnyKey {
+  const plain = plainKey(key);
+  if (plain !== undefined) return { key: plain, base64: false, home: plain };
+  const odd = typeof key === "string" || key instanceof Uint8Array ? oddKey(key) : undefined;
+  if (odd === undefined) throw new EverfreshError("EF_KEY", "A key is text or bytes, and not empty.");
+  return odd;
 }
 
 /** Seconds as memcached wants them: spans over 30 days become dates; -1 means "expired at once". */

@@ -1,9 +1,12 @@
 /** Many servers behind one face. */
 import type { LinkState, ServerVersion } from "../connection/index.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, type ErrorCode } from "../errors.ts";
 import { oddKey, plainKey, type ProtocolName } from "../protocol/index.ts";
+import { BulkCommands } from "./bulk.ts";
+import { Counters, type ClientCounters } from "./counters.ts";
 import { MetaCommands } from "./meta-commands.ts";
 import { resolveOptions, type ClientOptions } from "./options.ts";
+import { Values } from "./values.ts";
 import { memberState, Router } from "./router.ts";
 
 /** What a client knows about one of its servers. */
@@ -21,16 +24,30 @@ export interface ServerInfo {
 }
 
 /** A memcached client. Made by {@link createClient}. */
-export class MemcachedClient {
+export class MemcachedClient extends BulkCommands {
   /** The meta commands, with every flag. */
   readonly meta: MetaCommands;
-  readonly #router: Router;
   #closing: Promise<void> | undefined = undefined;
 
   constructor(options: ClientOptions) {
     const resolved = resolveOptions(options);
-    this.#router = new Router(resolved);
-    this.meta = new MetaCommands(this.#router, resolved.clock, resolved.timeoutMs);
+    const router = new Router(resolved);
+    const values = new Values(resolved.flags, resolved.compression, resolved.valueLimitBytes);
+    super(router, resolved, values, new Counters());
+    this.meta = new MetaCommands(router, resolved.clock, resolved.timeoutMs);
+  }
+
+  /** What happened so far, over all servers. */
+  numbers(): ClientCounters {
+    const failures: Partial<Record<ErrorCode, number>> = {};
+    const sums = { answers: 0, bytesRead: 0, bytesWritten: 0, connects: 0 };
+    for (const link of this.router.members.flatMap((member) => member.links)) {
+      const numbers = link.numbers();
+      for (const name of ["answers", "bytesRead", "bytesWritten", "connects"] as const) sums[name] += numbers[name];
+      for (const [code, count] of Object.entries(link.failures) as [ErrorCode, number][])
+        failures[code] = (failures[code] ?? 0) + count;
+    }
+    return { hits: this.counters.hits, misses: this.counters.misses, ...sums, failures };
   }
 
   /**
@@ -41,12 +58,12 @@ export class MemcachedClient {
   serverOf(key: string | Uint8Array): string {
     const plain = plainKey(key) ?? oddKey(key)?.home;
     if (plain === undefined) throw new EverfreshError("EF_KEY", "A key is not empty.");
-    return this.#router.home(plain).name;
+    return this.router.home(plain).name;
   }
 
   /** All servers with their state. */
   servers(): readonly ServerInfo[] {
-    return this.#router.members.map((member) => {
+    return this.router.members.map((member) => {
       const { links, name } = member;
       const link = links.find((each) => each.state === "up") ?? links[0];
       return {
@@ -71,7 +88,7 @@ export class MemcachedClient {
   }
 
   async #close(): Promise<void> {
-    const links = this.#router.members.flatMap((member) => member.links);
+    const links = this.router.members.flatMap((member) => member.links);
     for (const link of links) link.drain();
     await Promise.all(links.map((link) => link.settled()));
     for (const link of links) link.close();

@@ -7,3 +7,9 @@ export { createClient, type MemcachedClient, type ServerInfo } from "./client.ts
 export type { MetaCommands } from "./meta-commands.ts";
 export type * from "./meta-types.ts";
 export type { ClientOptions } from "./options.ts";
+export type { GetManyOptions } from "./bulk.ts";
+export type * from "./command-types.ts";
+export type { KeyLike } from "./commands.ts";
+export type { ClientCounters } from "./counters.ts";
+export type { CompressionName, ProfileName, Value } from "./profiles.ts";
+export type { CompressionOptions } from "./values.ts";

@@ -3,6 +3,8 @@ import type { ConnectionOptions } from "node:tls";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { ProtocolName } from "../protocol/index.ts";
+import { profiles, type ProfileName } from "./profiles.ts";
+import type { CompressionOptions } from "./values.ts";
 import { parseServers, type ServerAddress, type ServerSpec } from "./address.ts";
 
 /** What `createClient` takes. */
@@ -30,6 +32,10 @@ export interface ClientOptions {
   readonly valueLimitBytes?: number;
   /** How long a server that is down is left alone: at first at most 100 ms, in the end 10 s. */
   readonly backoff?: { readonly firstMs?: number; readonly longestMs?: number };
+  /** What the stored flags mean; choose another where other clients share the servers. Default `"everfresh"`. */
+  readonly flags?: ProfileName;
+  /** Compress large values. Default: not. `true` is `{}`. */
+  readonly compression?: boolean | CompressionOptions;
   /** Time and chance, for tests. */
   readonly clock?: Clock;
   readonly random?: Random;
@@ -46,6 +52,8 @@ export interface ResolvedOptions {
   readonly tls: ConnectionOptions | undefined;
   readonly keepAliveMs: number;
   readonly valueLimitBytes: number;
+  readonly flags: ProfileName;
+  readonly compression: CompressionOptions | undefined;
   readonly backoff: { readonly firstMs: number; readonly longestMs: number };
   readonly clock: Clock;
   readonly random: Random;
@@ -61,6 +69,8 @@ const known: ReadonlySet<string> = new Set([
   "tls",
   "keepAliveMs",
   "valueLimitBytes",
+  "flags",
+  "compression",
   "backoff",
   "clock",
   "random",
@@ -81,6 +91,8 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   const { protocol = "auto", backoff = {} } = options;
   if (!["auto", "meta", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
+  const { flags = "everfresh", compression } = options;
+  if (!Object.hasOwn(profiles, flags)) throw bad(`flags is ${JSON.stringify(flags)}`);
   return Object.freeze({
     servers: parseServers(options.servers),
     protocols: protocol === "auto" ? (["meta", "text"] as const) : [protocol],
@@ -91,6 +103,8 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     tls: options.tls === true ? {} : options.tls === false ? undefined : options.tls,
     keepAliveMs: whole("keepAliveMs", options.keepAliveMs, 30_000, 0, longestMs),
     valueLimitBytes: whole("valueLimitBytes", options.valueLimitBytes, 64 * 2 ** 20, 1, 2 ** 30),
+    flags,
+    compression: compression === true ? {} : compression === false ? undefined : compression,
     backoff: { firstMs, longestMs: whole("backoff.longestMs", backoff.longestMs, 10_000, firstMs, longestMs) },
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,

@@ -37,6 +37,9 @@ export type Reading<T> = (
   last: boolean,
 ) => T | typeof unfinished;
 
+/** How many calls failed with each code. */
+export type Tally = Partial<Record<ErrorCode, number>>;
+
 type Resolve<T> = (value: T | PromiseLike<T>) => void;
 type Reject = (error: unknown) => void;
 
@@ -65,6 +68,8 @@ export class Call<T> implements Command {
   /** When to give up, on the monotonic clock; set when the call is queued. */
   deadline = 0;
   settled = false;
+  /** Where failures are counted. */
+  tally: Tally | undefined = undefined;
   /** What a reading of several lines has gathered. */
   gathered: unknown = undefined;
   readonly #read: Reading<unknown>;
@@ -140,6 +145,8 @@ export class Call<T> implements Command {
   failWith(error: unknown): void {
     if (this.settled) return;
     this.#settle();
+    if (this.tally !== undefined && error instanceof EverfreshError)
+      this.tally[error.code] = (this.tally[error.code] ?? 0) + 1;
     this.#reject(error);
   }
 

@@ -129,15 +129,12 @@ export class Connection implements Asker {
   }
 
   /** Fails the calls whose deadline has passed; they keep their place until their answer has come. */
-  expire(now: number): number {
-    let expired = 0;
+  expire(now: number): void {
     for (let at = 0; at < this.#calls.length; at++) {
       const call = this.#calls.at(at);
       if (call === undefined || call.settled || call.deadline > now) continue;
-      expired++;
       call.fail("EF_TIMEOUT", `No answer within ${call.timeoutMs} ms.`, this.epoch.server);
     }
-    return expired;
   }
 
   /** The earliest deadline of a call that still waits. */

@@ -13,7 +13,7 @@ import type { Clock, Random, Timer } from "../clock.ts";
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { dialects, type ProtocolName } from "../protocol/index.ts";
 import { backoffMs, type BackoffOptions } from "./backoff.ts";
-import type { Call, ConnectionEpoch } from "./call.ts";
+import type { Call, ConnectionEpoch, Tally } from "./call.ts";
 import { Connection, type ConnectionKeeper } from "./connection.ts";
 import { greet, unusable } from "./handshake.ts";
 import type { OpenTransport } from "./transport.ts";
@@ -47,7 +47,13 @@ export class Link implements ConnectionKeeper {
   state: LinkState = "idle";
   /** Why the server is down. */
   cause: EverfreshError | undefined = undefined;
-  readonly counters = { connects: 0, timeouts: 0, bytesRead: 0, bytesWritten: 0, answers: 0 };
+  /** How many calls failed with each code. */
+  readonly failures: Tally = {};
+  #connects = 0;
+  /** Of the connections that are over. */
+  #bytesRead = 0;
+  #bytesWritten = 0;
+  #answers = 0;
 
   readonly #options: LinkOptions;
   readonly #clock: Clock;
@@ -92,8 +98,20 @@ export class Link implements ConnectionKeeper {
     return this.#fresh.length + this.#waiting.length + (this.#connection?.pending ?? 0);
   }
 
+  /** What happened on this link so far. */
+  numbers(): { connects: number; answers: number; bytesRead: number; bytesWritten: number } {
+    const connection = this.#connection;
+    return {
+      connects: this.#connects,
+      answers: this.#answers + (connection?.answers ?? 0),
+      bytesRead: this.#bytesRead + (connection?.bytesRead ?? 0),
+      bytesWritten: this.#bytesWritten + (connection?.bytesWritten ?? 0),
+    };
+  }
+
   /** Queues a call. All calls of one tick leave together, in their order. */
   send(call: Call<unknown>): void {
+    call.tally = this.failures;
     if (this.state === "down" || this.state === "closed" || this.#draining) return this.#refuse(call);
     if (this.pending >= this.#options.maxPending) {
       return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
@@ -190,9 +208,9 @@ export class Link implements ConnectionKeeper {
   closed(cause: EverfreshError): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    this.counters.bytesRead += connection.bytesRead;
-    this.counters.bytesWritten += connection.bytesWritten;
-    this.counters.answers += connection.answers;
+    this.#bytesRead += connection.bytesRead;
+    this.#bytesWritten += connection.bytesWritten;
+    this.#answers += connection.answers;
     // Answering the greeting and nothing else is not working.
     if (connection.answers > connection.greetings) this.#suspicions = 0;
     else if (connection.lostCalls > 0) this.#suspicions++;
@@ -212,7 +230,7 @@ export class Link implements ConnectionKeeper {
 
   #connect(): void {
     this.#become("connecting", undefined);
-    this.counters.connects++;
+    this.#connects++;
     const { server, open, valueLimitBytes, protocols, connectTimeoutMs } = this.#options;
     const name = this.#protocol ?? protocols[0] ?? "meta";
     this.#connection = new Connection({ server, dialect: dialects[name], open, valueLimitBytes }, this);
@@ -294,7 +312,6 @@ export class Link implements ConnectionKeeper {
     for (const call of this.#waiting) {
       if (call.settled) continue;
       if (call.deadline <= now) {
-        this.counters.timeouts++;
         call.fail("EF_TIMEOUT", `No connection within ${call.timeoutMs} ms; it was not sent.`, this.server);
       } else {
         still.push(call);
@@ -304,7 +321,7 @@ export class Link implements ConnectionKeeper {
     this.#waiting = still;
     const connection = this.#connection;
     if (connection !== undefined) {
-      this.counters.timeouts += connection.expire(now);
+      connection.expire(now);
       next = Math.min(next, this.#suspect(connection, now), connection.earliestDeadline());
     }
     if (next < Infinity && this.#connection === connection) this.#wakeAt(next, now);

@@ -71,9 +71,10 @@ export function readText(
     answer.reset(kind);
     return true;
   }
-  if (text.startsWith("STAT ") && command.verb === "stats") {
+  // `stats detail dump` answers with PREFIX lines, `stats cachedump` with ITEM lines.
+  if (command.verb === "stats" && /^(?:STAT|PREFIX|ITEM) /.test(text)) {
     answer.reset("line");
-    answer.text = text.slice(5);
+    answer.text = text.slice(text.indexOf(" ") + 1);
     return false;
   }
   if (text.startsWith("VERSION ") && (command.verb === "version" || command.verb === "noop")) {

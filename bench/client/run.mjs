@@ -1,0 +1,69 @@
+// One contender, one workload, one process: `node run.mjs <contender> <workload> <milliseconds> <port>...`
+// Fills the servers, warms up, measures, prints one line of JSON. Every value read is checked.
+import { contenders } from "./contenders.mjs";
+import { workloads } from "./workloads.mjs";
+
+const [name, workloadName, milliseconds, ...ports] = process.argv.slice(2);
+const workload = workloads[workloadName];
+const client = await contenders[name](ports.map(Number));
+const state = await workload.prepare(client);
+
+async function load(durationMs) {
+  const until = performance.now() + durationMs;
+  let operations = 0;
+  const caller = async (id) => {
+    let turn = id;
+    do {
+      for (let i = 0; i < workload.stride; i++) {
+        await workload.once(client, state, turn);
+        turn += workload.concurrency;
+        operations += workload.counts;
+      }
+    } while (performance.now() < until);
+  };
+  await Promise.all(Array.from({ length: workload.concurrency }, (_, id) => caller(id)));
+  return operations;
+}
+
+await load(Number(milliseconds) / 2);
+globalThis.gc?.();
+const cpu = process.cpuUsage();
+const start = performance.now();
+const operations = await load(Number(milliseconds));
+const elapsed = performance.now() - start;
+const used = process.cpuUsage(cpu);
+process.stdout.write(
+  `${JSON.stringify({
+    perSecond: (operations / elapsed) * 1000,
+    cpuUs: (used.user + used.system) / operations,
+    bytes: workload.allocates ? await allocated() : undefined,
+  })}\n`,
+);
+await client.close();
+process.exit(0);
+
+/** Bytes allocated on the heap and outside of it, per operation, while no collection runs (young space is made large). */
+async function allocated() {
+  globalThis.gc?.();
+  const total = () => {
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  const samples = [];
+  for (let round = 0; round < 20; round++) {
+    globalThis.gc?.();
+    const before = total();
+    let operations = 0;
+    await Promise.all(
+      Array.from({ length: workload.concurrency }, async (_, id) => {
+        for (let i = 0; i < 30; i++) {
+          await workload.once(client, state, id + i * workload.concurrency);
+          operations++;
+        }
+      }),
+    );
+    samples.push((total() - before) / operations);
+  }
+  samples.sort((a, b) => a - b);
+  return samples[samples.length >> 1];
+}

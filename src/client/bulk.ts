@@ -1,0 +1,227 @@
+/** Commands for many keys at once, and for all servers. */
+import { EverfreshError, isEverfreshError } from "../errors.ts";
+import type { Duration } from "../duration.ts";
+import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
+import { want, type Answer, type Verb } from "../protocol/index.ts";
+import { anyKey, badArgument } from "./arguments.ts";
+import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
+import { Commands, type KeyLike } from "./commands.ts";
+import type { Value } from "./profiles.ts";
+
+export interface GetManyOptions extends CallOptions {
+  /** Default `"value"`. */
+  readonly as?: ReadAs;
+}
+
+/** The keys of one batch that go over one link. */
+interface Group<K> {
+  readonly keys: K[];
+  readonly wire: string[];
+  encoded: boolean[] | undefined;
+}
+
+/** All typed commands: for one key, for many, for all servers. */
+export class BulkCommands extends Commands {
+  /**
+   * Reads many values in one round trip per server. Keys without a value are not in `values`; keys whose server failed
+   * are in `errors`.
+   */
+  async getMany<K extends KeyLike>(keys: Iterable<K>, options?: GetManyOptions): Promise<Many<K, unknown>> {
+    const decode = this.#decoder(options?.as ?? "value");
+    const timeoutMs = this.time(options);
+    const values = new Map<K, unknown>();
+    const errors = new Map<K, EverfreshError>();
+    const late: Promise<void>[] = [];
+    const groups = this.#group(keys);
+    const sent: Promise<unknown>[] = [];
+    for (const [link, group] of groups) {
+      const read: Reading<true> = (answer, _call, _epoch, last) => {
+        if (answer.kind === "hit") {
+          this.counters.hits++;
+          this.#gather(group.keys[answer.index] as K, answer, decode, values, errors, late);
+        }
+        return last ? true : unfinished;
+      };
+      const details = { keys: group.wire, encoded: group.encoded };
+      const wanted = want.value | want.flags;
+      const call = new Call(
+        "getMany",
+        "",
+        false,
+        wanted,
+        undefined,
+        undefined,
+        details,
+        timeoutMs,
+        options?.on,
+        options?.as !== "text",
+        read,
+      );
+      sent.push(
+        this.send(link, options, call).catch((error: unknown) => {
+          for (const key of group.keys) if (!values.has(key)) errors.set(key, asError(error));
+        }),
+      );
+    }
+    await (sent.length === 1 ? sent[0] : Promise.all(sent));
+    if (late.length > 0) await Promise.all(late);
+    return { values, errors };
+  }
+
+  /** Stores many values; each has its own outcome. */
+  setMany<K extends KeyLike>(
+    entries: Iterable<readonly [K, Value]>,
+    options?: StoreOptions,
+  ): Promise<Many<K, StoreResult>> {
+    return each(
+      [...entries],
+      ([key]) => key,
+      ([key, value]) => this.set(key, value, options),
+    );
+  }
+
+  deleteMany<K extends KeyLike>(keys: Iterable<K>, options?: CallOptions): Promise<Many<K, DeleteResult>> {
+    return each(
+      [...keys],
+      (key) => key,
+      (key) => this.delete(key, options),
+    );
+  }
+
+  touchMany<K extends KeyLike>(keys: Iterable<K>, ttl: Duration, options?: CallOptions): Promise<Many<K, TouchResult>> {
+    return each(
+      [...keys],
+      (key) => key,
+      (key) => this.touch(key, ttl, options),
+    );
+  }
+
+  /** Empties all servers. */
+  flush(options?: CallOptions): Promise<Many<string, true>> {
+    return this.#everywhere("flush", undefined, options, () => true);
+  }
+
+  /** The servers' versions. */
+  version(options?: CallOptions): Promise<Many<string, string>> {
+    return this.#everywhere("version", undefined, options, (answer) => answer.text);
+  }
+
+  /**
+   * The servers' numbers, by their own names.
+   *
+   * @param kind `settings`, `items`, `slabs`, `sizes`, `conns`, `reset`, ...; left out: the general ones
+   */
+  stats(kind?: string, options?: CallOptions): Promise<Many<string, Readonly<Record<string, string>>>> {
+    if (kind !== undefined && !/^[\w-]+(?: [\w-]+){0,3}$/.test(kind))
+      return Promise.reject(badArgument("kind is a word or a few"));
+    return this.#everywhere("stats", kind, options, (answer, call) => {
+      call.gathered ??= Object.create(null) as Record<string, string>;
+      const gathered = call.gathered as Record<string, string>;
+      if (answer.kind !== "line") return gathered;
+      const space = answer.text.indexOf(" ");
+      gathered[space < 0 ? answer.text : answer.text.slice(0, space)] = space < 0 ? "" : answer.text.slice(space + 1);
+      return unfinished;
+    });
+  }
+
+  #everywhere<T>(
+    verb: Verb,
+    argument: string | undefined,
+    options: CallOptions | undefined,
+    read: Reading<T>,
+  ): Promise<Many<string, T>> {
+    const details = argument === undefined ? undefined : { argument };
+    return each(
+      this.router.members,
+      (member) => member.name,
+      (member) => {
+        const call = new Call<T>(
+          verb,
+          "",
+          false,
+          0,
+          undefined,
+          undefined,
+          details,
+          this.time(options),
+          options?.on,
+          false,
+          read,
+        );
+        return this.send(member.links[0] as Link, options, call);
+      },
+    );
+  }
+
+  #decoder(as: ReadAs): (answer: Answer) => unknown {
+    if (as === "bytes") return (answer) => answer.bytes();
+    if (as === "text") return (answer) => answer.textValue();
+    return (answer) => this.values.decode(answer);
+  }
+
+  #gather<K>(
+    key: K,
+    answer: Answer,
+    decode: (answer: Answer) => unknown,
+    values: Map<K, unknown>,
+    errors: Map<K, EverfreshError>,
+    late: Promise<void>[],
+  ): void {
+    try {
+      const value = decode(answer);
+      if (!(value instanceof Promise)) {
+        values.set(key, value);
+        return;
+      }
+      late.push(
+        value.then(
+          (ready: unknown) => void values.set(key, ready),
+          (error: unknown) => void errors.set(key, asError(error)),
+        ),
+      );
+    } catch (error) {
+      errors.set(key, asError(error));
+    }
+  }
+
+  #group<K extends KeyLike>(keys: Iterable<K>): Map<Link, Group<K>> {
+    const groups = new Map<Link, Group<K>>();
+    for (const key of keys) {
+      const { key: wire, base64, home } = anyKey(key);
+      const link = this.router.link(home);
+      let group = groups.get(link);
+      if (group === undefined) {
+        group = { keys: [], wire: [], encoded: undefined };
+        groups.set(link, group);
+      }
+      if (base64) (group.encoded ??= [])[group.wire.length] = true;
+      group.keys.push(key);
+      group.wire.push(wire);
+    }
+    return groups;
+  }
+}
+
+async function each<T, K, V>(
+  items: readonly T[],
+  keyOf: (item: T) => K,
+  run: (item: T) => Promise<V>,
+): Promise<Many<K, V>> {
+  const values = new Map<K, V>();
+  const errors = new Map<K, EverfreshError>();
+  await Promise.all(
+    items.map((item) =>
+      run(item).then(
+        (value) => void values.set(keyOf(item), value),
+        (error: unknown) => void errors.set(keyOf(item), asError(error)),
+      ),
+    ),
+  );
+  return { values, errors };
+}
+
+/** Failures of servers are part of the outcome; anything else is a mistake and goes through. */
+function asError(error: unknown): EverfreshError {
+  if (isEverfreshError(error)) return error;
+  throw error;
+}

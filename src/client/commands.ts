@@ -1,0 +1,329 @@
+/**
+ * The typed commands: values in, values out, on whatever protocol the server speaks.
+ *
+ * Results are values with a `kind`, failures are errors. Nothing is ever sent twice.
+ */
+import { isEverfreshError } from "../errors.ts";
+import { durationMs, type Duration } from "../duration.ts";
+import { Call, type CallOptions, type Link, type Reading } from "../connection/index.ts";
+import { want, type Answer, type Details, type StoreMode, type Verb } from "../protocol/index.ts";
+import {
+  anyKey,
+  badArgument,
+  checkedCas,
+  counter,
+  wholeNumber,
+  wireSeconds,
+  wireValue,
+  type Cas,
+} from "./arguments.ts";
+import type * as types from "./command-types.ts";
+import type { Counters } from "./counters.ts";
+import type { ResolvedOptions } from "./options.ts";
+import type { Encoded, Value } from "./profiles.ts";
+import type { Router } from "./router.ts";
+import type { Values } from "./values.ts";
+
+/** A key as callers write it. */
+export type KeyLike = string | Uint8Array;
+
+const valueAndFlags = want.value | want.flags;
+
+/** What the families of typed commands have in common: finding the link, making the call. */
+export class Commands {
+  protected readonly router: Router;
+  protected readonly options: ResolvedOptions;
+  protected readonly values: Values;
+  protected readonly counters: Counters;
+  readonly #readers: Readonly<Record<types.ReadAs, Reading<types.GetResult>>>;
+
+  constructor(router: Router, options: ResolvedOptions, values: Values, counters: Counters) {
+    this.router = router;
+    this.options = options;
+    this.values = values;
+    this.counters = counters;
+    this.#readers = {
+      value: this.#reader((answer) => values.decode(answer)),
+      bytes: this.#reader((answer) => answer.bytes()),
+      text: this.#reader((answer) => answer.textValue()),
+    };
+  }
+
+  /**
+   * Reads a value.
+   *
+   * @throws EverfreshError `EF_VALUE` when the stored bytes cannot be turned into a value
+   */
+  get(key: KeyLike, options: types.GetOptions & { readonly as: "bytes" }): Promise<types.GetResult<Buffer>>;
+  get(key: KeyLike, options: types.GetOptions & { readonly as: "text" }): Promise<types.GetResult<string>>;
+  get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult>;
+  get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult> {
+    try {
+      const as = options?.as ?? "value";
+      const wanted = options?.cas === true ? valueAndFlags | want.cas : valueAndFlags;
+      const { key: wire, base64, home } = anyKey(key);
+      const reader = this.#readers[as];
+      if (reader === undefined) throw badArgument("as is value, bytes or text");
+      return this.run(
+        home,
+        options,
+        new Call(
+          "get",
+          wire,
+          base64,
+          wanted,
+          undefined,
+          undefined,
+          undefined,
+          this.time(options),
+          options?.on,
+          as !== "text",
+          reader,
+        ),
+      );
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Reads a value and lets it live for `ttl` from now on. */
+  gat(key: KeyLike, ttl: Duration, options?: types.GetOptions): Promise<types.GetResult> {
+    try {
+      const as = options?.as ?? "value";
+      const wanted = options?.cas === true ? valueAndFlags | want.cas : valueAndFlags;
+      const { key: wire, base64, home } = anyKey(key);
+      return this.run(
+        home,
+        options,
+        new Call(
+          "get",
+          wire,
+          base64,
+          wanted,
+          undefined,
+          this.seconds(ttl),
+          undefined,
+          this.time(options),
+          options?.on,
+          as !== "text",
+          this.#readers[as],
+        ),
+      );
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Stores a value, whatever was there. */
+  set(key: KeyLike, value: Value, options?: types.StoreOptions): Promise<types.StoreResult> {
+    return this.store("set", key, value, undefined, options);
+  }
+
+  /** Stores a value where there is none; `notStored` where there is one. */
+  add(key: KeyLike, value: Value, options?: types.StoreOptions): Promise<types.StoreResult> {
+    return this.store("add", key, value, undefined, options);
+  }
+
+  /** Stores a value where there is one; `notStored` where there is none. */
+  replace(key: KeyLike, value: Value, options?: types.StoreOptions): Promise<types.StoreResult> {
+    return this.store("replace", key, value, undefined, options);
+  }
+
+  /** Adds text or bytes behind a value; its flags and time to live stay. */
+  append(key: KeyLike, value: string | Uint8Array, options?: CallOptions): Promise<types.StoreResult> {
+    return this.store("append", key, value, undefined, { ...options, clientFlags: 0 });
+  }
+
+  /** Adds text or bytes before a value; its flags and time to live stay. */
+  prepend(key: KeyLike, value: string | Uint8Array, options?: CallOptions): Promise<types.StoreResult> {
+    return this.store("prepend", key, value, undefined, { ...options, clientFlags: 0 });
+  }
+
+  /**
+   * Stores a value only if the item still has the token `cas`: `exists` when it changed, `notFound` when it is gone.
+   * Send it `on` the epoch that the token came with: tokens of a server that was restarted start again.
+   */
+  cas(key: KeyLike, value: Value, cas: Cas, options?: types.StoreOptions): Promise<types.StoreResult> {
+    return this.store("set", key, value, cas, options);
+  }
+
+  delete(key: KeyLike, options?: types.DeleteOptions): Promise<types.DeleteResult> {
+    try {
+      const compare = options?.compareCas;
+      const details = compare === undefined ? undefined : { compareCas: checkedCas(compare, "compareCas") };
+      return this.simple("delete", key, undefined, details, options, readKind) as Promise<types.DeleteResult>;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Lets an item live for `ttl` from now on. */
+  touch(key: KeyLike, ttl: Duration, options?: CallOptions): Promise<types.TouchResult> {
+    try {
+      return this.simple("touch", key, this.seconds(ttl), undefined, options, readKind) as Promise<types.TouchResult>;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Counts up, in 64 bits; after 2^64 - 1 comes 0. */
+  incr(key: KeyLike, options?: types.CountOptions): Promise<types.CountResult> {
+    return this.#count(key, false, options);
+  }
+
+  /** Counts down; 0 is the end. */
+  decr(key: KeyLike, options?: types.CountOptions): Promise<types.CountResult> {
+    return this.#count(key, true, options);
+  }
+
+  // What the commands are made of
+
+  protected store(
+    mode: StoreMode,
+    key: KeyLike,
+    value: Value,
+    cas: Cas | undefined,
+    options: types.StoreOptions | undefined,
+  ): Promise<types.StoreResult> {
+    try {
+      const encoded = this.encode(value, options);
+      if (encoded instanceof Promise) return encoded.then((ready) => this.sendStore(mode, key, ready, cas, options));
+      return this.sendStore(mode, key, encoded, cas, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  protected encode(value: Value, options: types.StoreOptions | undefined): Encoded | Promise<Encoded> {
+    const flags = options?.clientFlags;
+    if (flags === undefined) return this.values.encode(value);
+    return { data: wireValue(value as string), flags: wholeNumber(flags, 0xffff_ffff, "clientFlags") };
+  }
+
+  protected sendStore(
+    mode: StoreMode,
+    key: KeyLike,
+    encoded: Encoded,
+    cas: Cas | undefined,
+    options: types.StoreOptions | undefined,
+  ): Promise<types.StoreResult> {
+    const { key: wire, base64, home } = anyKey(key);
+    const ttl = options?.ttl === undefined ? undefined : this.seconds(options.ttl);
+    const details: Details = { mode, clientFlags: encoded.flags };
+    if (cas !== undefined) details.compareCas = checkedCas(cas, "cas");
+    const wanted = options?.returnCas === true ? want.cas : 0;
+    return this.run(
+      home,
+      options,
+      new Call(
+        "store",
+        wire,
+        base64,
+        wanted,
+        encoded.data,
+        ttl,
+        details,
+        this.time(options),
+        options?.on,
+        false,
+        readStored,
+      ),
+    );
+  }
+
+  async #count(key: KeyLike, subtract: boolean, options: types.CountOptions = {}): Promise<types.CountResult> {
+    const details: Details = { subtract, delta: counter(options.delta ?? 1, "delta") };
+    if (options.initial === undefined) return this.simple("arithmetic", key, undefined, details, options, readCount);
+    const initial = counter(options.initial, "initial");
+    const vivify = options.ttl === undefined ? 0 : this.seconds(options.ttl);
+    const starting: Details = { ...details, initial, vivify };
+    try {
+      return await this.simple("arithmetic", key, undefined, starting, options, readCount);
+    } catch (error) {
+      if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
+    }
+    // Classic text has no counter that starts by itself. `add` lets one of several callers start it, and nobody counts twice.
+    const counted = await this.simple("arithmetic", key, undefined, details, options, readCount);
+    if (counted.kind === "number") return counted;
+    const { initial: _initial, delta: _delta, ...rest } = options;
+    const added = await this.store("add", key, String(initial), undefined, {
+      ...rest,
+      clientFlags: this.#counterFlags(),
+    });
+    if (added.kind === "stored") return { kind: "number", value: initial, epoch: added.epoch };
+    return this.simple("arithmetic", key, undefined, details, options, readCount);
+  }
+
+  #counterFlags(): number {
+    return this.values.profile.counterFlags;
+  }
+
+  protected simple<T>(
+    verb: Verb,
+    key: KeyLike,
+    ttl: number | undefined,
+    details: Details | undefined,
+    options: CallOptions | undefined,
+    read: Reading<T>,
+  ): Promise<T> {
+    const { key: wire, base64, home } = anyKey(key);
+    return this.run(
+      home,
+      options,
+      new Call(verb, wire, base64, 0, undefined, ttl, details, this.time(options), options?.on, false, read),
+    );
+  }
+
+  protected run<T>(home: string, options: CallOptions | undefined, call: Call<T>): Promise<T> {
+    return this.send(this.router.link(home), options, call);
+  }
+
+  protected send<T>(link: Link, options: CallOptions | undefined, call: Call<T>): Promise<T> {
+    if (options?.signal !== undefined) call.listen(options.signal);
+    if (!call.settled) link.send(call);
+    return call.promise;
+  }
+
+  protected time(options: CallOptions | undefined): number {
+    const timeoutMs = options?.timeoutMs;
+    if (timeoutMs === undefined) return this.options.timeoutMs;
+    if (!(timeoutMs > 0)) throw badArgument("timeoutMs is a number of milliseconds above 0");
+    return timeoutMs;
+  }
+
+  /** Whole seconds, rounded up: a span that is not 0 must not become "for ever". */
+  protected seconds(ttl: Duration): number {
+    const ms = durationMs(ttl, "ttl");
+    if (ms === 0) throw badArgument("ttl is 0; leave it out for items that live for ever");
+    return wireSeconds(Math.ceil(ms / 1000), this.options.clock, "ttl");
+  }
+
+  #reader(decode: (answer: Answer) => unknown): Reading<types.GetResult> {
+    const { counters } = this;
+    return (answer, _call, epoch) => {
+      if (answer.kind === "miss") {
+        counters.misses++;
+        return { kind: "miss", epoch };
+      }
+      counters.hits++;
+      const { clientFlags } = answer;
+      const cas = answer.cas as Cas | undefined;
+      const value = decode(answer);
+      if (!(value instanceof Promise)) return { kind: "hit", value, clientFlags, cas, epoch };
+      return value.then((ready: unknown) => ({ kind: "hit", value: ready, clientFlags, cas, epoch })) as never;
+    };
+  }
+}
+
+const readKind: Reading<unknown> = (answer, _call, epoch) => ({ kind: answer.kind, epoch });
+
+const readStored: Reading<types.StoreResult> = (answer, _call, epoch) => ({
+  kind: answer.kind as types.StoreResult["kind"],
+  cas: answer.cas as Cas | undefined,
+  epoch,
+});
+
+const readCount: Reading<types.CountResult> = (answer, _call, epoch) =>
+  answer.kind === "number"
+    ? { kind: "number", value: BigInt(answer.hasData ? answer.latin1Value().trimEnd() : answer.text), epoch }
+    : { kind: "notFound", epoch };
