@@ -40,12 +40,10 @@ export const contenders = {
       ports.map((port) => `127.0.0.1:${port}`),
       { poolSize: 1, timeout: 5000 },
     );
-    const call = (run) =>
-      new Promise((resolve, reject) => run((error, value) => (error ? reject(error) : resolve(value))));
     return {
-      get: (key) => call((done) => client.get(key, done)),
-      set: (key, value) => call((done) => client.set(key, value, 0, done)),
-      getMany: async (keys) => new Map(Object.entries(await call((done) => client.getMulti(keys, done)))),
+      get: (key) => called((done) => client.get(key, done)),
+      set: (key, value) => called((done) => client.set(key, value, 0, done)),
+      getMany: async (keys) => new Map(Object.entries(await called((done) => client.getMulti(keys, done)))),
       close: () => client.end(),
     };
   },
@@ -76,6 +74,10 @@ export const contenders = {
   ioredis: async (ports) => redis(ports, false),
   "ioredis-auto": async (ports) => redis(ports, true),
 };
+
+function called(run) {
+  return new Promise((resolve, reject) => run((error, value) => (error ? reject(error) : resolve(value))));
+}
 
 function redis(ports, enableAutoPipelining) {
   const { Redis } = require("ioredis");

@@ -12,11 +12,10 @@ class RawConnection {
     this.head = 0;
     this.buffer = Buffer.allocUnsafeSlow(1 << 20);
     this.end = 0;
-    this.flush = this.flush.bind(this);
     this.socket.on("data", (chunk) => this.receive(chunk));
   }
   ask(text, asBytes, many) {
-    if (this.text === "") process.nextTick(this.flush);
+    if (this.text === "") process.nextTick(() => this.flush());
     this.text += text;
     return new Promise((resolve) => {
       this.queue.push({ resolve, asBytes, left: many, values: many > 0 ? [] : undefined });

@@ -10,19 +10,19 @@ const state = await workload.prepare(client);
 
 async function load(durationMs) {
   const until = performance.now() + durationMs;
-  let operations = 0;
+  let done = 0;
   const caller = async (id) => {
     let turn = id;
     do {
       for (let i = 0; i < workload.stride; i++) {
         await workload.once(client, state, turn);
         turn += workload.concurrency;
-        operations += workload.counts;
+        done += workload.counts;
       }
     } while (performance.now() < until);
   };
   await Promise.all(Array.from({ length: workload.concurrency }, (_, id) => caller(id)));
-  return operations;
+  return done;
 }
 
 await load(Number(milliseconds) / 2);
@@ -45,25 +45,26 @@ process.exit(0);
 /** Bytes allocated on the heap and outside of it, per operation, while no collection runs (young space is made large). */
 async function allocated() {
   globalThis.gc?.();
-  const total = () => {
-    const { heapUsed, external } = process.memoryUsage();
-    return heapUsed + external;
-  };
   const samples = [];
   for (let round = 0; round < 20; round++) {
     globalThis.gc?.();
     const before = total();
-    let operations = 0;
+    let done = 0;
     await Promise.all(
       Array.from({ length: workload.concurrency }, async (_, id) => {
         for (let i = 0; i < 30; i++) {
           await workload.once(client, state, id + i * workload.concurrency);
-          operations++;
+          done++;
         }
       }),
     );
-    samples.push((total() - before) / operations);
+    samples.push((total() - before) / done);
   }
   samples.sort((a, b) => a - b);
   return samples[samples.length >> 1];
+}
+
+function total() {
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
 }

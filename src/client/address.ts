@@ -83,6 +83,8 @@ function parseSpec(spec: ServerSpec): ServerAddress {
 function tcpServer(text: string): ServerAddress {
   if (isIPv6(text)) return makeTcp(text, defaultPort, 1);
   const match = /^(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?(?::(\d{1,7}))?$/.exec(text);
+  // A password may have strayed in here; it must not get into an error.
+  if (match === null && text.includes("@")) throw bad("a server with a user name is written as a memcached:// URL");
   if (match === null) throw bad(`${JSON.stringify(text)} is not host, host:port, host:port:weight or [v6]:port:weight`);
   const [, v6, host, port, weight] = match;
   if (v6 !== undefined && !isIPv6(v6)) throw bad(`${JSON.stringify(v6)} is not an IPv6 address`);

@@ -2,6 +2,7 @@
 import type { ConnectionOptions } from "node:tls";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
+import { planHandshake, type Credentials, type HandshakePlan, type LoginName } from "../connection/index.ts";
 import type { ProtocolName } from "../protocol/index.ts";
 import { profiles, type ProfileName } from "./profiles.ts";
 import type { CompressionOptions } from "./values.ts";
@@ -16,6 +17,16 @@ export interface ClientOptions {
   readonly servers: string | readonly (string | ServerSpec)[];
   /** What to speak. Default `"auto"`: the best that the server understands, found out on each connection. */
   readonly protocol?: "auto" | ProtocolName;
+  /** Who to log in as, on every server. Half of a pair stops the start. */
+  readonly username?: string;
+  readonly password?: string;
+  /**
+   * How to log in: `"sasl"` (binary protocol), `"text"` (memcached's `-Y`) or `"memcachier"` (its text login). Default
+   * `"auto"`: SASL, and `-Y` where the server refuses the binary protocol.
+   */
+  readonly login?: "auto" | LoginName;
+  /** With `"optional"`, servers that ask for no password will do although one was given. Default `"required"`. */
+  readonly auth?: "required" | "optional";
   /** Milliseconds until a call fails with `EF_TIMEOUT`. Default 1000. Lower it where the source is fast. */
   readonly timeoutMs?: number;
   /** Milliseconds for connecting, TLS, login and the first answer together. Default 1000. */
@@ -44,7 +55,7 @@ export interface ClientOptions {
 /** The options with every default filled in. */
 export interface ResolvedOptions {
   readonly servers: readonly ServerAddress[];
-  readonly protocols: readonly ProtocolName[];
+  readonly plan: HandshakePlan;
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly maxPending: number;
@@ -62,6 +73,10 @@ export interface ResolvedOptions {
 const known: ReadonlySet<string> = new Set([
   "servers",
   "protocol",
+  "username",
+  "password",
+  "login",
+  "auth",
   "timeoutMs",
   "connectTimeoutMs",
   "maxPending",
@@ -88,14 +103,19 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   if (typeof options !== "object" || options === null) throw bad("options are an object");
   for (const name of Object.keys(options)) if (!known.has(name)) throw bad(`${name} is not an option`);
   if (options.servers === undefined) throw bad("servers is missing");
-  const { protocol = "auto", backoff = {} } = options;
-  if (!["auto", "meta", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
+  const { protocol = "auto", backoff = {}, auth = "required" } = options;
+  if (!["auto", "meta", "binary", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
+  if (auth !== "required" && auth !== "optional") throw bad("auth is 'required' or 'optional'");
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
+  const servers = parseServers(options.servers);
+  const plan = planHandshake(protocol, credentialsOf(options, servers), loginOf(options), auth === "optional");
+  if (plan.approaches.length === 0)
+    throw bad(`login ${String(options.login)} and protocol ${protocol} exclude each other`);
   const { flags = "everfresh", compression } = options;
   if (!Object.hasOwn(profiles, flags)) throw bad(`flags is ${JSON.stringify(flags)}`);
   return Object.freeze({
-    servers: parseServers(options.servers),
-    protocols: protocol === "auto" ? (["meta", "text"] as const) : [protocol],
+    servers,
+    plan,
     timeoutMs: whole("timeoutMs", options.timeoutMs, 1000, 1, longestMs),
     connectTimeoutMs: whole("connectTimeoutMs", options.connectTimeoutMs, 1000, 1, longestMs),
     maxPending: whole("maxPending", options.maxPending, 16_384, 1, 10_000_000),
@@ -109,6 +129,25 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
   });
+}
+
+/** Credentials come as options or in the URLs of the servers; they must be whole, and the same for all. */
+function credentialsOf(options: ClientOptions, servers: readonly ServerAddress[]): Credentials | undefined {
+  const named = servers.find((server) => server.username !== undefined || server.password !== undefined);
+  const username = options.username ?? named?.username;
+  const password = options.password ?? named?.password;
+  if (username === undefined && password === undefined) return undefined;
+  if (typeof username !== "string" || username === "") throw bad("there is a password and no username");
+  if (typeof password !== "string" || password === "") throw bad("there is a username and no password");
+  if (/\0/.test(username + password)) throw bad("a username or password holds a zero byte");
+  const differs = servers.some((server) => server.username !== undefined && server.username !== username);
+  if (differs) throw bad("the servers' URLs name different users");
+  return { username, password };
+}
+
+function loginOf({ login = "auto" }: ClientOptions): "auto" | LoginName {
+  if (!["auto", "sasl", "text", "memcachier"].includes(login)) throw bad("login is auto, sasl, text or memcachier");
+  return login;
 }
 
 function whole(name: string, value: number | undefined, fallback: number, least: number, most: number): number {

@@ -47,7 +47,7 @@ function openMember(server: ServerAddress, options: ResolvedOptions): Member {
       new Link({
         server: server.name,
         open,
-        protocols: options.protocols,
+        plan: options.plan,
         connectTimeoutMs: options.connectTimeoutMs,
         maxPending: options.maxPending,
         valueLimitBytes: options.valueLimitBytes,

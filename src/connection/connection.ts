@@ -6,7 +6,7 @@
  * After a fault nothing is trusted: every call without an answer fails, and the transport is destroyed.
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import { Outgoing, type Answer, type Asker, type Dialect, type Reader } from "../protocol/index.ts";
+import { Outgoing, speak, type Answer, type Asker, type Dialect, type ProtocolName } from "../protocol/index.ts";
 import type { Call, ConnectionEpoch } from "./call.ts";
 import { Fifo } from "./fifo.ts";
 import type { OpenTransport, Transport } from "./transport.ts";
@@ -15,7 +15,7 @@ import { lacking, type ServerVersion } from "./version.ts";
 /** What a connection needs to know. */
 export interface ConnectionSetup {
   readonly server: string;
-  readonly dialect: Dialect;
+  readonly protocol: ProtocolName;
   readonly open: OpenTransport;
   readonly valueLimitBytes: number;
 }
@@ -35,10 +35,12 @@ const lineLimitBytes = 8192;
 /** One incarnation. */
 export class Connection implements Asker {
   readonly epoch: ConnectionEpoch;
-  readonly dialect: Dialect;
+  readonly protocol: ProtocolName;
   /** What the server said it is; undefined before it was asked and for those that do not say. */
   version: ServerVersion | undefined = undefined;
   state: "opening" | "open" | "closed" = "opening";
+  /** Whether it ever was open. */
+  wasOpen = false;
   /** Whether more may be sent now. */
   writable = false;
   /** Whether anything was heard since somebody last looked. */
@@ -55,15 +57,15 @@ export class Connection implements Asker {
   readonly #keeper: ConnectionKeeper;
   readonly #calls = new Fifo<Call<unknown>>();
   readonly #out = new Outgoing();
-  readonly #reader: Reader;
+  readonly #dialect: Dialect;
   readonly #transport: Transport;
   #cause: EverfreshError | undefined = undefined;
 
   constructor(setup: ConnectionSetup, keeper: ConnectionKeeper) {
     this.epoch = Object.freeze({ server: setup.server });
-    this.dialect = setup.dialect;
+    this.protocol = setup.protocol;
     this.#keeper = keeper;
-    this.#reader = setup.dialect.reader(this, { lineBytes: lineLimitBytes, valueBytes: setup.valueLimitBytes });
+    this.#dialect = speak(setup.protocol, this, { lineBytes: lineLimitBytes, valueBytes: setup.valueLimitBytes });
     this.#transport = setup.open({
       opened: () => this.#opened(),
       received: (chunk) => this.#received(chunk),
@@ -89,7 +91,7 @@ export class Connection implements Asker {
       return;
     }
     const out = this.#out;
-    const { dialect } = this;
+    const dialect = this.#dialect;
     for (const call of calls) {
       if (!this.#mayGo(call)) continue;
       this.#calls.push(call);
@@ -107,7 +109,7 @@ export class Connection implements Asker {
       call.fail("EF_CONNECTION_LOST", "The connection that the call was meant for is gone.", this.epoch.server);
       return false;
     }
-    const missing = lacking(call, this.dialect.name, this.version);
+    const missing = lacking(call, this.protocol, this.version);
     if (missing !== undefined) {
       call.fail("EF_UNSUPPORTED", missing, this.epoch.server);
       return false;
@@ -168,6 +170,7 @@ export class Connection implements Asker {
   #opened(): void {
     if (this.state !== "opening") return;
     this.state = "open";
+    this.wasOpen = true;
     this.writable = true;
     this.#keeper.opened();
   }
@@ -177,7 +180,7 @@ export class Connection implements Asker {
     this.heard = true;
     this.bytesRead += chunk.length;
     try {
-      this.#reader.feed(chunk);
+      this.#dialect.feed(chunk);
     } catch (error) {
       const { server } = this.epoch;
       this.destroy(

@@ -1,30 +1,126 @@
 /**
- * What is said on a fresh connection before anybody's command: is somebody there, which protocol, which version.
+ * What is said on a fresh connection before anybody's command: is somebody there, which protocol, who are we.
  *
  * A server can accept a connection and be hung; only an answer proves that it lives. So every connection begins with
  * a question, whatever was configured.
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import type { Verb } from "../protocol/index.ts";
+import { plainKey, type ProtocolName, type Verb } from "../protocol/index.ts";
 import { Call } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { parseVersion } from "./version.ts";
 
-/** Asks for the version, and whether the connection's protocol is understood. */
-export async function greet(connection: Connection): Promise<void> {
+/** How credentials are shown: SASL PLAIN, memcached's `-Y`, MemCachier's text login. */
+export type LoginName = "sasl" | "text" | "memcachier";
+
+/** Who we are. Never part of an error, an event or a log line. */
+export interface Credentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** One way to begin a connection. */
+export interface Approach {
+  readonly protocol: ProtocolName;
+  readonly login: LoginName | undefined;
+}
+
+/** What may be tried, in which order, and whether a server that asks for nothing will do. */
+export interface HandshakePlan {
+  readonly approaches: readonly Approach[];
+  readonly credentials: Credentials | undefined;
+  readonly optional: boolean;
+}
+
+/**
+ * Every way that the options allow, the likeliest first.
+ *
+ * With credentials, text logins are only tried by themselves after the server has refused the binary protocol: to a
+ * server that asks for no password they would be an ordinary `set`, and the password would be stored.
+ */
+export function planHandshake(
+  protocol: "auto" | ProtocolName,
+  credentials: Credentials | undefined,
+  login: "auto" | LoginName,
+  optional: boolean,
+): HandshakePlan {
+  const spoken: readonly ProtocolName[] = protocol === "auto" ? ["meta", "text", "binary"] : [protocol];
+  const ascii = spoken.filter((name) => name !== "binary");
+  const open = spoken.map((name): Approach => ({ protocol: name, login: undefined }));
+  if (credentials === undefined) return { approaches: open, credentials, optional };
+  const approaches: Approach[] = [];
+  if (login !== "text" && login !== "memcachier" && spoken.includes("binary"))
+    approaches.push({ protocol: "binary", login: "sasl" });
+  if (login === "auto" || login === "text")
+    approaches.push(...ascii.map((name): Approach => ({ protocol: name, login: "text" })));
+  if (login === "memcachier")
+    approaches.push(...ascii.map((name): Approach => ({ protocol: name, login: "memcachier" })));
+  return { approaches: optional ? [...approaches, ...open] : approaches, credentials, optional };
+}
+
+/**
+ * Logs in where that is asked for, then asks for the version and whether the protocol is understood.
+ *
+ * @throws EverfreshError `EF_UNSUPPORTED` when another approach may do, `EF_AUTH` when no other will
+ */
+export async function greet(connection: Connection, login: LoginName | undefined, plan: HandshakePlan): Promise<void> {
+  const { credentials } = plan;
+  if (login !== undefined && credentials !== undefined) await logIn(connection, login, credentials, plan.optional);
   const version = question("version");
   // A server with SASL is silent about fewer than 24 bytes of text, and hangs up on more: so the question is made long.
   const hello = Array.from({ length: 4 }, () => question("noop"));
   connection.send([version, ...hello]);
-  const answers = await Promise.allSettled([version.promise, ...hello.map((call) => call.promise)]);
-  const [said, understood] = answers;
+  const [said, understood] = await Promise.allSettled([version.promise, ...hello.map((call) => call.promise)]);
   if (said.status === "fulfilled") connection.version = parseVersion(said.value);
   else if (!isEverfreshError(said.reason, "EF_UNSUPPORTED")) throw said.reason;
   if (understood?.status === "rejected") throw understood.reason;
 }
 
+async function logIn(connection: Connection, login: LoginName, who: Credentials, optional: boolean): Promise<void> {
+  const { server } = connection.epoch;
+  if (login === "sasl") {
+    // RFC 4616: authorisation identity (none), identity and password, with zero bytes between.
+    const plain = question("sasl", "", Buffer.from(`\0${who.username}\0${who.password}`), "PLAIN");
+    connection.send([plain]);
+    await plain.promise.catch((error: unknown) => {
+      if (!isEverfreshError(error, "EF_UNSUPPORTED") || !/unknown command/i.test(error.message)) throw error;
+      if (optional) return;
+      throw new EverfreshError("EF_AUTH", "The server has no SASL; auth: 'optional' accepts that.", { server });
+    });
+    return;
+  }
+  if (login === "text") {
+    const probe = question("version");
+    connection.send([probe]);
+    const refused = await probe.promise.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (refused === undefined) {
+      if (optional) return;
+      throw new EverfreshError("EF_AUTH", "The server asks for no password; auth: 'optional' accepts that.", {
+        server,
+      });
+    }
+    if (!isEverfreshError(refused, "EF_AUTH")) throw refused;
+  }
+  // memcached's -Y takes "user password" under any key (protocol.txt, "Authentication"); MemCachier takes the user as key.
+  const [key, value] =
+    login === "text" ? ["login", `${who.username} ${who.password}`] : [plainKey(who.username), who.password];
+  if (key === undefined)
+    throw new EverfreshError("EF_AUTH", "The user name cannot be used for a text login.", { server });
+  const call = question("login", key, Buffer.from(value));
+  connection.send([call]);
+  await call.promise.catch((error: unknown) => {
+    // A new error each time: the old one names the key, which may be who we are.
+    if (isEverfreshError(error, "EF_CONNECTION_LOST") || isEverfreshError(error, "EF_PROTOCOL"))
+      throw new EverfreshError(error.code, error.message, { server });
+    throw new EverfreshError("EF_AUTH", "The server refused the credentials.", { server });
+  });
+}
+
 /** A call that belongs to the handshake, not to a caller; the time to connect is its deadline. */
-export function question(verb: Verb, key = "", data?: string, argument?: string): Call<string> {
+export function question(verb: Verb, key = "", data?: Uint8Array, argument?: string): Call<string> {
   const call = new Call<string>(
     verb,
     key,
@@ -43,9 +139,10 @@ export function question(verb: Verb, key = "", data?: string, argument?: string)
 }
 
 /** What the failure of a handshake is to its callers: the server cannot be used. */
-export function unusable(server: string, cause: unknown): EverfreshError {
-  const why = cause instanceof Error ? cause.message : "it did not answer";
-  const code =
-    isEverfreshError(cause, "EF_AUTH") || isEverfreshError(cause, "EF_UNSUPPORTED") ? cause.code : "EF_SERVER_DOWN";
-  return new EverfreshError(code, `The server cannot be used: ${why}`, { server, cause });
+export function unusable(server: string, cause: EverfreshError): EverfreshError {
+  const told = cause.code === "EF_AUTH" || cause.code === "EF_UNSUPPORTED" || cause.code === "EF_SERVER_DOWN";
+  return new EverfreshError(told ? cause.code : "EF_SERVER_DOWN", `The server cannot be used: ${cause.message}`, {
+    server,
+    cause,
+  });
 }

@@ -11,11 +11,11 @@
  */
 import type { Clock, Random, Timer } from "../clock.ts";
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import { dialects, type ProtocolName } from "../protocol/index.ts";
+import type { ProtocolName } from "../protocol/index.ts";
 import { backoffMs, type BackoffOptions } from "./backoff.ts";
 import type { Call, ConnectionEpoch, Tally } from "./call.ts";
 import { Connection, type ConnectionKeeper } from "./connection.ts";
-import { greet, unusable } from "./handshake.ts";
+import { greet, unusable, type HandshakePlan } from "./handshake.ts";
 import type { OpenTransport } from "./transport.ts";
 import type { ServerVersion } from "./version.ts";
 
@@ -26,8 +26,7 @@ export type LinkState = "idle" | "connecting" | "up" | "down" | "closed";
 export interface LinkOptions {
   readonly server: string;
   readonly open: OpenTransport;
-  /** The protocols to try, in this order. */
-  readonly protocols: readonly ProtocolName[];
+  readonly plan: HandshakePlan;
   readonly connectTimeoutMs: number;
   readonly maxPending: number;
   readonly valueLimitBytes: number;
@@ -58,8 +57,10 @@ export class Link implements ConnectionKeeper {
   readonly #options: LinkOptions;
   readonly #clock: Clock;
   #connection: Connection | undefined = undefined;
-  /** The protocol that worked last, tried first. */
   #protocol: ProtocolName | undefined = undefined;
+  /** The approach that is being tried or that worked last, and how many are left to try in this round. */
+  #approach = 0;
+  #approachesLeft = 0;
   /** Asked in this tick. */
   #fresh: Call<unknown>[] = [];
   #flushing = false;
@@ -195,7 +196,7 @@ export class Link implements ConnectionKeeper {
   opened(): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    greet(connection).then(
+    greet(connection, this.#options.plan.approaches[this.#approach]?.login, this.#options.plan).then(
       () => this.#greeted(connection),
       (error: unknown) => connection.destroy(fault(error, this.server)),
     );
@@ -215,7 +216,7 @@ export class Link implements ConnectionKeeper {
     if (connection.answers > connection.greetings) this.#suspicions = 0;
     else if (connection.lostCalls > 0) this.#suspicions++;
     this.#connection = undefined;
-    if (this.state === "connecting") this.#failed(unusable(this.server, cause));
+    if (this.state === "connecting") this.#tryNext(connection, cause);
     else if (this.state === "up") this.#lost(cause);
   }
 
@@ -229,28 +230,50 @@ export class Link implements ConnectionKeeper {
   }
 
   #connect(): void {
+    this.#approachesLeft = this.#options.plan.approaches.length;
     this.#become("connecting", undefined);
-    this.#connects++;
-    const { server, open, valueLimitBytes, protocols, connectTimeoutMs } = this.#options;
-    const name = this.#protocol ?? protocols[0] ?? "meta";
-    this.#connection = new Connection({ server, dialect: dialects[name], open, valueLimitBytes }, this);
-    const opening = this.#connection;
+    const { server, connectTimeoutMs } = this.#options;
+    this.#retry?.cancel();
     this.#retry = this.#clock.after(connectTimeoutMs, () => {
-      if (this.state !== "connecting" || this.#connection !== opening) return;
+      if (this.state !== "connecting") return;
       const why = `It did not answer within ${connectTimeoutMs} ms.`;
-      opening.destroy(new EverfreshError("EF_TIMEOUT", why, { server }));
+      this.#approachesLeft = 0;
+      this.#connection?.destroy(new EverfreshError("EF_TIMEOUT", why, { server }));
     });
+    this.#approachServer();
+  }
+
+  #approachServer(): void {
+    this.#connects++;
+    this.#approachesLeft--;
+    const { server, open, valueLimitBytes, plan } = this.#options;
+    const protocol = plan.approaches[this.#approach]?.protocol ?? "meta";
+    this.#connection = new Connection({ server, protocol, open, valueLimitBytes }, this);
   }
 
   #greeted(connection: Connection): void {
     if (this.state !== "connecting" || this.#connection !== connection) return;
     this.#retry?.cancel();
-    this.#protocol = connection.dialect.name;
+    this.#protocol = connection.protocol;
     this.#failures = 0;
     connection.greetings = connection.answers;
     this.#progressAt = this.#clock.monotonic();
     this.#become("up", undefined);
     this.#sendWaiting();
+  }
+
+  /** Another approach may do where the server did not understand this one, or hung up on it. */
+  #tryNext(connection: Connection, cause: EverfreshError): void {
+    const misunderstood = cause.code === "EF_UNSUPPORTED" || cause.code === "EF_PROTOCOL";
+    const hungUp = cause.code === "EF_CONNECTION_LOST" && connection.state === "closed" && connection.wasOpen;
+    const count = this.#options.plan.approaches.length;
+    if ((misunderstood || hungUp) && this.#approachesLeft > 0) {
+      this.#approach = (this.#approach + 1) % count;
+      this.#approachServer();
+      return;
+    }
+    if (count > 1) this.#approach = 0;
+    this.#failed(unusable(this.server, cause));
   }
 
   #failed(cause: EverfreshError): void {

@@ -36,6 +36,7 @@ export function lacking(
   if (protocol !== "meta") {
     if (needsMeta(command)) return `This needs the meta protocol; the connection speaks ${protocol}.`;
     if (protocol === "text") return beyondText(command);
+    if (command.verb === "cluster") return "The binary protocol has no configuration endpoint.";
   }
   if (details === undefined) return undefined;
   const order = version?.order ?? 1_006_012;

@@ -1,5 +1,7 @@
-/** The ways of saying and reading commands, each behind the same two functions. */
+/** The protocols, each behind the same two functions: say a command, read what comes back. */
 import { AsciiReader } from "./ascii-reader.ts";
+import { encodeBinary } from "./binary-encoder.ts";
+import { BinaryReader } from "./binary-reader.ts";
 import type { Command } from "./command.ts";
 import { encodeMeta } from "./meta-encoder.ts";
 import type { Outgoing } from "./outgoing.ts";
@@ -7,25 +9,37 @@ import type { Asker, Reader, ReadLimits } from "./reader.ts";
 import { encodeText } from "./text-encoder.ts";
 
 /** The protocols that memcached speaks. */
-export type ProtocolName = "meta" | "text";
+export type ProtocolName = "meta" | "binary" | "text";
 
-/** One protocol: how to ask, and how to read the answers. */
-export interface Dialect {
-  readonly name: ProtocolName;
+/** A protocol on one connection. Commands must be answered in the order in which they were encoded. */
+export interface Dialect extends Reader {
   encode(command: Command, out: Outgoing): void;
-  reader(asker: Asker, limits: ReadLimits): Reader;
 }
 
-/** All protocols by their names. */
-export const dialects: Readonly<Record<ProtocolName, Dialect>> = {
-  meta: {
-    name: "meta",
-    encode: encodeMeta,
-    reader: (asker, limits) => new AsciiReader(asker, limits, true),
-  },
-  text: {
-    name: "text",
-    encode: encodeText,
-    reader: (asker, limits) => new AsciiReader(asker, limits, false),
-  },
-};
+/** Begins to speak `name` on a fresh connection. */
+export function speak(name: ProtocolName, asker: Asker, limits: ReadLimits): Dialect {
+  if (name === "meta") return new Meta(asker, limits, true);
+  if (name === "text") return new ClassicText(asker, limits, false);
+  return new Binary(asker, limits);
+}
+
+class Meta extends AsciiReader implements Dialect {
+  encode(command: Command, out: Outgoing): void {
+    encodeMeta(command, out);
+  }
+}
+
+class ClassicText extends AsciiReader implements Dialect {
+  encode(command: Command, out: Outgoing): void {
+    encodeText(command, out);
+  }
+}
+
+class Binary extends BinaryReader implements Dialect {
+  #next = 0;
+
+  encode(command: Command, out: Outgoing): void {
+    encodeBinary(command, this.#next, out);
+    this.#next = (this.#next + 1) >>> 0;
+  }
+}

@@ -9,29 +9,42 @@
  * Nothing is ever said with `noreply`: its errors still come back, and nobody would know to which command they belong.
  */
 import { want, type Command } from "./command.ts";
+import { decodedKey, hashedKey } from "./key.ts";
 import type { Outgoing } from "./outgoing.ts";
 
-/** Adds `command` to `out`. Keys that are base64 elsewhere must have been hashed before. */
+/** The key of `command` as classic text can carry it: what meta says in base64 is named by its hash here. */
+export function textKey(key: string, base64: boolean | undefined): string {
+  return base64 === true ? hashedKey(decodedKey(key)) : key;
+}
+
+/** The keys of `command`, as {@link textKey} has them. */
+export function textKeys({ details }: Command): readonly string[] {
+  const { keys = [], encoded } = details ?? {};
+  return encoded === undefined ? keys : keys.map((key, at) => textKey(key, encoded[at]));
+}
+
+/** Adds `command` to `out`. */
 export function encodeText(command: Command, out: Outgoing): void {
   const { details, ttl = 0 } = command;
+  const key = textKey(command.key, command.base64);
   switch (command.verb) {
     case "get":
     case "getMany": {
       const letter = (command.wanted & want.cas) === 0 ? "" : "s";
-      const keys = details?.keys?.join(" ") ?? command.key;
+      const keys = command.verb === "get" ? key : textKeys(command).join(" ");
       out.text += command.ttl === undefined ? `get${letter} ${keys}\r\n` : `gat${letter} ${ttl} ${keys}\r\n`;
       return;
     }
     case "store":
-      return encodeStore(command, out);
+      return encodeStore(command, key, out);
     case "delete":
-      out.text += `delete ${command.key}\r\n`;
+      out.text += `delete ${key}\r\n`;
       return;
     case "touch":
-      out.text += `touch ${command.key} ${ttl}\r\n`;
+      out.text += `touch ${key} ${ttl}\r\n`;
       return;
     case "arithmetic":
-      out.text += `${details?.subtract === true ? "decr" : "incr"} ${command.key} ${details?.delta ?? 1n}\r\n`;
+      out.text += `${details?.subtract === true ? "decr" : "incr"} ${key} ${details?.delta ?? 1n}\r\n`;
       return;
     case "version":
       out.text += "version\r\n";
@@ -61,12 +74,12 @@ export function encodeText(command: Command, out: Outgoing): void {
   }
 }
 
-function encodeStore(command: Command, out: Outgoing): void {
+function encodeStore(command: Command, key: string, out: Outgoing): void {
   const { details, ttl = 0, data = "" } = command;
   const compare = details?.compareCas;
   const name = compare === undefined ? (details?.mode ?? "set") : "cas";
   const unique = compare === undefined ? "" : ` ${compare}`;
-  out.text += `${name} ${command.key} ${details?.clientFlags ?? 0} ${ttl} ${data.length}${unique}\r\n`;
+  out.text += `${name} ${key} ${details?.clientFlags ?? 0} ${ttl} ${data.length}${unique}\r\n`;
   out.data(data);
   out.text += "\r\n";
 }

@@ -9,6 +9,7 @@ import { EverfreshError } from "../errors.ts";
 import type { Answer, AnswerKind } from "./answer.ts";
 import type { Command } from "./command.ts";
 import { readErrorLine } from "./error-line.ts";
+import { textKey, textKeys } from "./text-encoder.ts";
 
 const words: Readonly<Record<string, AnswerKind>> = {
   STORED: "stored",
@@ -96,10 +97,10 @@ function readValue(command: Command, text: string, answer: Answer): void {
   const [, key = "", flags = "", , cas] = text.split(" ");
   if (!/^\d{1,10}$/.test(flags)) throw unexpected(command);
   if (command.verb === "get") {
-    if (key !== command.key || answer.index >= 0) throw wrongKey();
+    if (key !== textKey(command.key, command.base64) || answer.index >= 0) throw wrongKey();
     answer.index = 0;
   } else if (command.verb === "getMany") {
-    const keys = command.details?.keys ?? [];
+    const keys = textKeys(command);
     const next = keys.indexOf(key, answer.index + 1);
     // Proxies put the answers of several servers together, in any order.
     const index = next < 0 ? keys.indexOf(key) : next;
