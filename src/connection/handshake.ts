@@ -70,10 +70,16 @@ export async function greet(connection: Connection, login: LoginName | undefined
   // A server with SASL is silent about fewer than 24 bytes of text, and hangs up on more: so the question is made long.
   const hello = Array.from({ length: 4 }, () => question("noop"));
   connection.send([version, ...hello]);
-  const [said, understood] = await Promise.allSettled([version.promise, ...hello.map((call) => call.promise)]);
-  if (said.status === "fulfilled") connection.version = parseVersion(said.value);
-  else if (!isEverfreshError(said.reason, "EF_UNSUPPORTED")) throw said.reason;
-  if (understood?.status === "rejected") throw understood.reason;
+  const understood = Promise.all(hello.map((call) => call.promise));
+  // It is awaited below; until then its failure is not an unhandled one.
+  understood.catch(() => undefined);
+  // The first refusal counts: after it a server may hang up, or fall silent.
+  try {
+    connection.version = parseVersion(await version.promise);
+  } catch (error) {
+    if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
+  }
+  await understood;
 }
 
 async function logIn(connection: Connection, login: LoginName, who: Credentials, optional: boolean): Promise<void> {

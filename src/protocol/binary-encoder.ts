@@ -43,6 +43,12 @@ const neverMake = 0xffff_ffff;
 /** A date long gone. A span is unsigned here, so that -1 would mean the year 2106. */
 const longAgo = 60 * 60 * 24 * 30 + 1;
 
+/**
+ * The number of a connection's first command. It holds line ends, so that a server that knows text only sees the end of a
+ * line and says that it does not understand, instead of waiting for more.
+ */
+export const firstOpaque = 0x0d0a_0d0a;
+
 /** Adds `command` to `out` under the number `opaque`. */
 export function encodeBinary(command: Command, opaque: number, out: Outgoing): void {
   const key = command.base64 ? decodedKey(command.key) : command.key;

@@ -7,7 +7,7 @@
  */
 import { EverfreshError } from "../errors.ts";
 import { Answer, type AnswerKind } from "./answer.ts";
-import { opcode } from "./binary-encoder.ts";
+import { firstOpaque, opcode } from "./binary-encoder.ts";
 import type { Command } from "./command.ts";
 import { decodedKey } from "./key.ts";
 import type { Asker, ReadLimits } from "./reader.ts";
@@ -38,7 +38,7 @@ export class BinaryReader {
   #partial: Buffer = none;
   #have = 0;
   /** The number of the oldest command. */
-  #opaque = 0;
+  #opaque = firstOpaque;
   #heard = false;
   #seen = 0;
 

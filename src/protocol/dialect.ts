@@ -1,6 +1,6 @@
 /** The protocols, each behind the same two functions: say a command, read what comes back. */
 import { AsciiReader } from "./ascii-reader.ts";
-import { encodeBinary } from "./binary-encoder.ts";
+import { encodeBinary, firstOpaque } from "./binary-encoder.ts";
 import { BinaryReader } from "./binary-reader.ts";
 import type { Command } from "./command.ts";
 import { encodeMeta } from "./meta-encoder.ts";
@@ -36,7 +36,7 @@ class ClassicText extends AsciiReader implements Dialect {
 }
 
 class Binary extends BinaryReader implements Dialect {
-  #next = 0;
+  #next = firstOpaque;
 
   encode(command: Command, out: Outgoing): void {
     encodeBinary(command, this.#next, out);

@@ -1,22 +1,25 @@
 /** The typed commands behave alike on every protocol, transport and login, against a real memcached. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createClient, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
-import { needs } from "../support/programs.ts";
+import { needs, programFile } from "../support/programs.ts";
+import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
 
 interface Setting {
   readonly name: string;
-  readonly flags?: readonly string[];
-  readonly passwords?: string;
+  /** What the server asks for. */
+  readonly login?: "sasl" | "-Y";
   readonly options: Partial<ClientOptions>;
   readonly protocol: "meta" | "text" | "binary";
 }
 
-const login = { username: "alice", password: "s3cret:with:colons" };
+const who = { username: "alice", password: "s3cret:with:colons" };
 const settings: readonly Setting[] = [
   { name: "auto, which finds meta", options: {}, protocol: "meta" },
   { name: "meta over four connections", options: { protocol: "meta", connections: 4 }, protocol: "meta" },
@@ -24,42 +27,40 @@ const settings: readonly Setting[] = [
   { name: "binary", options: { protocol: "binary" }, protocol: "binary" },
   {
     name: "SASL",
-    flags: ["-S"],
-    passwords: "alice:s3cret\n",
+    login: "sasl",
     options: { username: "alice", password: "s3cret" },
     protocol: "binary",
   },
-  { name: "the login of -Y", flags: ["-Y"], passwords: "alice:s3cret:with:colons\n", options: login, protocol: "meta" },
+  { name: "the login of -Y", login: "-Y", options: who, protocol: "meta" },
   {
     name: "the login of -Y and classic text",
-    flags: ["-Y"],
-    passwords: "alice:s3cret:with:colons\n",
-    options: { ...login, protocol: "text", login: "text" },
+    login: "-Y",
+    options: { ...who, protocol: "text", login: "text" },
     protocol: "text",
   },
-  { name: "a password that nobody asks for", options: { ...login, auth: "optional" }, protocol: "binary" },
+  { name: "a password that nobody asks for", options: { ...who, auth: "optional" }, protocol: "binary" },
 ];
 
 const valueOf = (result: GetResult): unknown => (result.kind === "hit" ? result.value : result.kind);
 
-/** Where memcached's SASL library finds its settings and memcached the passwords. */
-function saslEnvironment(folder: string): NodeJS.ProcessEnv {
-  return { SASL_CONF_PATH: folder, MEMCACHED_SASL_PWDB: join(folder, "passwords") };
+/** Starts memcached as a setting has it; `folder` is for its files. */
+async function startAs(login: string | undefined, folder: string): Promise<RealMemcached> {
+  if (login === "sasl") return startSaslMemcached("alice", "s3cret");
+  if (login === undefined) return startMemcached();
+  const file = join(folder, "passwords");
+  await writeFile(file, "alice:s3cret:with:colons\n");
+  return startMemcached(["-Y", file]);
 }
 
 for (const setting of settings) {
-  describe(`typed commands by ${setting.name}`, needs("memcached"), () => {
+  describe(`typed commands by ${setting.name}`, setting.login === "sasl" ? needsSasl() : needs("memcached"), () => {
     let server: RealMemcached;
     let client: MemcachedClient;
     let folder: string;
 
     before(async () => {
       folder = await mkdtemp(join(tmpdir(), "everfresh-"));
-      const file = join(folder, "passwords");
-      if (setting.passwords !== undefined) await writeFile(file, setting.passwords);
-      await writeFile(join(folder, "memcached.conf"), "mech_list: plain\n");
-      const flags = (setting.flags ?? []).flatMap((flag) => (flag === "-Y" ? ["-Y", file] : [flag]));
-      server = await startMemcached(flags, saslEnvironment(folder));
+      server = await startAs(setting.login, folder);
       client = createClient({ servers: server.address, ...setting.options });
     });
     after(async () => {
@@ -209,30 +210,26 @@ for (const setting of settings) {
   });
 }
 
-describe("logins that fail", needs("memcached"), () => {
+describe("logins that fail", needsSasl(), () => {
   let folder: string;
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "everfresh-"));
-    await writeFile(join(folder, "passwords"), "alice:right\n");
-    await writeFile(join(folder, "memcached.conf"), "mech_list: plain\n");
   });
   after(() => rm(folder, { recursive: true }));
 
-  const cases: readonly { name: string; flags: readonly string[]; options: Partial<ClientOptions> }[] = [
-    { name: "a wrong SASL password", flags: ["-S"], options: { username: "alice", password: "wrong" } },
-    { name: "no password where SASL asks for one", flags: ["-S"], options: {} },
-    { name: "a wrong -Y password", flags: ["-Y"], options: { username: "alice", password: "wrong" } },
-    { name: "no password where -Y asks for one", flags: ["-Y"], options: {} },
-    { name: "a password for a server without SASL", flags: [], options: { username: "alice", password: "right" } },
+  const cases: readonly { name: string; login?: "sasl" | "-Y"; options: Partial<ClientOptions> }[] = [
+    { name: "a wrong SASL password", login: "sasl", options: { username: "alice", password: "wrong" } },
+    { name: "no password where SASL asks for one", login: "sasl", options: {} },
+    { name: "a wrong -Y password", login: "-Y", options: { username: "alice", password: "wrong" } },
+    { name: "no password where -Y asks for one", login: "-Y", options: {} },
+    { name: "a password for a server without SASL", options: { username: "alice", password: "right" } },
   ];
-  for (const { name, flags, options } of cases) {
-    test(`${name} is EF_AUTH, tells no secret and stores none`, async () => {
-      const file = join(folder, "passwords");
-      const server = await startMemcached(
-        flags.flatMap((flag) => (flag === "-Y" ? ["-Y", file] : [flag])),
-        saslEnvironment(folder),
-      );
+  for (const { name, login: asked, options } of cases) {
+    test(`${name} is EF_AUTH, tells no secret and stores none`, async (t) => {
+      const server = await startAs(asked, folder);
+      t.after(() => server.stop());
       const client = createClient({ servers: server.address, ...options });
+      t.after(() => client.close());
       const error = await client.get("k").then(
         () => assert.fail("it was let in"),
         (reason: unknown) => reason as Error & { code: string },
@@ -240,34 +237,29 @@ describe("logins that fail", needs("memcached"), () => {
       assert.equal(error.code, "EF_AUTH");
       for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
         assert.ok(!JSON.stringify([cause.message, cause, cause.stack]).includes("wrong"), cause.message);
-      await client.close();
-      if (flags.length === 0) {
+      if (asked === undefined) {
         const plain = createClient({ servers: server.address });
         assert.equal((await plain.stats()).values.get(server.address)?.["curr_items"], "0");
         await plain.close();
       }
-      await server.stop();
     });
   }
 });
 
-test("a unix socket does as well", needs("memcached"), async () => {
+test("a unix socket does as well", needs("memcached"), async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "everfresh-"));
   const path = join(folder, "socket");
-  // The harness waits for its port; the unix socket belongs to a second memcached.
-  const { spawn } = await import("node:child_process");
-  const { access } = await import("node:fs/promises");
-  const { programFile } = await import("../support/programs.ts");
-  const child = spawn(programFile("memcached"), ["-s", path, ...(process.getuid?.() === 0 ? ["-u", "root"] : [])], {
-    stdio: "ignore",
+  // The harness waits for a port of its own; here it waits for the socket.
+  const user = process.getuid?.() === 0 ? ["-u", "root"] : [];
+  const child = spawn(programFile("memcached"), ["-s", path, ...user], { stdio: "ignore" });
+  t.after(async () => {
+    child.kill("SIGKILL");
+    await rm(folder, { recursive: true });
   });
-  const there = async (): Promise<void> =>
-    access(path).catch(() => new Promise<void>((resolve) => setTimeout(resolve, 5)).then(there));
-  await there();
-  await using client = createClient({ servers: `unix:${path}` });
+  while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 5));
+  const client = createClient({ servers: `unix:${path}` });
+  t.after(() => client.close());
   await client.set("k", "v");
   assert.equal(valueOf(await client.get("k")), "v");
   assert.equal(client.serverOf("k"), `unix:${path}`);
-  child.kill("SIGKILL");
-  await rm(folder, { recursive: true });
 });
