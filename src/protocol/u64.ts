@@ -92,7 +92,7 @@ export function writeNumber(value: number, target: Uint8Array, at: number): numb
 
 /**
  * Reads a decimal number as C's strtoull and memcached's safe_strtoull do: white space and a sign before it are fine,
- * at least one digit or white space must come, and after it nothing but white space or the end.
+ * at least one digit must come, and after it white space or the end.
  *
  * Returns false for what they refuse: no number, below zero, above 2^64 - 1.
  */
@@ -105,10 +105,7 @@ export function readDecimal(bytes: Uint8Array, start: number, end: number, into:
   let value = 0;
   while (at < end && at - digits < 15 && isDigit(bytes[at] as number))
     value = value * 10 + (bytes[at++] as number) - 48;
-  if (at === digits) {
-    into.high = into.low = 0;
-    return start < end && isSpace(bytes[start] as number);
-  }
+  if (at === digits) return false;
   into.high = highOf(value);
   into.low = lowOf(value);
   if (at < end && isDigit(bytes[at] as number)) {

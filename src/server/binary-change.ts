@@ -45,7 +45,9 @@ export function arithmetic(session: Session): void {
     else create(session, store, store.seconds.expiry(time >>> 0));
     return;
   }
-  if (!matches(session, store, item)) {
+  // An empty value is no number, whatever its CAS.
+  const isEmpty = store.words[item + at.LENGTH] === 0;
+  if (!isEmpty && !matches(session, store, item)) {
     fail(session, status.exists);
     return;
   }

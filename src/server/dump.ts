@@ -63,7 +63,7 @@ function meta(session: Session, store: Store, item: number, slab: number, size: 
   const { words, seconds } = store;
   const state = words[item + at.STATE] as number;
   const start = item * 4 + at.headerBytes;
-  const expires = words[item + at.EXPIRES] as number;
+  const expires = (words[item + at.EXPIRES] as number) >>> 0;
   writer.text(`key=${uriKey(store.bytes, start, start + (state & at.KEY_LENGTH))}`);
   writer.text(` exp=${expires === 0 ? -1 : expires + seconds.epoch}`);
   writer.text(` la=${(words[item + at.TIME] as number) + seconds.epoch} cas=`);
@@ -109,7 +109,7 @@ function cachedump(session: Session, store: Store, words: number): void {
       if (listed.items >= most || slabs.classOf(store.sizeOf(item)) !== slab) return;
       listed.items++;
       const start = item * 4 + at.headerBytes;
-      const expires = store.words[item + at.EXPIRES] as number;
+      const expires = (store.words[item + at.EXPIRES] as number) >>> 0;
       writer.open();
       writer.text("ITEM ");
       writer.piece(store.bytes, start, start + ((store.words[item + at.STATE] as number) & at.KEY_LENGTH));

@@ -67,7 +67,9 @@ export function metaArithmetic(session: Session): void {
     if (!meta.vivifies || !account.canWrite) return status(session, "NF");
     return create(session, store);
   }
-  const comparesCas = meta.compares && (meta.cas.high !== 0 || meta.cas.low !== 0);
+  // An empty value is no number, whatever its CAS.
+  const isEmpty = store.words[item + at.LENGTH] === 0;
+  const comparesCas = !isEmpty && meta.compares && (meta.cas.high !== 0 || meta.cas.low !== 0);
   if (comparesCas && !hasCas(store, item, session)) return status(session, "EX");
   const result = store.count64(item, up, meta.delta.high, meta.delta.low);
   if (result === outcome.nonNumeric)
@@ -89,7 +91,7 @@ function create(session: Session, store: Store): void {
   draft.valueStart = 0;
   draft.valueEnd = writeDecimal(meta.initial.high, meta.initial.low, number, 0);
   draft.flags = 0;
-  draft.expires = store.seconds.expiry(meta.vivifyTtl);
+  draft.expires = 0;
   draft.compares = draft.allowsStale = draft.vivifies = false;
   draft.binaryKey = meta.binaryKey;
   if (store.put(mode.add) !== outcome.stored) return answer(session, "SERVER_ERROR Out of memory allocating new item");

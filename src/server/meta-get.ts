@@ -65,7 +65,8 @@ function vivify(session: Session, store: Store): number {
   draft.value = nothing;
   draft.valueStart = draft.valueEnd = 0;
   draft.flags = 0;
-  draft.expires = store.seconds.expiry(meta.vivifyTtl);
+  // `N` is obeyed in its turn among the flags: a `t` before it answers -1.
+  draft.expires = 0;
   draft.compares = draft.allowsStale = draft.vivifies = false;
   draft.chooses = meta.chooses;
   draft.newCas.high = meta.newCas.high;
@@ -161,7 +162,7 @@ function flags(session: Session, store: Store, item: number, created: boolean): 
 
 /** `R`: whether less than its token is left of the item's time, and nobody was told so before. */
 function recaches(store: Store, item: number, created: boolean, token: number): boolean {
-  const expires = store.words[item + at.EXPIRES] as number;
+  const expires = (store.words[item + at.EXPIRES] as number) >>> 0;
   if (created || expires === 0 || ((store.words[item + at.STATE] as number) & at.WON) !== 0) return false;
   return expires < store.seconds.expiry(token);
 }

@@ -48,7 +48,7 @@ export function itemKey(session: Session, store: Store, item: number): void {
 export function ttl(session: Session, store: Store, item: number): void {
   const { writer } = session.desk;
   writer.flag(116);
-  const expires = store.words[item + at.EXPIRES] as number;
+  const expires = (store.words[item + at.EXPIRES] as number) >>> 0;
   if (expires === 0) writer.text("-1");
   else writer.number((expires - store.seconds.now) >>> 0);
 }

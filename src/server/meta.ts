@@ -58,9 +58,10 @@ function metaDebug(session: Session): void {
   writer.text("ME ");
   if ((state & at.BINARY_KEY) === 0) writer.piece(store.bytes, start, end);
   else writer.base64(store.bytes, start, end);
-  const expires = words[item + at.EXPIRES] as number;
+  const expires = (words[item + at.EXPIRES] as number) >>> 0;
   const { now } = store.seconds;
-  writer.text(` exp=${expires === 0 ? -1 : expires - now} la=${now - (words[item + at.TIME] as number)} cas=`);
+  // Seconds since it expired: memcached's sign, against what protocol.txt says.
+  writer.text(` exp=${expires === 0 ? -1 : (now - expires) | 0} la=${now - (words[item + at.TIME] as number)} cas=`);
   writer.decimal(words[item + at.CAS_HIGH] as number, words[item + at.CAS_LOW] as number);
   const size = store.sizeOf(item);
   writer.text(` fetch=${(state & at.FETCHED) === 0 ? "no" : "yes"} cls=${slabs.classOf(size)} size=${size}`);

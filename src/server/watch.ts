@@ -116,7 +116,7 @@ export class Watch {
 
   #evicted(store: Store, item: number): void {
     const { words } = store;
-    const expires = words[item + at.EXPIRES] as number;
+    const expires = (words[item + at.EXPIRES] as number) >>> 0;
     const ttl = expires === 0 ? -1 : expires - store.seconds.now;
     const fetched = ((words[item + at.STATE] as number) & at.FETCHED) === 0 ? "no" : "yes";
     const age = store.seconds.now - (words[item + at.TIME] as number);

@@ -68,7 +68,7 @@ export class Memory {
     const { store } = this;
     const { words } = store;
     const start = store.valueStart(item);
-    const expires = words[item + at.EXPIRES] as number;
+    const expires = (words[item + at.EXPIRES] as number) >>> 0;
     store.use(item);
     return {
       value: Buffer.from(store.bytes.subarray(start, start + (words[item + at.LENGTH] as number))),
@@ -162,7 +162,7 @@ export class Memory {
   /** Spans longer than 30 days are spans here, not dates. */
   #expires(ttlSeconds: number | undefined): number {
     if (ttlSeconds === undefined) return 0;
-    return ttlSeconds <= 0 ? 1 : Math.min(this.store.seconds.now + Math.ceil(ttlSeconds), 0x7fff_ffff);
+    return ttlSeconds <= 0 ? 1 : Math.min(this.store.seconds.now + Math.ceil(ttlSeconds), 0xffff_ffff);
   }
 
   #cas(item: number): bigint {

@@ -107,7 +107,7 @@ export class Reclaimer {
   }
 
   #expired(item: number): boolean {
-    const expires = this.#arena.words[item + EXPIRES] as number;
+    const expires = (this.#arena.words[item + EXPIRES] as number) >>> 0;
     return expires !== 0 && expires <= this.now;
   }
 

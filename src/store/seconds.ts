@@ -37,6 +37,6 @@ export class Seconds {
     if (time === 0) return 0;
     if (time < 0) return expired;
     if (time <= longestRelative) return this.now + time;
-    return time <= this.epoch ? expired : Math.min(time - this.epoch, 0x7fff_ffff);
+    return time <= this.epoch ? expired : Math.min(time - this.epoch, 0xffff_ffff);
   }
 }

@@ -41,7 +41,7 @@ export function saveItems(store: Store, file: string): number {
         const state = words[item + at.STATE] as number;
         const keyLength = state & at.KEY_LENGTH;
         const length = words[item + at.LENGTH] as number;
-        const expires = words[item + at.EXPIRES] as number;
+        const expires = (words[item + at.EXPIRES] as number) >>> 0;
         const start = item * 4 + at.headerBytes;
         need(recordBytes + keyLength + length);
         used = buffer.writeUInt8(keyLength, used);

@@ -322,7 +322,7 @@ export class Store {
     const end = (segment << arena.shift) + (arena.used[segment] as number);
     for (let item = arena.startOf(segment); item < end;) {
       const state = this.words[item + at.STATE] as number;
-      const expires = this.words[item + at.EXPIRES] as number;
+      const expires = (this.words[item + at.EXPIRES] as number) >>> 0;
       const size = at.wordsOf(state & at.KEY_LENGTH, this.words[item + at.LENGTH] as number);
       if ((state & at.LIVE) !== 0 && (expires === 0 || expires > this.seconds.now)) visit(item);
       item += size;
@@ -349,7 +349,7 @@ export class Store {
   }
 
   #alive(item: number): number {
-    const expires = this.words[item + at.EXPIRES] as number;
+    const expires = (this.words[item + at.EXPIRES] as number) >>> 0;
     const flushed = this.#flushAt !== 0 && this.seconds.now >= this.#flushAt;
     if (!flushed && (expires === 0 || expires > this.seconds.now)) return item;
     this.missed = flushed ? "flushed" : "expired";
