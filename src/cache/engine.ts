@@ -4,7 +4,7 @@
  *     caller ──joins a load?──> flight (shared by those who came before its fill was sent)
  *        │ no
  *        v
- *     lookup (shared by the callers of one tick, until it is sent)
+ *     lookup (shared by the callers of one turn of the event loop, until it is sent)
  *        │
  *        ├─ a value, its generations current ───────────> hit
  *        ├─ a value that may not be served ──claim──────> flight
@@ -170,7 +170,9 @@ export class Engine implements FlightHost {
     let lookup = this.#open.get(wire);
     if (lookup === undefined) {
       lookup = { wire, key: caller.key, callers: [], space: undefined, tags: undefined, moment: 0 };
-      if (this.#open.size === 0) process.nextTick(() => this.#flush());
+      // When everything that this turn of the event loop has read is handled: in a web server, all requests that came
+      // at once share one question. A tick would end with each of them.
+      if (this.#open.size === 0) setImmediate(() => this.#flush());
       this.#open.set(wire, lookup);
     }
     lookup.callers.push(caller);
