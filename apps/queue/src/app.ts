@@ -13,7 +13,7 @@ import type { QueueCache } from "./queue-cache.ts";
 import { QueueStore } from "./queue-store.ts";
 import { viewEntry, QueueViews, type Look } from "./queue-view.ts";
 import { queueRoutes } from "./routes.ts";
-import { bodyLimitBytes, protect } from "./security.ts";
+import { bodyLimitBytes, csrfToken, protect } from "./security.ts";
 
 /** What an app is made of. Whoever opened the database and the cache closes them, after the app. */
 export interface AppParts {
@@ -135,7 +135,7 @@ async function answerError(
   if (look === undefined) return answerPlainly(reply, told, pages);
   const html = pages.queue({
     look,
-    csrf: reply.generateCsrf(),
+    csrf: csrfToken(request, reply),
     text: textField(request, "text") ?? "",
     ...(told.field === "text"
       ? { fieldError: told.message }

@@ -9,6 +9,7 @@ import { leaveNotice, takeNotice } from "./notice-cookie.ts";
 import { panel, positionOf, writeCost, type Notice, type Pages, type WriteCost } from "./page.ts";
 import type { Item, QueueStore } from "./queue-store.ts";
 import type { Look, QueueViews } from "./queue-view.ts";
+import { csrfToken } from "./security.ts";
 import { count, quoted } from "./words.ts";
 
 export interface RouteParts {
@@ -27,7 +28,7 @@ export function queueRoutes(app: FastifyInstance, parts: RouteParts): void {
 
   app.get("/", async (request, reply) => {
     const look = await lookOrFail(views);
-    const csrf = reply.generateCsrf();
+    const csrf = csrfToken(request, reply);
     if (wantsJson(request)) return sendJson(reply, { ...state(look), csrf });
     const carried = takeNotice(request, reply);
     return sendHtml(reply, pages.queue({ look, csrf, notice: carried?.notice, write: carried?.write }));
