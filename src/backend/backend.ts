@@ -70,6 +70,12 @@ export type Reading =
       readonly leased: boolean;
     };
 
+/** Who waits for a reading. Exactly one of the two is called, once, and never before `readInto` has returned. */
+export interface ReadSink {
+  found(reading: Reading): void;
+  failed(error: unknown): void;
+}
+
 /** The state of one server, as `cache.health()` shows it. */
 export interface ServerHealth {
   readonly name: string;
@@ -97,6 +103,8 @@ export interface Backend {
   /** The item of `key` if it is in this process and valid; for backends that need not wait. */
   peek?(key: string): Item | undefined;
   read(key: string, want: Want): Promise<Reading>;
+  /** The same as {@link read}, without a promise of its own on the way; for backends where that counts. */
+  readInto?(key: string, want: Want, sink: ReadSink): void;
   /** Puts a lease in the place of the version `token`. Undefined when that is no longer the current one. */
   claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined>;
   /** Marks the version `token` as stale for `keepSeconds`, if it still is the current one; who reads next wins. */

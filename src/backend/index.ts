@@ -4,6 +4,7 @@ export {
   type Backend,
   type Item,
   type Reading,
+  type ReadSink,
   type ServerHealth,
   type Token,
   type Want,

@@ -16,7 +16,7 @@
  * all (`on`). `I` is never combined with `C` on `ms`: memcached would then store the older value.
  */
 import { EverfreshError } from "../errors.ts";
-import type { Backend, Item, Reading, ServerHealth, Token, Want } from "./backend.ts";
+import type { Backend, Item, Reading, ReadSink, ServerHealth, Token, Want } from "./backend.ts";
 import type { LeaseCas as Cas, LeaseClient, LeaseEpoch as Epoch, LeaseGetResult } from "./lease-client.ts";
 
 /** In the flags: this item is a lease that was renewed or taken over. Values never have this number. */
@@ -46,9 +46,13 @@ class MetaBackend implements Backend {
   readonly itemLimitBytes: number;
   readonly previous: Backend | undefined;
   readonly #client: LeaseClient;
+  /** Where there is only one server, it is home to every key. */
+  readonly #only: string | undefined;
 
   constructor(client: LeaseClient, options: LeaseBackendOptions) {
     this.#client = client;
+    const [first, second] = client.servers();
+    this.#only = second === undefined ? first?.name : undefined;
     this.previous = options.previous;
     this.itemLimitBytes = options.itemLimitBytes ?? defaultItemLimitBytes;
   }
@@ -59,21 +63,30 @@ class MetaBackend implements Backend {
   }
 
   serverOf(key: string): string {
-    return this.#client.serverOf(key);
+    return this.#only ?? this.#client.serverOf(key);
   }
 
   servers(): readonly ServerHealth[] {
     return this.#client.servers().map(({ name, state }) => ({ name, state }));
   }
 
-  async read(key: string, want: Want): Promise<Reading> {
-    if (want.known !== undefined) return await this.#ask(key, want, want.known);
-    return toReading(await this.#client.meta.get(key, getFlags(want)), want);
+  read(key: string, want: Want): Promise<Reading> {
+    if (want.known !== undefined) return this.#ask(key, want, want.known);
+    return this.#client.meta.get(key, getFlags(want)).then((answer) => toReading(answer, want));
+  }
+
+  readInto(key: string, want: Want, sink: ReadSink): void {
+    const answering =
+      want.known === undefined ? this.#client.meta.get(key, getFlags(want)) : this.#ask(key, want, want.known);
+    answering.then(
+      (answer) => sink.found("epoch" in answer ? toReading(answer, want) : answer),
+      (error: unknown) => sink.failed(error),
+    );
   }
 
   /** Asks for the version alone, and for the bytes only when it is another one. */
   async #ask(key: string, want: Want, known: Token): Promise<Reading> {
-    const answer = await this.#client.meta.get(key, { ...getFlags(want), value: false });
+    const answer = await this.#client.meta.get(key, makeFlags(want, false));
     if (answer.kind === "miss") return { kind: "absent" };
     if (answer.kind !== "hit") return unexpected(answer.kind);
     const token = tokenOf(answer);
@@ -138,17 +151,21 @@ class MetaBackend implements Backend {
   }
 }
 
-/** The flags of the plainest reads, made once. */
-const plain = { value: true, clientFlags: true, cas: true } as const;
+type GetFlags = Parameters<LeaseClient["meta"]["get"]>[1];
 
-function getFlags(want: Want): Parameters<LeaseClient["meta"]["get"]>[1] {
-  if (want.lease === undefined && !want.ttl) return plain;
-  return {
-    ...plain,
-    ...(want.ttl && { ttl: true }),
-    ...(want.lease !== undefined && { vivify: want.lease }),
-    ...(want.recache !== undefined && { recache: want.recache }),
-  };
+/** Flags by what is wanted; all of one shape, which is what makes reading them fast. */
+const flagsOf = new WeakMap<Want, GetFlags>();
+
+function getFlags(want: Want): GetFlags {
+  let flags = flagsOf.get(want);
+  if (flags === undefined) flagsOf.set(want, (flags = makeFlags(want, true)));
+  return flags;
+}
+
+function makeFlags(want: Want, value: boolean): GetFlags {
+  const { lease: vivify, recache, ttl = false } = want;
+  // Fields that are undefined count as absent for the client, and keep the shape.
+  return { value, clientFlags: true, cas: true, ttl, vivify, recache } as GetFlags;
 }
 
 function toReading(answer: LeaseGetResult, want: Want): Reading {

@@ -65,7 +65,8 @@ class Memory implements Backend {
 
   peek(key: string): Item | undefined {
     const slot = this.#slots.get(key);
-    if (slot === undefined || slot.state !== "value" || slot.expiresAt <= this.#clock.monotonic()) return undefined;
+    if (slot === undefined || slot.state !== "value") return undefined;
+    if (slot.expiresAt !== Infinity && slot.expiresAt <= this.#clock.monotonic()) return undefined;
     slot.visited = true;
     return slot.item;
   }

@@ -17,11 +17,12 @@ import type { Clock, Random, Timer } from "../clock.ts";
 import { eventChannel } from "../events.ts";
 import { answerAll, type Caller, type Status } from "./caller.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { Stored, unpack } from "./envelope.ts";
+import { unpack, type Stored } from "./envelope.ts";
 import { Flight, type Evidence, type FlightHost } from "./flight.ts";
 import type { GenerationRead, Generations } from "./generations.ts";
 import type { Keys } from "./keys.ts";
 import { Lease, type Kept } from "./lease.ts";
+import { Lookup, type LookupOwner } from "./lookup.ts";
 import { nextMoment } from "./moments.ts";
 import { defaultPlan, type Plan } from "./options.ts";
 import { Rounds, type Turns } from "./rounds.ts";
@@ -44,18 +45,6 @@ export interface EngineParts {
   readonly leaseSeconds: number;
   /** How long a caller waits for somebody else's lease before it computes by itself. */
   readonly waitMs: number;
-}
-
-/** One question to the backend, and those who wait for its answer. */
-interface Lookup {
-  readonly wire: string;
-  readonly key: string;
-  callers: Caller[];
-  /** Answered by what was asked when it was sent. */
-  space: GenerationRead | undefined;
-  tags: Map<string, GenerationRead> | undefined;
-  /** When it was sent; all of its callers came before. */
-  moment: number;
 }
 
 /** Callers who wait until somebody else's lease is filled. */
@@ -81,10 +70,12 @@ const limitRestarts = 20;
 /** So many keys are remembered with the tags that their loaders added. */
 const limitHints = 10_000;
 
+const justLooking: Want = {};
+
 const reads = eventChannel("everfresh:cache:read");
 const loads = eventChannel("everfresh:cache:load");
 
-export class Engine implements FlightHost {
+export class Engine implements FlightHost, LookupOwner {
   readonly backend: Backend;
   readonly clock: Clock;
   readonly generations: Generations;
@@ -138,9 +129,10 @@ export class Engine implements FlightHost {
     const stored = (item.memo ??= unpack(item.bytes)) as Stored | undefined;
     if (stored === undefined || stored.freshUntil <= this.clock.now() || stored.version !== version) return undefined;
     if (stored.space !== this.generations.peek(this.spaceOn(this.backend.serverOf(wire)))) return undefined;
-    for (let index = 0; index < stored.tags.length; index++) {
-      const wireTag = this.#parts.keys.tag(stored.tags[index] ?? "");
-      if (this.generations.peek(wireTag) !== stored.generations[index]) return undefined;
+    const { tags, generations } = stored.provenance;
+    for (let index = 0; index < tags.length; index++) {
+      const wireTag = this.#parts.keys.tag(tags[index] ?? "");
+      if (this.generations.peek(wireTag) !== generations[index]) return undefined;
     }
     return stored.key === undefined && stored.open(this.serializer) ? stored : undefined;
   }
@@ -167,15 +159,13 @@ export class Engine implements FlightHost {
       this.#bypass(wire, [caller], "no backend");
       return;
     }
-    let lookup = this.#open.get(wire);
+    const lookup = this.#open.get(wire);
     if (lookup === undefined) {
-      lookup = { wire, key: caller.key, callers: [], space: undefined, tags: undefined, moment: 0 };
       // When everything that this turn of the event loop has read is handled: in a web server, all requests that came
       // at once share one question. A tick would end with each of them.
-      if (this.#open.size === 0) setImmediate(() => this.#flush());
-      this.#open.set(wire, lookup);
-    }
-    lookup.callers.push(caller);
+      if (this.#open.size === 0) setImmediate(flush, this);
+      this.#open.set(wire, new Lookup(this, wire, caller.key, [caller]));
+    } else lookup.callers.push(caller);
   }
 
   again(callers: readonly Caller[]): void {
@@ -205,7 +195,8 @@ export class Engine implements FlightHost {
 
   // -- looking -------------------------------------------------------------------------------------------------
 
-  #flush(): void {
+  /** Sends what was asked in this tick. */
+  flush(): void {
     const lookups = this.#open;
     this.#open = new Map();
     // Everybody in these lookups came before this moment, and each question of this flush is asked after it.
@@ -222,12 +213,20 @@ export class Engine implements FlightHost {
     }
     lookup.moment = moment;
     lookup.space = generations.read(this.spaceOn(server), moment);
-    for (const caller of lookup.callers)
-      if (caller.plan.tags.length > 0) for (const tag of caller.plan.tags) this.#readTag(lookup, tag);
-    backend.read(lookup.wire, this.#wantOf(lookup)).then(
-      (reading) => this.#settle(lookup, reading),
-      () => this.#bypass(lookup.wire, lookup.callers, "unreachable"),
-    );
+    // Asked in the same batch as the value; who reads the answer asks for it again by name.
+    for (const { plan } of lookup.callers)
+      for (const tag of plan.tags) generations.read(this.#parts.keys.tag(tag), moment);
+    const want = this.#wantOf(lookup);
+    if (backend.readInto) backend.readInto(lookup.wire, want, lookup);
+    else
+      backend.read(lookup.wire, want).then(
+        (reading) => lookup.found(reading),
+        () => lookup.failed(),
+      );
+  }
+
+  unreachable(lookup: Lookup): void {
+    this.#bypass(lookup.wire, lookup.callers, "unreachable");
   }
 
   #wantOf(lookup: Lookup): Want {
@@ -241,7 +240,7 @@ export class Engine implements FlightHost {
       aheadMs = Math.max(aheadMs, plan.aheadMs);
     }
     const known = this.#tier?.get(lookup.wire)?.token;
-    if (known === undefined && graceMs === 0 && aheadMs === 0) return lease ? this.#leased : {};
+    if (known === undefined && graceMs === 0 && aheadMs === 0) return lease ? this.#leased : justLooking;
     return {
       ...(lease && this.#leased),
       ...(graceMs > 0 && { ttl: true }),
@@ -251,16 +250,10 @@ export class Engine implements FlightHost {
   }
 
   #readTag(lookup: Lookup, tag: string): GenerationRead {
-    lookup.tags ??= new Map();
-    let read = lookup.tags.get(tag);
-    if (read === undefined) {
-      read = this.generations.read(this.#parts.keys.tag(tag), lookup.moment);
-      lookup.tags.set(tag, read);
-    }
-    return read;
+    return this.generations.read(this.#parts.keys.tag(tag), lookup.moment);
   }
 
-  #settle(lookup: Lookup, reading: Reading): void {
+  settle(lookup: Lookup, reading: Reading): void {
     switch (reading.kind) {
       case "absent":
         this.#miss(lookup, "absent");
@@ -291,12 +284,14 @@ export class Engine implements FlightHost {
 
   /** Brings the generations together that the value was made from, then decides. */
   #weigh(lookup: Lookup, reading: ItemReading, stored: Stored | undefined): void {
+    const { space } = lookup;
     const asked: Promise<void>[] = [];
-    if (stored !== undefined) {
-      if (lookup.space?.state === "asked" && lookup.space.answered) asked.push(lookup.space.answered);
-      for (const tag of stored.tags) {
-        const read = this.#readTag(lookup, tag);
-        if (read.state === "asked" && read.answered) asked.push(read.answered);
+    if (stored !== undefined && space !== undefined && space.proven !== stored.provenance) {
+      if (space.state === "asked" && space.answered) asked.push(space.answered);
+      const { tags } = stored;
+      if (tags.length > 0) {
+        lookup.tags = tags.map((tag) => this.#readTag(lookup, tag));
+        for (const { state, answered } of lookup.tags) if (state === "asked" && answered) asked.push(answered);
       }
     }
     if (asked.length === 0) this.#judge(lookup, reading, stored);
@@ -339,13 +334,21 @@ export class Engine implements FlightHost {
       const graceMs = Math.max(...lookup.callers.map(({ plan }) => Math.max(plan.staleMs, plan.errorMs)));
       if (reading.ttlSeconds * 1000 <= graceMs) return "expired";
     }
-    if (lookup.space?.current !== stored.space) return lookup.space?.state === "known" ? "cleared" : "space unknown";
-    for (let index = 0; index < stored.tags.length; index++) {
-      const tag = stored.tags[index] ?? "";
-      const read = lookup.tags?.get(tag);
-      if (read?.current === stored.generations[index]) continue;
-      return read?.state === "unreachable" ? `tag ${tag} unreachable` : `tag ${tag}`;
+    return this.#outdated(lookup, stored);
+  }
+
+  /** Which of the generations that the value was made from is not known to be current; undefined: all are. */
+  #outdated({ space, tags: reads }: Lookup, { provenance }: Stored): string | undefined {
+    if (space === undefined) return "space unknown";
+    if (space.proven === provenance) return undefined;
+    if (space.current !== provenance.space) return space.state === "known" ? "cleared" : "space unknown";
+    const { tags, generations } = provenance;
+    for (let index = 0; index < tags.length; index++) {
+      const read = reads[index];
+      if (read !== undefined && read.current === generations[index]) continue;
+      return read?.state === "unreachable" ? `tag ${tags[index]} unreachable` : `tag ${tags[index]}`;
     }
+    space.proven = provenance;
     return undefined;
   }
 
@@ -599,7 +602,7 @@ export class Engine implements FlightHost {
     if (this.#parts.deliveries.blocked(server)) return { kind: "unreachable" };
     const moment = nextMoment();
     const space = this.generations.read(this.spaceOn(server), moment);
-    const lookup: Lookup = { wire, key, callers: [], space, tags: undefined, moment };
+    const lookup = this.#lookup(wire, key, space, moment);
     let reading: Reading;
     try {
       reading = await this.backend.read(wire, want);
@@ -611,10 +614,19 @@ export class Engine implements FlightHost {
     const stored = (reading.item.memo ??= unpack(reading.item.bytes)) as Stored | undefined;
     const { token } = reading;
     if (stored === undefined) return { kind: "flawed", token };
-    await Promise.all([space.answered, ...stored.tags.map((tag) => this.#readTag(lookup, tag).answered)]);
+    lookup.tags = stored.tags.map((tag) => this.#readTag(lookup, tag));
+    await Promise.all([space.answered, ...lookup.tags.map((read) => read.answered)]);
     if (this.#flaw(lookup, reading, stored) !== undefined || !stored.open(this.serializer))
       return { kind: "flawed", token };
     return { kind: "value", stored, token };
+  }
+
+  /** A lookup that nobody waits for. */
+  #lookup(wire: string, key: string, space: GenerationRead, moment: number): Lookup {
+    const lookup = new Lookup(this, wire, key, []);
+    lookup.space = space;
+    lookup.moment = moment;
+    return lookup;
   }
 
   /** Generations for a value that is stored without a load: `set`. Undefined when they cannot be had. */
@@ -624,10 +636,14 @@ export class Engine implements FlightHost {
   ): Promise<{ space: Evidence; tags: ReadonlyMap<string, Evidence> } | undefined> {
     const moment = nextMoment();
     const space = this.generations.read(this.spaceOn(this.backend.serverOf(wire)), moment);
-    const lookup: Lookup = { wire, key: "", callers: [], space, tags: undefined, moment };
+    const lookup = this.#lookup(wire, "", space, moment);
     for (const tag of tags) this.#readTag(lookup, tag);
     return await this.#evidence(lookup, { ...defaultPlan, tags }, undefined);
   }
+}
+
+function flush(engine: Engine): void {
+  engine.flush();
 }
 
 /** What was never right, or is somebody else's, is not served stale either. */

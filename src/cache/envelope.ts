@@ -2,12 +2,13 @@
  * What is around a stored value: when and from what it was made.
  *
  *     byte  0      0xE1: this format
- *     byte  1      bits 0-2 format of the payload, bit 3 has tags, bit 4 has the original key, bit 5 is in chunks
+ *     byte  1      bits 0-2 format of the payload, bit 4 has the original key
  *     bytes 2-7    created, milliseconds since 1970 by the writer's clock
  *     bytes 8-13   fresh until, the same; 0 for ever
  *     bytes 14-17  version of the entry, a hash; 0 none
- *     bytes 18-25  generation of the namespace
- *     then         if it has tags: their number (1 byte), and for each its length (1), its text, its generation (8)
+ *     bytes 18-19  length of the provenance
+ *     then         the provenance: generation of the namespace (8), and for each tag the length of its text (1), its
+ *                  text, its generation (8)
  *     then         if it has the original key: length (2) and text
  *     then         the payload
  *
@@ -20,46 +21,46 @@ export type Generation = string & { readonly brand: "generation" };
 export const generationBytes = 8;
 
 const magic = 0xe1;
-const fixedBytes = 26;
-const hasTags = 0x08;
+const fixedBytes = 20;
 const hasKey = 0x10;
-const isChunked = 0x20;
+
+/** What a value was made from. Equal provenances are one object, as far as they are remembered. */
+export interface Provenance {
+  readonly space: Generation;
+  readonly tags: readonly string[];
+  readonly generations: readonly Generation[];
+}
 
 /** What the envelope tells. */
-export interface Header {
+export interface Header extends Provenance {
   readonly createdAt: number;
   /** Milliseconds since 1970; Infinity for ever. */
   readonly freshUntil: number;
   readonly version: number;
-  readonly space: Generation;
-  readonly tags: readonly string[];
-  readonly generations: readonly Generation[];
   /** The original key, where the wire key is a digest. */
   readonly key: string | undefined;
 }
 
 /** Header and payload in one piece. */
-export function pack(header: Header, payload: Encoded, chunked = false): Buffer {
+export function pack(header: Header, payload: Encoded): Buffer {
   const { bytes } = payload;
   const keyBytes = header.key === undefined ? 0 : Buffer.byteLength(header.key);
-  let size = fixedBytes + (typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length);
-  if (header.tags.length > 0) size += 1;
-  for (const tag of header.tags) size += 1 + Buffer.byteLength(tag) + generationBytes;
-  if (header.key !== undefined) size += 2 + keyBytes;
+  let provenanceBytes = generationBytes;
+  for (const tag of header.tags) provenanceBytes += 1 + Buffer.byteLength(tag) + generationBytes;
+  const size =
+    fixedBytes +
+    provenanceBytes +
+    (header.key === undefined ? 0 : 2 + keyBytes) +
+    (typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length);
 
   const out = Buffer.allocUnsafe(size);
   out[0] = magic;
-  out[1] =
-    payload.format |
-    (header.tags.length > 0 ? hasTags : 0) |
-    (header.key === undefined ? 0 : hasKey) |
-    (chunked ? isChunked : 0);
+  out[1] = payload.format | (header.key === undefined ? 0 : hasKey);
   out.writeUIntBE(header.createdAt, 2, 6);
   out.writeUIntBE(header.freshUntil === Infinity ? 0 : header.freshUntil, 8, 6);
   out.writeUInt32BE(header.version, 14);
-  out.write(header.space, 18, generationBytes, "latin1");
-  let at = fixedBytes;
-  if (header.tags.length > 0) out[at++] = header.tags.length;
+  out.writeUInt16BE(provenanceBytes, 18);
+  let at = fixedBytes + out.write(header.space, fixedBytes, generationBytes, "latin1");
   for (const [index, tag] of header.tags.entries()) {
     const length = out.write(tag, at + 1);
     out[at] = length;
@@ -79,15 +80,11 @@ export function pack(header: Header, payload: Encoded, chunked = false): Buffer 
 export function unpack(bytes: Buffer): Stored | undefined {
   if (bytes.length < fixedBytes || bytes[0] !== magic) return undefined;
   const marks = bytes[1] ?? 0;
-  const freshUntil = bytes.readUIntBE(8, 6);
-  let at = fixedBytes;
-  let tags = noTags;
-  let generations = noGenerations;
-  if (marks & hasTags) {
-    const read = unpackTags(bytes);
-    if (read === undefined) return undefined;
-    ({ tags, generations, at } = read);
-  }
+  const format = (marks & 0x07) as Format;
+  let at = fixedBytes + bytes.readUInt16BE(18);
+  if (at > bytes.length || format > formats.custom) return undefined;
+  const provenance = provenanceOf(bytes, at);
+  if (provenance === undefined) return undefined;
   let key: string | undefined;
   if (marks & hasKey) {
     if (at + 2 > bytes.length) return undefined;
@@ -96,84 +93,82 @@ export function unpack(bytes: Buffer): Stored | undefined {
     key = bytes.toString("utf8", at + 2, end);
     at = end;
   }
-  const format = (marks & 0x07) as Format;
-  if (format > formats.custom) return undefined;
-  return new Stored(
-    bytes.readUIntBE(2, 6),
-    freshUntil === 0 ? Infinity : freshUntil,
-    bytes.readUInt32BE(14),
-    bytes.toString("latin1", 18, fixedBytes) as Generation,
-    tags,
-    generations,
-    key,
-    format,
-    (marks & isChunked) !== 0,
-    bytes,
-    at,
-  );
+  return new Stored(bytes, at, provenance, key, format);
 }
 
-const noTags: readonly string[] = [];
-const noGenerations: readonly Generation[] = [];
+/** Most values of an application have the provenance of others; it is taken apart once. */
+const remembered = new Map<string, Provenance>();
+const limitRemembered = 1_000;
 
-function unpackTags(
-  bytes: Buffer,
-): { tags: readonly string[]; generations: readonly Generation[]; at: number } | undefined {
+function provenanceOf(bytes: Buffer, end: number): Provenance | undefined {
+  const text = bytes.toString("latin1", fixedBytes, end);
+  let provenance = remembered.get(text);
+  if (provenance === undefined) {
+    provenance = takeApart(bytes, end);
+    if (provenance === undefined) return undefined;
+    if (remembered.size >= limitRemembered) remembered.clear();
+    remembered.set(text, provenance);
+  }
+  return provenance;
+}
+
+function takeApart(bytes: Buffer, end: number): Provenance | undefined {
+  let at = fixedBytes + generationBytes;
+  if (at > end) return undefined;
+  const space = bytes.toString("latin1", fixedBytes, at) as Generation;
   const tags: string[] = [];
   const generations: Generation[] = [];
-  let at = fixedBytes + 1;
-  for (let left = bytes[fixedBytes] ?? 0; left > 0; left--) {
+  while (at < end) {
     const start = at + 1;
-    const end = start + (bytes[at] ?? 0);
-    if (end + generationBytes > bytes.length) return undefined;
-    tags.push(bytes.toString("utf8", start, end));
-    generations.push(bytes.toString("latin1", end, end + generationBytes) as Generation);
-    at = end + generationBytes;
+    const stop = start + (bytes[at] ?? 0);
+    if (stop + generationBytes > end) return undefined;
+    tags.push(bytes.toString("utf8", start, stop));
+    generations.push(bytes.toString("latin1", stop, stop + generationBytes) as Generation);
+    at = stop + generationBytes;
   }
-  return { tags, generations, at };
+  return { space, tags, generations };
 }
 
 /** A value as it was read: its header, and its payload until somebody wants it. */
 export class Stored implements Header {
-  readonly createdAt: number;
+  readonly provenance: Provenance;
   readonly freshUntil: number;
-  readonly version: number;
-  readonly space: Generation;
-  readonly tags: readonly string[];
-  readonly generations: readonly Generation[];
   readonly key: string | undefined;
   readonly format: Format;
-  readonly chunked: boolean;
   readonly #bytes: Buffer;
   readonly #at: number;
   #opened = false;
   #fresh = false;
   #value: unknown;
 
-  constructor(
-    createdAt: number,
-    freshUntil: number,
-    version: number,
-    space: Generation,
-    tags: readonly string[],
-    generations: readonly Generation[],
-    key: string | undefined,
-    format: Format,
-    chunked: boolean,
-    bytes: Buffer,
-    at: number,
-  ) {
-    this.createdAt = createdAt;
-    this.freshUntil = freshUntil;
-    this.version = version;
-    this.space = space;
-    this.tags = tags;
-    this.generations = generations;
+  constructor(bytes: Buffer, at: number, provenance: Provenance, key: string | undefined, format: Format) {
+    this.provenance = provenance;
     this.key = key;
     this.format = format;
-    this.chunked = chunked;
     this.#bytes = bytes;
     this.#at = at;
+    const freshUntil = bytes.readUIntBE(8, 6);
+    this.freshUntil = freshUntil === 0 ? Infinity : freshUntil;
+  }
+
+  get createdAt(): number {
+    return this.#bytes.readUIntBE(2, 6);
+  }
+
+  get version(): number {
+    return this.#bytes.readUInt32BE(14);
+  }
+
+  get space(): Generation {
+    return this.provenance.space;
+  }
+
+  get tags(): readonly string[] {
+    return this.provenance.tags;
+  }
+
+  get generations(): readonly Generation[] {
+    return this.provenance.generations;
   }
 
   get payload(): Buffer {

@@ -11,7 +11,7 @@ import type { Backend, Item, Reading } from "../backend/index.ts";
 import type { Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { generationBytes, type Generation } from "./envelope.ts";
+import { generationBytes, type Generation, type Provenance } from "./envelope.ts";
 import { nextMoment } from "./moments.ts";
 
 /** One question for one generation, and its answer once that is there. */
@@ -24,6 +24,11 @@ export interface GenerationRead {
   state: "asked" | "known" | "missing" | "unreachable";
   /** Resolves, never rejects, when the answer is there. */
   readonly answered: Promise<void> | undefined;
+  /**
+   * Of a namespace's generation: a provenance that was found current by questions asked after this one's moment. What
+   * has the same provenance and was asked with this question is current, too.
+   */
+  proven: Provenance | undefined;
 }
 
 /** So many answers are remembered, to be shared by those who came before they were asked for. */
@@ -84,6 +89,7 @@ export class Generations {
       current: undefined,
       state: "asked",
       answered: undefined,
+      proven: undefined,
     };
     if (this.#deliveries.blocked(this.#backend.serverOf(wire))) {
       read.state = "unreachable";

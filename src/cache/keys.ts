@@ -17,6 +17,7 @@ const longestKeyBytes = 250;
 const plain = /^[!-~]+$/;
 const namespacePattern = /^[A-Za-z0-9_.:/-]{1,100}$/;
 const longestTagBytes = 200;
+const limitRemembered = 5_000;
 /** A server with a thousandth of the keys is found among so many with all but certainty. */
 const limitAttempts = 50_000;
 
@@ -35,6 +36,9 @@ export class Keys {
   readonly #value: string;
   readonly #tag: string;
   readonly #namespace: string;
+  /** Wire keys that were made lately: the same text again is found faster than it is made. */
+  readonly #wires = new Map<string, string>();
+  readonly #tags = new Map<string, string>();
 
   constructor(namespace: string) {
     this.#namespace = checkNamespace(namespace);
@@ -44,6 +48,17 @@ export class Keys {
 
   /** The wire key of a value; any non-empty text works. */
   value(key: string): string {
+    return this.#wires.get(key) ?? this.#remember(key);
+  }
+
+  #remember(key: string): string {
+    const wire = this.#make(key);
+    if (this.#wires.size >= limitRemembered) this.#wires.clear();
+    this.#wires.set(key, wire);
+    return wire;
+  }
+
+  #make(key: string): string {
     if (typeof key !== "string" || key === "")
       throw new EverfreshError("EF_KEY", `a key is a text that is not empty; got ${typeof key}`);
     const wire = this.#value + key;
@@ -56,8 +71,13 @@ export class Keys {
   }
 
   tag(tag: string): string {
-    const wire = this.#tag + tag;
-    return wire.length <= longestKeyBytes && plain.test(tag) ? wire : `${this.#namespace}~#${digest(tag)}`;
+    let wire = this.#tags.get(tag);
+    if (wire !== undefined) return wire;
+    wire = this.#tag + tag;
+    if (wire.length > longestKeyBytes || !plain.test(tag)) wire = `${this.#namespace}~#${digest(tag)}`;
+    if (this.#tags.size >= limitRemembered) this.#tags.clear();
+    this.#tags.set(tag, wire);
+    return wire;
   }
 
   /**

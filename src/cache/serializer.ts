@@ -127,16 +127,20 @@ function refuse(what: string): never {
 export function copyTree<T>(tree: T): T {
   if (typeof tree !== "object" || tree === null) return tree;
   if (Array.isArray(tree)) {
-    const list: unknown[] = Array.from({ length: tree.length });
-    for (let index = 0; index < tree.length; index++) list[index] = copyTree(tree[index] as unknown);
+    const list = tree.slice() as unknown[];
+    for (let index = 0; index < list.length; index++) {
+      const value = list[index];
+      if (typeof value === "object" && value !== null) list[index] = copyTree(value);
+    }
     return list as T;
   }
-  const source = tree as Record<string, unknown>;
-  const copy: Record<string, unknown> = {};
-  for (const name in source) {
-    const value = source[name];
+  // Spreading copies a name like `__proto__` as what it is, and is the fastest there is.
+  const copy = { ...tree } as Record<string, unknown>;
+  for (const name in copy) {
+    const value = copy[name];
+    if (typeof value !== "object" || value === null) continue;
     if (name === "__proto__") Object.defineProperty(copy, name, { value: copyTree(value), ...open });
-    else copy[name] = typeof value === "object" && value !== null ? copyTree(value) : value;
+    else copy[name] = copyTree(value);
   }
   return copy as T;
 }

@@ -1,0 +1,41 @@
+/** One question to the backend, and those who wait for its answer. */
+import type { Reading, ReadSink } from "../backend/index.ts";
+import type { Caller } from "./caller.ts";
+import type { GenerationRead } from "./generations.ts";
+
+/** Who decides what an answer means. */
+export interface LookupOwner {
+  settle(lookup: Lookup, reading: Reading): void;
+  unreachable(lookup: Lookup): void;
+}
+
+export class Lookup implements ReadSink {
+  readonly wire: string;
+  /** The key as its first caller wrote it. */
+  readonly key: string;
+  callers: Caller[];
+  /** When it was sent; all of its callers came before. */
+  moment = 0;
+  /** The generation of the namespace, asked when this was sent. */
+  space: GenerationRead | undefined;
+  /** The generations of the tags of what was found, in their order. */
+  tags: readonly GenerationRead[] = noReads;
+  readonly #owner: LookupOwner;
+
+  constructor(owner: LookupOwner, wire: string, key: string, callers: Caller[]) {
+    this.#owner = owner;
+    this.wire = wire;
+    this.key = key;
+    this.callers = callers;
+  }
+
+  found(reading: Reading): void {
+    this.#owner.settle(this, reading);
+  }
+
+  failed(): void {
+    this.#owner.unreachable(this);
+  }
+}
+
+const noReads: readonly GenerationRead[] = [];
