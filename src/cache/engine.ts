@@ -287,11 +287,11 @@ export class Engine implements FlightHost, LookupOwner {
     const { space } = lookup;
     const asked: Promise<void>[] = [];
     if (stored !== undefined && space !== undefined && space.proven !== stored.provenance) {
-      if (space.state === "asked" && space.answered) asked.push(space.answered);
+      if (space.state === "asked") asked.push(space.answered);
       const { tags } = stored;
       if (tags.length > 0) {
         lookup.tags = tags.map((tag) => this.#readTag(lookup, tag));
-        for (const { state, answered } of lookup.tags) if (state === "asked" && answered) asked.push(answered);
+        for (const read of lookup.tags) if (read.state === "asked") asked.push(read.answered);
       }
     }
     if (asked.length === 0) this.#judge(lookup, reading, stored);

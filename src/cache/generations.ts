@@ -7,7 +7,7 @@
  * cannot bring an old generation back; a missing one is created with `add`, so that two creators agree. What is
  * missing, unreachable or different is a miss.
  */
-import type { Backend, Item, Reading } from "../backend/index.ts";
+import type { Backend, Item, Reading, ReadSink } from "../backend/index.ts";
 import type { Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Deliveries } from "./deliveries.ts";
@@ -15,20 +15,56 @@ import { generationBytes, type Generation, type Provenance } from "./envelope.ts
 import { nextMoment } from "./moments.ts";
 
 /** One question for one generation, and its answer once that is there. */
-export interface GenerationRead {
+export class GenerationRead implements ReadSink {
   readonly wire: string;
   /** When it was asked; the answer is good for whoever came before. */
-  readonly moment: number;
+  readonly moment = nextMoment();
   /** The answer; undefined where it is missing, not there yet or unreachable. */
   current: Generation | undefined;
-  state: "asked" | "known" | "missing" | "unreachable";
-  /** Resolves, never rejects, when the answer is there. */
-  readonly answered: Promise<void> | undefined;
+  state: "asked" | "known" | "missing" | "unreachable" = "asked";
   /**
    * Of a namespace's generation: a provenance that was found current by questions asked after this one's moment. What
    * has the same provenance and was asked with this question is current, too.
    */
   proven: Provenance | undefined;
+  #answered: Deferred | undefined;
+
+  constructor(wire: string) {
+    this.wire = wire;
+  }
+
+  /** Resolves, never rejects, when the answer is there. */
+  get answered(): Promise<void> {
+    if (this.state !== "asked") return Promise.resolve();
+    this.#answered ??= defer();
+    return this.#answered.promise;
+  }
+
+  found(reading: Reading): void {
+    this.current = reading.kind === "item" ? generationOf(reading.item) : undefined;
+    this.state = this.current === undefined ? "missing" : "known";
+    this.#answered?.resolve();
+  }
+
+  failed(): void {
+    this.state = "unreachable";
+    this.#answered?.resolve();
+  }
+}
+
+interface Deferred {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+}
+
+function defer(): Deferred {
+  let resolve: () => void = noop;
+  const promise = new Promise<void>((settle) => (resolve = settle));
+  return { promise, resolve };
+}
+
+function noop(): void {
+  // Replaced before anybody can call it.
 }
 
 /** So many answers are remembered, to be shared by those who came before they were asked for. */
@@ -83,24 +119,15 @@ export class Generations {
   }
 
   #ask(wire: string): GenerationRead {
-    const read: Mutable<GenerationRead> = {
-      wire,
-      moment: nextMoment(),
-      current: undefined,
-      state: "asked",
-      answered: undefined,
-      proven: undefined,
-    };
-    if (this.#deliveries.blocked(this.#backend.serverOf(wire))) {
-      read.state = "unreachable";
-      return read;
-    }
-    read.answered = this.#backend.read(wire, nothingMore).then(
-      (reading) => note(read, reading),
-      () => {
-        read.state = "unreachable";
-      },
-    );
+    const read = new GenerationRead(wire);
+    const backend = this.#backend;
+    if (this.#deliveries.blocked(backend.serverOf(wire))) read.failed();
+    else if (backend.readInto) backend.readInto(wire, nothingMore, read);
+    else
+      backend.read(wire, nothingMore).then(
+        (reading) => read.found(reading),
+        () => read.failed(),
+      );
     return read;
   }
 
@@ -128,13 +155,6 @@ export class Generations {
 }
 
 const nothingMore = {};
-
-type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
-
-function note(read: GenerationRead, reading: Reading): void {
-  read.current = reading.kind === "item" ? generationOf(reading.item) : undefined;
-  read.state = read.current === undefined ? "missing" : "known";
-}
 
 function generationOf(item: Item): Generation | undefined {
   if (item.bytes.length !== generationBytes) return undefined;
