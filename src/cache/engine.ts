@@ -338,13 +338,13 @@ export class Engine implements FlightHost, LookupOwner {
   }
 
   /** Which of the generations that the value was made from is not known to be current; undefined: all are. */
-  #outdated({ space, tags: reads }: Lookup, { provenance }: Stored): string | undefined {
+  #outdated({ space, tags: asked }: Lookup, { provenance }: Stored): string | undefined {
     if (space === undefined) return "space unknown";
     if (space.proven === provenance) return undefined;
     if (space.current !== provenance.space) return space.state === "known" ? "cleared" : "space unknown";
     const { tags, generations } = provenance;
     for (let index = 0; index < tags.length; index++) {
-      const read = reads[index];
+      const read = asked[index];
       if (read !== undefined && read.current === generations[index]) continue;
       return read?.state === "unreachable" ? `tag ${tags[index]} unreachable` : `tag ${tags[index]}`;
     }
