@@ -1,0 +1,204 @@
+/**
+ * A simulated process: the clock, the chance and the client that its cache gets, and its connections to the servers.
+ *
+ *     client call ──> pipe ──(event: the server executes)──> replies ──(event: the process hears)──> promise
+ *
+ * A connection is first in, first out. When it is cut, callers hear so at once, and what was sent may still be executed,
+ * later and in order. A call that timed out is answered so, and its command too may still be executed.
+ */
+import type { LeaseClient, LeaseEpoch } from "#src/backend/lease-client.ts";
+import { EverfreshError } from "#src/errors.ts";
+import type { Clock, Random, Timer } from "#src/clock.ts";
+import type { Command, Reply, SimServer } from "./server.ts";
+
+interface Call {
+  readonly command: Command;
+  settle: ((reply: Reply, epoch: Epoch) => void) | undefined;
+  fail: ((error: EverfreshError) => void) | undefined;
+  reply: Reply | undefined;
+}
+
+type Epoch = LeaseEpoch & { readonly server: string; readonly number: number };
+
+/** What was sent and not yet executed; what was executed and not yet heard. */
+export interface Connection {
+  readonly server: SimServer;
+  epoch: Epoch;
+  pipe: Call[];
+  replies: Call[];
+  /** Sent on connections that are no more. */
+  late: Command[][];
+}
+
+interface SimTimer {
+  readonly at: number;
+  readonly order: number;
+  readonly callback: () => void;
+}
+
+export class SimProcess {
+  readonly name: string;
+  readonly connections: Connection[];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly client: LeaseClient;
+  alive = true;
+  /** Everything that this process has been told, in order. With the servers' state it decides what comes. */
+  readonly heard: string[] = [];
+  /** Wrong on purpose: leases outlive their connection. */
+  keepsLeases = false;
+  #timers: SimTimer[] = [];
+  #order = 0;
+  #draws = 0;
+
+  constructor(name: string, servers: readonly SimServer[], nowMs: () => number, home: (key: string) => number) {
+    this.name = name;
+    this.connections = servers.map((server) => ({
+      server,
+      epoch: { server: server.name, number: 0 },
+      pipe: [],
+      replies: [],
+      late: [],
+    }));
+    this.clock = {
+      now: nowMs,
+      monotonic: nowMs,
+      after: (delayMs, callback) => this.#after(nowMs() + Math.max(0, delayMs), callback),
+    };
+    this.random = {
+      fraction: () => 0.5,
+      bytes: (length) => {
+        this.#draws += 1;
+        return Buffer.from(name + String(this.#draws).padStart(length - name.length, "0"), "latin1");
+      },
+    };
+    this.client = {
+      meta: {
+        get: (key, flags, call) => this.#call({ kind: "get", key, flags }, call?.on) as never,
+        set: (key, value, flags, call) =>
+          this.#call({ kind: "set", key, value: Buffer.from(value).toString("latin1"), flags }, call?.on) as never,
+        delete: (key, flags, call) => this.#call({ kind: "delete", key, flags }, call?.on) as never,
+      },
+      serverOf: (key) => servers[home(key)]?.name ?? "",
+      servers: () => servers.map(({ name: server }) => ({ name: server, state: "up" as const })),
+      close: () => Promise.resolve(),
+    };
+  }
+
+  /** The timer that is due first. */
+  get nextTimer(): SimTimer | undefined {
+    return this.#timers.reduce<SimTimer | undefined>(
+      (first, timer) =>
+        first === undefined || timer.at < first.at || (timer.at === first.at && timer.order < first.order)
+          ? timer
+          : first,
+      undefined,
+    );
+  }
+
+  fire(timer: SimTimer): void {
+    this.#timers = this.#timers.filter((other) => other !== timer);
+    this.heard.push(`timer ${timer.order}`);
+    timer.callback();
+  }
+
+  kill(): void {
+    this.alive = false;
+    this.#timers = [];
+    for (const connection of this.connections) this.#hangUp(connection);
+  }
+
+  /** The server executes the oldest command of the pipe. */
+  execute(connection: Connection): void {
+    const call = connection.pipe.shift();
+    if (call === undefined) return;
+    call.reply = connection.server.execute(call.command);
+    connection.replies.push(call);
+  }
+
+  /** The process hears the oldest reply. */
+  hear(connection: Connection): void {
+    const call = connection.replies.shift();
+    if (call?.reply === undefined) return;
+    this.heard.push(JSON.stringify([connection.server.name, call.reply]));
+    call.settle?.(call.reply, connection.epoch);
+  }
+
+  /** The oldest call that nobody has answered runs into its deadline; its command stays where it is. */
+  timeOut(connection: Connection): void {
+    const call = [...connection.replies, ...connection.pipe].find(({ fail }) => fail !== undefined);
+    if (call === undefined) return;
+    this.heard.push(`timeout ${connection.server.name}`);
+    const { fail } = call;
+    call.fail = undefined;
+    call.settle = undefined;
+    fail?.(new EverfreshError("EF_TIMEOUT", "timed out", { server: connection.server.name }));
+  }
+
+  canTimeOut(connection: Connection): boolean {
+    return [...connection.replies, ...connection.pipe].some(({ fail }) => fail !== undefined);
+  }
+
+  /** The connection ends. @param executesLate whether what the server has not executed yet may still be executed */
+  cut(connection: Connection, executesLate: boolean): void {
+    this.heard.push(`cut ${connection.server.name}`);
+    const waiting = [...connection.replies, ...connection.pipe];
+    this.#hangUp(connection, executesLate);
+    for (const { fail } of waiting)
+      fail?.(new EverfreshError("EF_CONNECTION_LOST", "cut", { server: connection.server.name }));
+  }
+
+  executeLate(connection: Connection): void {
+    const [oldest] = connection.late;
+    const command = oldest?.shift();
+    if (command !== undefined) connection.server.execute(command);
+    if (oldest?.length === 0) connection.late.shift();
+  }
+
+  dropLate(connection: Connection): void {
+    connection.late.shift();
+  }
+
+  state(): unknown {
+    const pipes = this.connections.map(({ epoch, pipe, replies, late }) => [
+      epoch.number,
+      pipe.map((call) => [call.command, call.settle === undefined]),
+      replies.map((call) => [call.reply, call.settle === undefined]),
+      late,
+    ]);
+    return [this.alive, this.heard, pipes];
+  }
+
+  #hangUp(connection: Connection, executesLate = true): void {
+    if (executesLate && connection.pipe.length > 0) connection.late.push(connection.pipe.map(({ command }) => command));
+    connection.pipe = [];
+    connection.replies = [];
+    connection.epoch = { server: connection.server.name, number: connection.epoch.number + 1 };
+  }
+
+  #call(command: Command, on: LeaseEpoch | undefined): Promise<unknown> {
+    if (!this.alive) return new Promise(() => undefined);
+    const connection = this.connections.find(({ server }) => server.name === this.client.serverOf(command.key));
+    if (connection === undefined) throw new Error(`no server for ${command.key}`);
+    if (on !== undefined && on !== connection.epoch && !this.keepsLeases)
+      return Promise.reject(new EverfreshError("EF_CONNECTION_LOST", "the connection of the lease is gone"));
+    return new Promise((resolve, reject) => {
+      const settle = (reply: Reply, epoch: Epoch) =>
+        resolve(
+          reply.kind === "hit" ? { ...reply, value: Buffer.from(reply.value, "latin1"), epoch } : { ...reply, epoch },
+        );
+      connection.pipe.push({ command, settle, fail: reject, reply: undefined });
+    });
+  }
+
+  #after(at: number, callback: () => void): Timer {
+    this.#order += 1;
+    const timer = { at, order: this.#order, callback };
+    this.#timers.push(timer);
+    return {
+      cancel: () => {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+      },
+    };
+  }
+}
