@@ -1,15 +1,18 @@
 /** `everfresh`: the cache framework. */
 export {
+  classicBackend,
   memcached,
   memory,
   metaBackend,
   none,
   type Backend,
+  type ClassicClient,
   type Item,
   type LeaseClient,
   type MemcachedOptions,
   type MemoryOptions,
   type Reading,
+  type ReadSink,
   type ServerHealth,
   type Token,
   type Want,

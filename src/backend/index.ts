@@ -9,6 +9,7 @@ export {
   type Token,
   type Want,
 } from "./backend.ts";
+export { classicBackend, type ClassicClient } from "./classic.ts";
 export type { LeaseClient } from "./lease-client.ts";
 export { metaBackend, type LeaseBackendOptions } from "./memcached.ts";
 export { memory, type MemoryOptions } from "./memory.ts";

@@ -15,7 +15,7 @@
  * from one again, so each command that compares is sent on the connection that answered with the number, or not at
  * all (`on`). `I` is never combined with `C` on `ms`: memcached would then store the older value.
  */
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError } from "../errors.ts";
 import type { Backend, Item, Reading, ReadSink, ServerHealth, Token, Want } from "./backend.ts";
 import type { LeaseCas as Cas, LeaseClient, LeaseEpoch as Epoch, LeaseGetResult } from "./lease-client.ts";
 
@@ -31,6 +31,8 @@ const defaultItemLimitBytes = 1024 * 1024 - 1024;
 export interface LeaseBackendOptions {
   /** The servers where keys lived before; invalidations go there as well. */
   readonly previous?: Backend;
+  /** Takes over a read that a server without meta commands has refused. */
+  readonly refused?: (key: string, want: Want, sink: ReadSink) => void;
   /** The largest item that the servers take. Default: 1 MiB less its header, as memcached's `-I 1m` has it. */
   readonly itemLimitBytes?: number;
 }
@@ -46,6 +48,7 @@ class MetaBackend implements Backend {
   readonly itemLimitBytes: number;
   readonly previous: Backend | undefined;
   readonly #client: LeaseClient;
+  readonly #refused: LeaseBackendOptions["refused"];
   /** Where there is only one server, it is home to every key. */
   readonly #only: string | undefined;
 
@@ -54,6 +57,7 @@ class MetaBackend implements Backend {
     const [first, second] = client.servers();
     this.#only = second === undefined ? first?.name : undefined;
     this.previous = options.previous;
+    this.#refused = options.refused;
     this.itemLimitBytes = options.itemLimitBytes ?? defaultItemLimitBytes;
   }
 
@@ -80,7 +84,10 @@ class MetaBackend implements Backend {
       want.known === undefined ? this.#client.meta.get(key, getFlags(want)) : this.#ask(key, want, want.known);
     answering.then(
       (answer) => sink.found("epoch" in answer ? toReading(answer, want) : answer),
-      (error: unknown) => sink.failed(error),
+      (error: unknown) => {
+        if (this.#refused !== undefined && isEverfreshError(error, "EF_UNSUPPORTED")) this.#refused(key, want, sink);
+        else sink.failed(error);
+      },
     );
   }
 

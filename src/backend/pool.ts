@@ -1,6 +1,11 @@
 /** `memcached(...)`: a backend from a list of servers, or from a client that is there already. */
 import { createClient, type ClientOptions, type MemcachedClient } from "../client/index.ts";
-import type { Backend } from "./backend.ts";
+import { systemRandom } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import { AdaptiveBackend } from "./adaptive.ts";
+import type { Backend, ReadSink, Want } from "./backend.ts";
+import { ChunkingBackend } from "./chunking.ts";
+import { classicBackend } from "./classic.ts";
 import { metaBackend } from "./memcached.ts";
 
 export interface MemcachedOptions extends Omit<ClientOptions, "servers"> {
@@ -23,14 +28,20 @@ export function memcached(
   servers: ClientOptions["servers"] | MemcachedClient,
   options: MemcachedOptions = {},
 ): Backend {
-  const { previousServers, itemBytes, ...rest } = options;
-  const client = isClient(servers) ? servers : createClient({ ...rest, servers });
-  return metaBackend(client, {
-    ...(previousServers !== undefined && {
-      previous: metaBackend(createClient({ ...rest, servers: previousServers })),
-    }),
-    ...(itemBytes !== undefined && { itemLimitBytes: itemBytes - 1024 }),
-  });
+  const { previousServers, itemBytes = 1024 * 1024, ...rest } = options;
+  // Its key, its header and its place in the server's memory belong to an item, too.
+  const itemLimitBytes = itemBytes - 1024;
+  if (!(itemLimitBytes >= 1024)) throw new EverfreshError("EF_OPTION", `itemBytes is ${itemBytes}; at least 2048`);
+  const random = rest.random ?? systemRandom;
+  const over = (client: MemcachedClient, previous: Backend | undefined): Backend => {
+    const refused = (key: string, want: Want, sink: ReadSink): void => adaptive.refused(key, want, sink);
+    const meta = metaBackend(client, { itemLimitBytes, refused });
+    const adaptive = new AdaptiveBackend(meta, classicBackend(client, { itemLimitBytes, random }), previous);
+    return new ChunkingBackend(adaptive, random);
+  };
+  const previous =
+    previousServers === undefined ? undefined : over(createClient({ ...rest, servers: previousServers }), undefined);
+  return over(isClient(servers) ? servers : createClient({ ...rest, servers }), previous);
 }
 
 function isClient(servers: ClientOptions["servers"] | MemcachedClient): servers is MemcachedClient {

@@ -1,7 +1,15 @@
 /** What users call, on every backend: values, misses, writes, counters, names, entries. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createCache, isEverfreshError, memcached, memory, type Backend, type Cache } from "everfresh";
+import {
+  createCache,
+  isEverfreshError,
+  memcached,
+  memory,
+  type Backend,
+  type Cache,
+  type CacheOptions,
+} from "everfresh";
 import { createServer, type CacheServer } from "everfresh/server";
 import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
@@ -14,12 +22,12 @@ const fresh = (): string => `key${number++}`;
 const song = (): string => "song";
 const list = (): { list: number[] } => ({ list: [1] });
 
-function face(open: () => Backend): void {
+function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
   let backend: Backend;
   let cache: Cache;
   before(() => {
     backend = open();
-    cache = createCache({ backend, namespace: "face", ttl: "10m" });
+    cache = createCache({ backend, namespace: "face", ttl: "10m", ...options });
   });
   after(() => cache.close());
 
@@ -330,6 +338,25 @@ describe("on memcached", needs("memcached"), () => {
   });
   after(() => server.stop());
   face(() => memcached(server.address));
+
+  describe("with the classic text commands alone", () => face(() => memcached(server.address, { protocol: "text" })));
+  describe("with the binary commands alone", () => face(() => memcached(server.address, { protocol: "binary" })));
+  describe("with the in-process tier", () => face(() => memcached(server.address), { local: true }));
+
+  test("a value over the item limit is read back whole, or not at all", async () => {
+    const backend = memcached(server.address);
+    const cache = createCache({ backend, namespace: "large" });
+    const value = Array.from({ length: 60_000 }, (_, id) => ({ id, title: `Row number ${id}`, odd: id % 2 === 1 }));
+    assert.ok(JSON.stringify(value).length > 2_500_000);
+    assert.deepEqual(await cache.getOrSet("rows", () => value), value);
+    const other = createCache({ backend: memcached(server.address), namespace: "large" });
+    assert.deepEqual(await other.get("rows"), value);
+    assert.equal(await cache.set("text", "x".repeat(3_000_000)), true);
+    assert.equal((await other.get<string>("text"))?.length, 3_000_000);
+    await other.invalidate("rows");
+    assert.equal(await cache.get("rows"), undefined);
+    await Promise.all([cache.close(), other.close()]);
+  });
 
   test("two caches on one server share values and computations", async () => {
     const [a, b] = [1, 2].map(() => createCache({ backend: memcached(server.address), namespace: "fleet" }));
