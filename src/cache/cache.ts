@@ -12,9 +12,11 @@ import { deliveriesOf, type Deliveries } from "./deliveries.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
 import { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
-import { rendering } from "./fragments.ts";
+import type { Stored } from "./envelope.ts";
+import { rendering, type Inherited } from "./fragments.ts";
 import { Generations } from "./generations.ts";
-import { checkTags, Keys } from "./keys.ts";
+import { checkTags, Keys, rawTag, visibleTags } from "./keys.ts";
+import { nextMoment } from "./moments.ts";
 import {
   defaultPlan,
   planOf,
@@ -243,7 +245,7 @@ export class Cache {
    *   because the cache failed: then the value is computed.
    */
   getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
-    if (this.#peeks && (options === undefined || isPlain(options))) {
+    if (this.#peeks && (options === undefined || isPlain(options)) && rendering.getStore() === undefined) {
       const stored = this.#engine.peek(this.#keys.value(key), 0);
       if (stored !== undefined && this.#engine.watch === undefined) {
         this.#engine.tellHit(key);
@@ -259,6 +261,15 @@ export class Cache {
     load: (context: LoadContext) => T | Promise<T>,
     options?: ReadOptions,
   ): Promise<EntryAnswer<T> & { readonly value: T }> {
+    if (this.#peeks && (options === undefined || isPlain(options)) && rendering.getStore() === undefined) {
+      const stored = this.#engine.peek(this.#keys.value(key), 0);
+      if (stored !== undefined && this.#engine.watch === undefined) {
+        this.#engine.tellHit(key);
+        const { serializer } = this.#engine;
+        const value = (options?.shared === true ? stored.shared : stored.take(serializer)) as T;
+        return Promise.resolve(hitOf(value, stored, this.#shared.clock.now()));
+      }
+    }
     return this.#ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
   }
 
@@ -459,12 +470,9 @@ export class Cache {
     render: (context: LoadContext) => string | Promise<string>,
     options?: ReadOptions,
   ): Promise<string> {
-    const outer = rendering.getStore();
     const plan = { ...planOf(this.#plan, options), collects: true };
     const key = `${fragmentPrefix}${argumentsText([name, ...varyOn])}`;
-    return (await this.#read(key, render, plan, false, (caller) => {
-      if (outer !== undefined) caller.onHeader = (header) => outer.add(header);
-    })) as string;
+    return (await this.#read(key, render, plan, false, undefined)) as string;
   }
 
   /** Recomputes a sample of hits off the request path and compares: stale reads per million as a number. */
@@ -527,15 +535,27 @@ export class Cache {
     return new Promise((resolve, reject) => {
       this.#open();
       const wire = this.#keys.value(key);
+      const outer = load === undefined ? undefined : rendering.getStore();
       const ask = (): void => {
         const caller = new Caller(key, plan, load, full, resolve, reject);
         prepare?.(caller);
+        if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
         if (plan.signal !== undefined) abortable(caller, plan.signal);
         if (!caller.done) this.#engine.ask(wire, caller);
       };
-      if (plan.forceFresh && load !== undefined) this.#remove(wire, 0).then(ask, reject);
-      else ask();
+      // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
+      const begin = outer === undefined || plan.collects ? ask : () => void this.#noteBeside(outer, wire).then(ask);
+      if (plan.forceFresh && load !== undefined) this.#remove(wire, 0).then(begin, reject);
+      else begin();
     });
+  }
+
+  /** Notes the generation beside a key, which must be known before the key is read. */
+  async #noteBeside(outer: Inherited, wire: string): Promise<void> {
+    const { backend, generations } = this.#shared;
+    const beside = this.#keys.beside(backend, wire);
+    const generation = await generations.settle(generations.read(beside, nextMoment()));
+    outer.note(rawTag(beside), generation);
   }
 
   /** Removes what is under `wire`, wherever it lives or lived; resolves when that is confirmed. */
@@ -545,7 +565,11 @@ export class Cache {
     let found = false;
     const attempts = placesOf(backend).map(async (place) => {
       const attempt = async (): Promise<void> => {
-        if (await place.remove(wire, keepSeconds)) found = true;
+        // In this order, on one connection: who still reads the old value has noted the generation from before.
+        const removing = place.remove(wire, keepSeconds);
+        const beside = place.remove(this.#keys.beside(place, wire));
+        const [wasThere] = await Promise.all([removing, beside]);
+        if (wasThere) found = true;
       };
       await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
     });
@@ -592,6 +616,17 @@ function abortable(caller: Caller, signal: AbortSignal): void {
   };
   if (signal.aborted) abort();
   else signal.addEventListener("abort", abort, { once: true });
+}
+
+function hitOf<T>(value: T, stored: Stored, now: number): EntryAnswer<T> & { readonly value: T } {
+  return {
+    value,
+    status: "hit",
+    ageMs: Math.max(0, now - stored.createdAt),
+    ttlMs: stored.freshUntil - now,
+    tags: visibleTags(stored.tags),
+    why: undefined,
+  };
 }
 
 /** Whether a value that is at hand may be served without looking closer at the options. */

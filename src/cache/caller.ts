@@ -1,5 +1,6 @@
 /** One caller who waits for a value: what was asked, when, and how it is answered. Answered once. */
 import type { Stored } from "./envelope.ts";
+import { visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
 import type { Plan } from "./options.ts";
 import type { Serializer } from "./serializer.ts";
@@ -44,6 +45,8 @@ export interface LoadContext {
   addTags(tags: readonly string[]): void;
   /** The value is handed out and not stored. */
   skip(): void;
+  /** Runs `work` as a part of the computation, where it would otherwise run elsewhere: what it reads is noted. */
+  within<T>(work: () => T): T;
 }
 
 export class Caller {
@@ -63,7 +66,7 @@ export class Caller {
   batched = false;
   /** Called once, when it is known that this caller is answered, waits for somebody else, or computes. */
   onKnown: (() => void) | undefined;
-  /** Told what the answer was made from: by fragments, for the fragment around them. */
+  /** Told what the answer was made from, for the value around it; undefined: nobody knows. */
   onHeader: ((header: Stored | undefined) => void) | undefined;
   readonly #full: boolean;
   readonly #resolve: (answer: unknown) => void;
@@ -90,7 +93,7 @@ export class Caller {
     if (this.done) return;
     this.done = true;
     this.onKnown?.();
-    this.onHeader?.(stored);
+    this.onHeader?.(status === "stale" ? undefined : stored);
     if (!this.#full) this.#resolve(value);
     else
       this.#resolve({
@@ -98,7 +101,7 @@ export class Caller {
         status,
         ageMs: Math.max(0, now - stored.createdAt),
         ttlMs: status === "stale" ? 0 : Math.max(0, stored.freshUntil - now),
-        tags: stored.tags,
+        tags: visibleTags(stored.tags),
         why,
       });
   }
@@ -134,7 +137,7 @@ export function answerAll(
 ): void {
   const alone = callers.length === 1 && !kept;
   for (const caller of callers) {
-    const value = alone ? stored.takeLast(serializer) : stored.take(serializer);
+    const value = caller.plan.shared ? stored.shared : alone ? stored.takeLast(serializer) : stored.take(serializer);
     caller.answer(value, stored, status, why, now);
   }
 }

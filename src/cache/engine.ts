@@ -19,6 +19,7 @@ import { answerAll, type Caller, type Status } from "./caller.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { unpack, type Stored } from "./envelope.ts";
 import { Flight, type Evidence, type FlightHost } from "./flight.ts";
+import type { Home } from "./fragments.ts";
 import type { GenerationRead, Generations } from "./generations.ts";
 import type { Keys } from "./keys.ts";
 import { Lease, type Kept } from "./lease.ts";
@@ -81,6 +82,7 @@ export class Engine implements FlightHost, LookupOwner {
   readonly generations: Generations;
   readonly serializer: Serializer | undefined;
   readonly keeps: boolean;
+  readonly home: Home;
   readonly #parts: EngineParts;
   readonly #tier: Tier | undefined;
   readonly #leased: Want;
@@ -96,6 +98,11 @@ export class Engine implements FlightHost, LookupOwner {
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.backend = parts.backend;
+    this.home = {
+      backend: parts.backend,
+      keys: parts.keys,
+      spaceOf: (wire) => this.spaceOn(parts.backend.serverOf(wire)),
+    };
     this.clock = parts.clock;
     this.generations = parts.generations;
     this.serializer = parts.serializer;
@@ -216,6 +223,8 @@ export class Engine implements FlightHost, LookupOwner {
     // Asked in the same batch as the value; who reads the answer asks for it again by name.
     for (const { plan } of lookup.callers)
       for (const tag of plan.tags) generations.read(this.#parts.keys.tag(tag), moment);
+    if (this.#hints.size > 0)
+      for (const tag of this.#hints.get(lookup.wire) ?? []) generations.read(this.#parts.keys.tag(tag), moment);
     const want = this.#wantOf(lookup);
     if (backend.readInto) backend.readInto(lookup.wire, want, lookup);
     else
@@ -290,6 +299,8 @@ export class Engine implements FlightHost, LookupOwner {
       if (space.state === "asked") asked.push(space.answered);
       const { tags } = stored;
       if (tags.length > 0) {
+        // More than its readers name: the next one asks for all of them together with the value.
+        if (tags.length > (lookup.callers[0]?.plan.tags.length ?? 0)) this.#foresee(lookup.wire, tags);
         lookup.tags = tags.map((tag) => this.#readTag(lookup, tag));
         for (const read of lookup.tags) if (read.state === "asked") asked.push(read.answered);
       }
@@ -568,6 +579,10 @@ export class Engine implements FlightHost, LookupOwner {
 
   wireOfTag(tag: string): string {
     return this.#parts.keys.tag(tag);
+  }
+
+  #foresee(wire: string, tags: readonly string[]): void {
+    if (this.#hints.get(wire)?.length !== tags.length) this.remember(wire, tags);
   }
 
   remember(wire: string, tags: readonly string[]): void {

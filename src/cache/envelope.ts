@@ -182,6 +182,11 @@ export class Stored implements Header {
   /** Decodes the payload, once. False when it cannot be decoded: its reader misses. */
   open(serializer: Serializer | undefined): boolean {
     if (this.#opened) return true;
+    // Bytes are what they are; each taker makes a copy of its own.
+    if (this.format === formats.buffer) {
+      this.#opened = true;
+      return true;
+    }
     try {
       this.#value = decode(this.format, this.payload, serializer);
     } catch {
@@ -194,11 +199,12 @@ export class Stored implements Header {
 
   /** The decoded value, for looking at only: it may be everybody's. Open it first. */
   get shared(): unknown {
-    return this.#value;
+    return this.format === formats.buffer ? (this.#value ??= this.payload) : this.#value;
   }
 
   /** The value for one caller, who may change it without changing anybody else's. Open it first. */
   take(serializer: Serializer | undefined): unknown {
+    if (this.format === formats.buffer) return decode(this.format, this.payload, serializer);
     if (typeof this.#value !== "object" || this.#value === null) return this.#value;
     if (this.format === formats.json) return copyTree(this.#value);
     if (this.#fresh) {

@@ -15,12 +15,16 @@ import type { Backend, Item, Token } from "../backend/index.ts";
 import type { Clock } from "../clock.ts";
 import { answerAll, type Caller, type Loader } from "./caller.ts";
 import { pack, unpack, type Generation, type Stored } from "./envelope.ts";
+import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import type { Lease } from "./lease.ts";
 import { runLoader, type Loaded } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import type { Plan } from "./options.ts";
 import { encode, forEach, type Encoded, type Serializer } from "./serializer.ts";
+
+/** The envelope counts tags in one byte. */
+const limitTags = 255;
 
 /** A generation as it was before the load. */
 export interface Evidence {
@@ -31,6 +35,7 @@ export interface Evidence {
 /** What a flight needs of the cache around it. */
 export interface FlightHost {
   readonly backend: Backend;
+  readonly home: Home;
   readonly clock: Clock;
   readonly generations: Generations;
   readonly serializer: Serializer | undefined;
@@ -109,7 +114,7 @@ export class Flight {
     let loaded: Loaded;
     try {
       const old = stale?.open(serializer) ? stale.take(serializer) : undefined;
-      loaded = await runLoader(load, plan, key, old, clock);
+      loaded = await runLoader(load, plan, key, old, clock, this.#host.home);
     } catch (error) {
       this.#failed(error, clock.monotonic() - began);
       return;
@@ -141,8 +146,9 @@ export class Flight {
     const { clock, serializer } = this.#host;
     const { plan, lease, original } = this.#start;
     const made = this.#madeFrom(loaded, tags);
-    if (made === undefined) {
-      await this.#unstored(loaded.value, "a tag changed meanwhile", durationMs, space, tags);
+    if (made === undefined || made.size > limitTags) {
+      const why = made === undefined ? "a tag changed meanwhile" : "too many tags";
+      await this.#unstored(loaded.value, why, durationMs, space, tags);
       return;
     }
     const names = [...made.keys()];

@@ -1,34 +1,61 @@
 /**
- * Cached pieces of a page, one within another.
+ * What a value was made from: the other values that were read while it was computed.
  *
- * What a fragment is made of includes the fragments within it, so it inherits their tags, each with the generation that
- * the inner one was made from: whatever invalidates the inner fragment by tag invalidates the outer ones. Where an inner
- * fragment could not be stored, the outer one is not stored either.
+ * A page shows fragments, a fragment shows entries. Whatever invalidates the inner value must invalidate the outer one, so
+ * the outer one takes over the inner one's tags, each with the generation that the inner one was made from. An entry can
+ * be invalidated by its key alone, too; for that there is a generation beside each key, on the same server, which every
+ * invalidation of the key removes, and which the outer value records like a tag. Where an inner value could not be
+ * stored, or is a stale one that a relaxation allowed, the outer one is not stored either.
+ *
+ * The generation beside a key is read before the key itself: whoever reads an old value therefore has an old generation.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { Backend } from "../backend/index.ts";
 import type { Generation, Header } from "./envelope.ts";
+import { rawTag, type Keys } from "./keys.ts";
 
-/** What the fragments within one fragment were made from. */
+/** Where a cache keeps its tags. */
+export interface Home {
+  readonly backend: Backend;
+  readonly keys: Keys;
+  /** The wire key of the namespace's generation on the server of the value under `wire`. */
+  spaceOf(wire: string): string;
+}
+
+/** What was read while one value was computed. */
 export class Inherited {
   readonly tags = new Map<string, Generation>();
-  /** An inner fragment says nothing about what it was made from. */
+  /** Something that was read says nothing about what it was made from. */
   unknown = false;
+  /** Until when everything that was read is fresh. */
+  freshUntil = Infinity;
+  readonly #home: Home | undefined;
 
-  /** `inner` is what was read or stored; undefined: it was not stored. */
-  add(inner: Header | undefined): void {
-    if (inner === undefined) {
+  constructor(home: Home | undefined) {
+    this.#home = home;
+  }
+
+  /** `inner` is what was read or stored under `wire`, in the cache `from`; undefined: it was not stored. */
+  add(inner: Header | undefined, from: Home, wire: string): void {
+    if (inner === undefined || from.backend !== this.#home?.backend) {
       this.unknown = true;
       return;
     }
-    for (const [index, tag] of inner.tags.entries()) {
-      const generation = inner.generations[index];
-      const known = this.tags.get(tag);
-      if (generation !== undefined && known === undefined) this.tags.set(tag, generation);
-      // Made from two generations of one tag: at least one of them is not current any more.
-      else if (generation !== known) this.unknown = true;
-    }
+    this.freshUntil = Math.min(this.freshUntil, inner.freshUntil);
+    const isOurs = from.keys === this.#home.keys;
+    if (!isOurs) this.note(rawTag(from.spaceOf(wire)), inner.space);
+    for (const [index, tag] of inner.tags.entries())
+      this.note(isOurs ? tag : rawTag(from.keys.tag(tag)), inner.generations[index]);
+  }
+
+  /** Notes one generation; undefined: it could not be read. */
+  note(tag: string, generation: Generation | undefined): void {
+    const known = this.tags.get(tag);
+    if (generation !== undefined && known === undefined) this.tags.set(tag, generation);
+    // Made from two generations of one tag: at least one of them is not current any more.
+    else if (generation !== known || generation === undefined) this.unknown = true;
   }
 }
 
-/** The fragment that is being rendered. */
+/** The value that is being computed. */
 export const rendering = new AsyncLocalStorage<Inherited>();

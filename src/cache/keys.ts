@@ -5,8 +5,9 @@
  *     shop~=Zx3...         a value whose key is too long, or holds bytes that memcached's keys may not: its digest
  *     shop#songs           the generation of the tag `songs` (`shop~#...` where the tag is long or odd)
  *     shop!0               the generation of the namespace itself, one per server
+ *     shop*0=song:7        the generation beside the value `song:7`, for those that were made from it
  *
- * A namespace holds none of `= ~ # !`, so no two of these meet. A digest is never trusted alone: the envelope of
+ * A namespace holds none of `= ~ # ! *`, so no two of these meet. A digest is never trusted alone: the envelope of
  * the value keeps the original key, and another key under the same digest is a miss.
  */
 import { createHash } from "node:crypto";
@@ -73,11 +74,27 @@ export class Keys {
   tag(tag: string): string {
     let wire = this.#tags.get(tag);
     if (wire !== undefined) return wire;
+    if (isRawTag(tag)) return tag.slice(1);
     wire = this.#tag + tag;
     if (wire.length > longestKeyBytes || !plain.test(tag)) wire = `${this.#namespace}~#${digest(tag)}`;
     if (this.#tags.size >= limitRemembered) this.#tags.clear();
     this.#tags.set(tag, wire);
     return wire;
+  }
+
+  /**
+   * The key of the generation beside the value under `wire`: the first of `shop*0=song:7`, `shop*1=song:7` ... that lives
+   * on the same server, so that one server confirms the invalidation of both.
+   */
+  beside(placement: { serverOf(key: string): string }, wire: string): string {
+    const server = placement.serverOf(wire);
+    const rest = wire.slice(this.#namespace.length);
+    const short = wire.length + 4 <= longestKeyBytes ? rest : `~=${digest(wire)}`;
+    for (let attempt = 0; attempt < limitAttempts; attempt++) {
+      const candidate = `${this.#namespace}*${attempt}${short}`;
+      if (placement.serverOf(candidate) === server) return candidate;
+    }
+    throw new EverfreshError("EF_OPTION", `no key lives on ${server}; is its weight 0?`, { server });
   }
 
   /**
@@ -93,11 +110,30 @@ export class Keys {
   }
 }
 
+/** A tag that is a key on the wire already: a generation beside a key, or a tag of another namespace. */
+export function rawTag(wire: string): string {
+  return `\u0001${wire}`;
+}
+
+export function isRawTag(tag: string): boolean {
+  return tag.charCodeAt(0) === 1;
+}
+
+/** The tags that users know. */
+export function visibleTags(tags: readonly string[]): readonly string[] {
+  return tags.some(isRawTag) ? tags.filter((tag) => !isRawTag(tag)) : tags;
+}
+
 /** Proves the tags of a value: texts of 1 to 200 bytes, at most 100 of them, each once. */
 export function checkTags(tags: readonly string[]): readonly string[] {
   if (!Array.isArray(tags)) throw new EverfreshError("EF_OPTION", "tags is a list of texts");
   for (const tag of tags)
-    if (typeof tag !== "string" || tag === "" || (tag.length > 66 && Buffer.byteLength(tag) > longestTagBytes))
+    if (
+      typeof tag !== "string" ||
+      tag === "" ||
+      isRawTag(tag) ||
+      (tag.length > 66 && Buffer.byteLength(tag) > longestTagBytes)
+    )
       throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes`);
   if (tags.length > 100) throw new EverfreshError("EF_OPTION", `a value has at most 100 tags; got ${tags.length}`);
   return tags.length > 1 ? [...new Set(tags)] : tags;

@@ -3,7 +3,7 @@ import type { Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Loader, LoadContext } from "./caller.ts";
 import type { Generation } from "./envelope.ts";
-import { Inherited, rendering } from "./fragments.ts";
+import { Inherited, rendering, type Home } from "./fragments.ts";
 import { checkTags } from "./keys.ts";
 import { ttlMs, type Plan, type Ttl } from "./options.ts";
 
@@ -25,10 +25,11 @@ class Context implements LoadContext {
   ttl: number;
   tags: readonly string[] = [];
   skipped = false;
-  readonly inherited = new Inherited();
+  readonly inherited: Inherited;
 
-  constructor(plan: Plan, stale: unknown) {
+  constructor(plan: Plan, stale: unknown, home: Home | undefined) {
     this.ttl = plan.ttlMs;
+    this.inherited = new Inherited(home);
     this.stale = stale;
   }
 
@@ -51,16 +52,28 @@ class Context implements LoadContext {
   skip(): void {
     this.skipped = true;
   }
+
+  within<T>(work: () => T): T {
+    return rendering.run(this.inherited, work);
+  }
 }
 
 /**
  * Runs `load` until it is done, it fails, or `plan.hardMs` have passed.
  *
+ * @param home where the value will be kept; undefined: it will not
  * @throws whatever the loader throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`
  */
-export function runLoader(load: Loader, plan: Plan, key: string, stale: unknown, clock: Clock): Promise<Loaded> {
+export function runLoader(
+  load: Loader,
+  plan: Plan,
+  key: string,
+  stale: unknown,
+  clock: Clock,
+  home?: Home,
+): Promise<Loaded> {
   return new Promise((resolve, reject) => {
-    const context = new Context(plan, stale);
+    const context = new Context(plan, stale, home);
     const timer = clock.after(plan.hardMs, () => {
       const error = new EverfreshError("EF_LOAD_TIMEOUT", `the loader has not finished within ${plan.hardMs} ms`, {
         key,
@@ -70,8 +83,11 @@ export function runLoader(load: Loader, plan: Plan, key: string, stale: unknown,
     });
     const done = (value: unknown): void => {
       timer.cancel();
-      const store = value !== undefined && !context.skipped && context.ttl > 0 && !context.inherited.unknown;
-      resolve({ value, ttlMs: context.ttl, tags: context.tags, inherited: context.inherited.tags, store });
+      const { inherited } = context;
+      const ttl =
+        inherited.freshUntil === Infinity ? context.ttl : Math.min(context.ttl, inherited.freshUntil - clock.now());
+      const store = value !== undefined && !context.skipped && ttl > 0 && !inherited.unknown;
+      resolve({ value, ttlMs: ttl, tags: context.tags, inherited: context.inherited.tags, store });
     };
     const failed = (error: unknown): void => {
       timer.cancel();

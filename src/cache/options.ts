@@ -41,6 +41,16 @@ export interface ReadOptions extends ValueOptions {
   readonly tags?: readonly string[];
   /** Invalidates first, so that this call computes. */
   readonly forceFresh?: boolean;
+  /**
+   * Takes over the tags of everything that is read with a loader while the value is computed, and ends with it: what
+   * invalidates the inner value invalidates this one. Fragments and pages do. Default: false.
+   */
+  readonly collects?: boolean;
+  /**
+   * For values that nobody changes: everybody gets the very same one, without a copy of their own. A promise of the
+   * caller's that is not checked. Default: false.
+   */
+  readonly shared?: boolean;
   /** Ends this caller's waiting with `EF_ABORTED`; others who wait for the same value are not disturbed. */
   readonly signal?: AbortSignal;
 }
@@ -61,8 +71,10 @@ export interface Plan {
   readonly schema: StandardSchema | undefined;
   readonly forceFresh: boolean;
   readonly signal: AbortSignal | undefined;
-  /** Whether it takes over the tags of the fragments within it. */
+  /** Whether it takes over the tags of what is read while it is computed. */
   readonly collects: boolean;
+  /** Whether everybody gets the same value. */
+  readonly shared: boolean;
 }
 
 /** What holds where nothing is said. */
@@ -80,6 +92,7 @@ export const defaultPlan: Plan = Object.freeze({
   forceFresh: false,
   signal: undefined,
   collects: false,
+  shared: false,
 });
 
 const known: Record<keyof ReadOptions, true> = {
@@ -94,6 +107,8 @@ const known: Record<keyof ReadOptions, true> = {
   schema: true,
   tags: true,
   forceFresh: true,
+  collects: true,
+  shared: true,
   signal: true,
 };
 
@@ -132,7 +147,8 @@ function resolve(base: Plan, options: ReadOptions): Plan {
     schema: options.schema ?? base.schema,
     forceFresh: options.forceFresh ?? base.forceFresh,
     signal: options.signal ?? base.signal,
-    collects: base.collects,
+    collects: options.collects ?? base.collects,
+    shared: options.shared ?? base.shared,
   };
 }
 

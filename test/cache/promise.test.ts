@@ -86,6 +86,7 @@ describe("sharing within a process", () => {
     const invalidation = b.invalidate("k");
     await settle();
     await world.run("md n=k");
+    await world.run("md n*0=k");
     await invalidation;
     const late = a.getOrSet("k", () => "new");
     await settle();
@@ -164,6 +165,7 @@ describe("sharing within a process", () => {
     const invalidation = b.invalidate("k");
     await settle();
     await world.run("md n=k");
+    await world.run("md n*0=k");
     await invalidation;
     const late = a.getOrSet("k", source.slow);
     await settle();
@@ -424,6 +426,7 @@ describe("servers that fail", () => {
     world.hold();
     await advance(200);
     await world.execute("md n=k");
+    await world.run("md n*0=k");
     // The first attempt was executed. What is asked now must be executed after now.
     const second = a.invalidate("k");
     await settle();
@@ -431,6 +434,7 @@ describe("servers that fail", () => {
     await first;
     assert.equal(await Promise.race([second, turn("open")]), "open");
     await world.run("md n=k");
+    await world.run("md n*0=k");
     await second;
   });
 

@@ -1,0 +1,219 @@
+/** What a value was made from: an outer value never outlives what was read while it was computed. */
+import assert from "node:assert/strict";
+import { setImmediate as turn } from "node:timers/promises";
+import { beforeEach, describe, test } from "node:test";
+import { createCache, metaBackend, type Cache } from "everfresh";
+import { deferred } from "../support/deferred.ts";
+import { FakeMemcached } from "../support/fake-memcached.ts";
+import { ManualClock, seededRandom } from "../support/manual-clock.ts";
+
+let world: FakeMemcached;
+let clock: ManualClock;
+let cache: Cache;
+let row: number;
+let renders: number;
+
+function process(seed: number): Cache {
+  return createCache({ backend: metaBackend(world.client()), namespace: "n", clock, random: seededRandom(seed) });
+}
+
+beforeEach(() => {
+  world = new FakeMemcached(["fake:1", "fake:2", "fake:3"]);
+  clock = new ManualClock();
+  cache = process(1);
+  row = 1;
+  renders = 0;
+});
+
+/** An outer value that shows what `inner` answers. */
+function page(inner: () => Promise<unknown>, on = cache): Promise<string> {
+  return on.getOrSet(
+    "page",
+    async () => {
+      renders++;
+      return `page of ${String(await inner())}`;
+    },
+    { collects: true, ttl: "10m" },
+  );
+}
+
+async function settle(): Promise<void> {
+  for (let count = 0; count < 20; count++) await turn();
+}
+
+describe("an outer value is invalidated", () => {
+  const ways: Record<string, () => { inner: () => Promise<unknown>; write: (by: Cache) => Promise<unknown> }> = {
+    "by a tag of the inner one": () => ({
+      inner: () => cache.getOrSet("inner", () => row, { tags: ["rows"] }),
+      write: (by) => by.invalidateTags(["rows"]),
+    }),
+    "by the key of the inner one alone": () => ({
+      inner: () => cache.getOrSet("inner", () => row),
+      write: (by) => by.invalidate("inner"),
+    }),
+    "by a refresh of the entry that it shows": () => {
+      const entry = cache.entry("row", { load: (_id: number) => row });
+      const other = process(7).entry("row", { load: (_id: number) => row });
+      return { inner: () => entry.get(7), write: () => other.refresh(7) };
+    },
+    "by what is two levels further in": () => ({
+      inner: () =>
+        cache.getOrSet("middle", () => cache.getOrSet("inner", () => row, { tags: ["rows"] }), { collects: true }),
+      write: (by) => by.invalidateTags(["rows"]),
+    }),
+    "by a tag of another namespace": () => ({
+      inner: () => cache.namespace("rows").getOrSet("inner", () => row, { tags: ["rows"] }),
+      write: (by) => by.namespace("rows").invalidateTags(["rows"]),
+    }),
+    "by a key of another namespace": () => ({
+      inner: () => cache.namespace("rows").getOrSet("inner", () => row),
+      write: (by) => by.namespace("rows").invalidate("inner"),
+    }),
+    "when another namespace is cleared": () => ({
+      inner: () => cache.namespace("rows").getOrSet("inner", () => row),
+      write: (by) => by.namespace("rows").clear(),
+    }),
+    "by a fragment within it": () => ({
+      inner: () => cache.fragment("row", [1], () => String(row), { tags: ["rows"] }),
+      write: (by) => by.invalidateTags(["rows"]),
+    }),
+  };
+  for (const [title, make] of Object.entries(ways))
+    for (const who of ["this process", "another process"])
+      test(`${title}, in ${who}`, async () => {
+        const { inner, write } = make();
+        assert.equal(await page(inner), "page of 1");
+        assert.equal(await page(inner), "page of 1");
+        assert.equal(renders, 1);
+        row = 2;
+        await write(who === "this process" ? cache : process(2));
+        assert.equal(await page(inner), "page of 2");
+        assert.equal(await page(inner), "page of 2");
+        assert.equal(renders, 2);
+      });
+
+  test("also when the inner value was a hit while it was computed", async () => {
+    const inner = (): Promise<number> => cache.getOrSet("inner", () => row);
+    await inner();
+    await page(inner);
+    row = 2;
+    await process(2).invalidate("inner");
+    assert.equal(await page(inner), "page of 2");
+  });
+
+  test("also when the write came between its computation and its fill", async () => {
+    const [read, go] = [deferred(), deferred()];
+    const inner = (): Promise<number> => cache.getOrSet("inner", () => row);
+    const early = page(async () => {
+      const seen = await inner();
+      read.resolve();
+      await go.promise;
+      return seen;
+    });
+    await read.promise;
+    row = 2;
+    await process(2).invalidate("inner");
+    go.resolve();
+    assert.equal(await early, "page of 1");
+    assert.equal(await page(inner), "page of 2");
+  });
+});
+
+test("an invalidation reaches the key before what was made from it, so that nobody reads the old key with the new generation", async () => {
+  await cache.getOrSet("inner", () => row);
+  world.log.length = 0;
+  await cache.invalidate("inner");
+  assert.match(world.log.join(" "), /^md n=inner md n\*\d=inner$/);
+  assert.equal(world.serverOf("n=inner"), world.serverOf(world.log[1]?.slice(3) ?? ""));
+});
+
+test("a page that read the old key while its invalidation was under way is not served after it", async () => {
+  const inner = (): Promise<number> => cache.getOrSet("inner", () => row);
+  await inner();
+  row = 2;
+  world.hold();
+  const invalidation = process(2).invalidate("inner");
+  await settle();
+  // The page reads the generation beside the key, then the key: both still are the old ones.
+  const early = page(inner);
+  for (let step = 0; step < 12; step++) {
+    await settle();
+    for (const command of world.waiting()) if (!command.startsWith("md")) await world.run(command);
+  }
+  world.release();
+  await invalidation;
+  assert.equal(await early, "page of 1");
+  assert.equal(await page(inner), "page of 2");
+});
+
+describe("an outer value is not stored", () => {
+  const ways: Record<string, () => Promise<unknown>> = {
+    "when the inner one was skipped": () =>
+      cache.getOrSet("inner", (context) => {
+        context.skip();
+        return row;
+      }),
+    "when the inner one failed": () =>
+      cache.getOrSet("inner", () => Promise.reject(new Error("no"))).catch(() => "a stand-in"),
+    "when the inner one lives in another cache": () =>
+      createCache({ backend: metaBackend(new FakeMemcached().client()) }).getOrSet("inner", () => row),
+  };
+  for (const [title, inner] of Object.entries(ways))
+    test(title, async () => {
+      await page(inner);
+      await page(inner);
+      assert.equal(renders, 2);
+    });
+
+  test("when the inner one was a stale one that a relaxation allowed", async () => {
+    const options = { ttl: "10s", staleWhileRevalidate: "1h" } as const;
+    const inner = (): Promise<number> => cache.getOrSet("inner", () => row, options);
+    await inner();
+    row = 2;
+    world.nowMs += 11_000;
+    await clock.advance(11_000);
+    assert.equal(await page(inner), "page of 1");
+    await settle();
+    assert.equal(await page(inner), "page of 2");
+  });
+});
+
+test("an outer value ends with the inner one", async () => {
+  const inner = (): Promise<number> => cache.getOrSet("inner", () => row, { ttl: "10s" });
+  await page(inner);
+  row = 2;
+  world.nowMs += 11_000;
+  await clock.advance(11_000);
+  assert.equal(await page(inner), "page of 2");
+});
+
+const tagged = (): Promise<number> => cache.getOrSet("inner", () => row, { tags: ["rows"] });
+
+test("a reader who knows the value asks for all of its generations in one go", async () => {
+  await page(tagged);
+  await page(tagged);
+  world.hold();
+  const reading = page(tagged);
+  await settle();
+  assert.equal(world.waiting().length, 4);
+  world.release();
+  assert.equal(await reading, "page of 1");
+});
+
+test("without an outer value nothing beside a key is read", async () => {
+  await cache.getOrSet("inner", () => row);
+  assert.deepEqual(
+    world.log.filter((command) => command.includes("*")),
+    [],
+  );
+});
+
+test("with `shared` everybody gets the very same value, else a copy of their own", async () => {
+  const near = createCache({ backend: metaBackend(world.client()), local: true, clock });
+  const read = (shared: boolean): Promise<Buffer> => near.getOrSet("bytes", () => Buffer.from("abc"), { shared });
+  await read(true);
+  assert.equal(await read(true), await read(true));
+  const own = await read(false);
+  own[0] = 0;
+  assert.equal((await read(true)).toString(), "abc");
+});
