@@ -45,28 +45,36 @@ export interface SurrogateStyle {
 /** The fields of a 304 (RFC 9110 section 15.4.5), Last-Modified only where there is no entity tag. */
 const notModifiedFields = ["cache-control", "content-location", "date", "etag", "expires", "vary"] as const;
 
-/** Answers `request` with `page`. `startedMs` and `endedMs` are monotonic. */
+/** A page with the fields that are the same for everybody. */
+export interface PreparedPage {
+  readonly page: Page;
+  readonly fields: AnswerFields;
+}
+
+export function prepare(page: Page, style: AnswerStyle): PreparedPage {
+  const fields = outgoing(page.fields, page.tags, style);
+  if (page.status !== 204) fields["content-length"] = String(page.body.length);
+  return { page, fields };
+}
+
+/** Answers `request` with a page. */
 export function answerWith(
-  page: Page,
+  { page, fields: prepared }: PreparedPage,
   request: PageRequest,
   outcome: CacheOutcome,
   style: AnswerStyle,
   time: { readonly nowMs: number; readonly tookMs: number },
 ): Answer {
-  const fields = outgoing(page.fields, page.tags, style);
+  const fields = { ...prepared };
   if (outcome.kind === "hit" || outcome.kind === "stale")
     fields["age"] = String(currentAge(page.arrivalAgeSeconds, page.storedAtMs, time.nowMs));
   mark(fields, outcome, style, time.tookMs);
   if (page.status < 200 || page.status > 299) return whole(page, request, fields);
   const validators = { etag: field(fields, "etag"), lastModified: field(fields, "last-modified") };
-  switch (precondition(request.fields, validators, time.nowMs)) {
-    case "not-modified":
-      return { status: 304, fields: notModified(fields), body: undefined };
-    case "failed":
-      return { status: 412, fields: { ...marks(fields), "content-length": "0" }, body: undefined };
-    case "none":
-      break;
-  }
+  const verdict = precondition(request.fields, validators, time.nowMs);
+  if (verdict === "not-modified") return { status: 304, fields: notModified(fields), body: undefined };
+  if (verdict === "failed")
+    return { status: 412, fields: { ...marks(fields), "content-length": "0" }, body: undefined };
   if (page.status !== 200 || request.method !== "GET" || request.fields["range"] === undefined)
     return whole(page, request, fields);
   return part(page, request, fields, validators);
@@ -106,9 +114,8 @@ export function mark(fields: AnswerFields, outcome: CacheOutcome, style: AnswerS
 }
 
 function whole(page: Page, request: PageRequest, fields: AnswerFields): Answer {
-  const hasBody = page.status !== 204;
-  if (hasBody) fields["content-length"] = String(page.body.length);
-  return { status: page.status, fields, body: request.method === "HEAD" || !hasBody ? undefined : page.body };
+  const isBare = request.method === "HEAD" || page.status === 204;
+  return { status: page.status, fields, body: isBare ? undefined : page.body };
 }
 
 function part(

@@ -26,7 +26,7 @@ export function precondition(request: Fields, page: Validators, nowMs: number): 
     if (ifMatch.trim() !== "*" && !entityTags(ifMatch).some((tag) => isStrongMatch(tag, page.etag))) return "failed";
   } else {
     const since = dateOf(request, "if-unmodified-since", nowMs);
-    const modified = dateOf({ "last-modified": page.lastModified ?? "" }, "last-modified", nowMs);
+    const modified = since === undefined ? undefined : parseHttpDate(page.lastModified ?? "", nowMs);
     // Step 2. A date that cannot be read, or a page without one: the field is ignored (section 13.1.4).
     if (since !== undefined && modified !== undefined && modified > since) return "failed";
   }
@@ -38,7 +38,7 @@ export function precondition(request: Fields, page: Validators, nowMs: number): 
   }
   // Step 4.
   const since = dateOf(request, "if-modified-since", nowMs);
-  const modified = dateOf({ "last-modified": page.lastModified ?? "" }, "last-modified", nowMs);
+  const modified = since === undefined ? undefined : parseHttpDate(page.lastModified ?? "", nowMs);
   return since !== undefined && modified !== undefined && modified <= since ? "not-modified" : "none";
 }
 

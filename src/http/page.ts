@@ -48,6 +48,9 @@ const format = 0xf1;
 const headAt = 5;
 const emptyBody = Buffer.alloc(0);
 
+/** Records that were decoded from bytes that stay in this process. */
+const decoded = new WeakMap<Buffer, PageRecord>();
+
 export function encodeRecord(record: PageRecord): Buffer {
   const { body, ...head } = record.kind === "page" ? record : { ...record, body: emptyBody };
   const text = JSON.stringify(head);
@@ -62,13 +65,16 @@ export function encodeRecord(record: PageRecord): Buffer {
 
 /** The body of a page is a view of `bytes`, not a copy. */
 export function decodeRecord(bytes: Buffer): PageRecord | undefined {
+  const known = decoded.get(bytes);
+  if (known !== undefined) return known;
   if (bytes.length < headAt || bytes[0] !== format) return undefined;
   const bodyAt = headAt + bytes.readUInt32BE(1);
   if (bodyAt > bytes.length) return undefined;
   try {
     const head = JSON.parse(bytes.toString("utf8", headAt, bodyAt)) as PageRecord;
-    if (head.kind !== "page") return head;
-    return { ...head, body: bytes.subarray(bodyAt) };
+    const record = head.kind === "page" ? { ...head, body: bytes.subarray(bodyAt) } : head;
+    decoded.set(bytes, record);
+    return record;
   } catch {
     return undefined;
   }

@@ -4,7 +4,7 @@
  * An adapter calls `head` once, when the handler's head is complete and nothing was sent yet, then either `complete` with
  * the whole body or `fail`. The rendering decides whether the page is stored; it never changes what this visitor sees.
  */
-import { answerWith, mark, outgoing, type Answer, type AnswerFields } from "./answer.ts";
+import { answerWith, mark, outgoing, prepare, type Answer, type AnswerFields } from "./answer.ts";
 import {
   carriesCsrfToken,
   lifetimeMs,
@@ -113,10 +113,10 @@ export class Rendering {
     if (unkeyed.length > 0) {
       const names = [...new Set([...this.#parts.learned, ...unkeyed])].toSorted();
       this.#settle({ kind: "vary", names }, policy.ttlMs);
-      return answerWith(page, request, { kind: "miss", reason: "vary-learned" }, policy, time);
+      return answerWith(prepare(page, policy), request, { kind: "miss", reason: "vary-learned" }, policy, time);
     }
     this.#settle(page, page.freshUntilMs - page.storedAtMs);
-    return answerWith(page, request, { kind: "miss", stored: true }, policy, time);
+    return answerWith(prepare(page, policy), request, { kind: "miss", stored: true }, policy, time);
   }
 
   /** There is no page to store. Answers the fields that say so, for those who have not sent the head yet. */

@@ -12,11 +12,11 @@
  * Freshness is that of the cache below: a page is filled under a lease, so one that was rendered before a write can never
  * land after it. Where a content coding is wanted, the coded page is made from the plain one, not rendered again.
  */
-import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash } from "node:crypto";
 import { systemClock, type Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
-import { answerWith, mark, type Answer, type AnswerFields } from "./answer.ts";
+import { eventChannel } from "../events.ts";
+import { answerWith, mark, prepare, type Answer, type AnswerFields, type PreparedPage } from "./answer.ts";
 import { mayBeServedStale, requestObstacle } from "./cacheable.ts";
 import type { CacheOutcome, Reason } from "./cache-status.ts";
 import { compressed } from "./compress.ts";
@@ -54,7 +54,12 @@ interface Visit {
   readonly coding: Coding | undefined;
   readonly startedMs: number;
   readonly start: (rendering: Rendering) => void;
-  readonly inContext: <T>(work: () => T) => T;
+  /** Has the handler started, from this request's own asynchronous context; set while something is looked up. */
+  begin: (work: () => void) => void;
+  finding: Promise<StoreResult> | undefined;
+  looks: number;
+  /** What this visit is answered with is known: its handler may not begin any more. */
+  answered: boolean;
   learned: readonly string[];
   started: boolean;
   /** Its handler answered with 5xx and was not heard: a stale page is to go out. */
@@ -63,9 +68,12 @@ interface Visit {
 
 /** Names that URLs were found to vary on are remembered for so many URLs. */
 const limitLearned = 10_000;
+const limitOptions = 10_000;
 /** A chain of "look again" longer than this is a fault, and the handler answers. */
 const mostLooks = 4;
 const own: Served = { kind: "own" };
+const never = { milliseconds: 0 };
+const notices = eventChannel("everfresh:notice");
 
 export class ResponseCache<Source> {
   readonly policy: PagePolicy<Source>;
@@ -73,6 +81,8 @@ export class ResponseCache<Source> {
   readonly #framework: Framework<Source>;
   readonly #clock: Clock;
   readonly #learned = new Map<string, readonly string[]>();
+  readonly #options = new Map<string, StoreOptions>();
+  readonly #prepared = new WeakMap<Page, PreparedPage>();
 
   constructor(
     store: PageStore,
@@ -91,18 +101,19 @@ export class ResponseCache<Source> {
     this.#clock = clock;
   }
 
-  /** Serves a request; `start` is called at most once, when this request's handler is to render. */
-  async serve(request: PageRequest, source: Source, start: (rendering: Rendering) => void): Promise<Served> {
+  /** Serves a request; `start` is called at most once, when this request's handler is to render. Never rejects. */
+  serve(request: PageRequest, source: Source, start: (rendering: Rendering) => void): Promise<Served> {
     const startedMs = this.#clock.monotonic();
-    const user = this.#userOf(source);
-    const obstacle = this.#obstacle(request, source, user);
-    if (obstacle !== undefined) return this.#pass("bypass", obstacle, startedMs);
-    const visit = this.#visit(request, source, user, startedMs, start);
-    for (let look = 0; look < mostLooks; look++) {
-      const served = await this.#look(visit);
-      if (served !== undefined) return served;
+    let visit: Visit | Reason;
+    try {
+      visit = this.#visit(request, source, startedMs, start);
+    } catch (error) {
+      // A function among the options threw. The handler does not need the cache.
+      if (notices.hasSubscribers) notices.publish({ message: `an option of a page threw: ${String(error)}` });
+      visit = "option";
     }
-    return this.#pass("miss", "vary-too-many", startedMs);
+    if (typeof visit === "string") return Promise.resolve(this.#pass("bypass", visit, startedMs));
+    return this.#look(visit);
   }
 
   /**
@@ -114,27 +125,59 @@ export class ResponseCache<Source> {
     await this.#store.invalidateTags([urlTag(request)]);
   }
 
-  async #look(visit: Visit): Promise<Served | undefined> {
-    let result: StoreResult;
+  #look(visit: Visit): Promise<Served> {
+    visit.looks++;
+    return this.#first(visit).then(
+      (first) => (typeof first === "function" ? this.#begin(visit, first) : this.#found(visit, first)),
+      (error: unknown) => this.#failed(visit, error),
+    );
+  }
+
+  /**
+   * What is found, or the order to begin. The cache calls loaders wherever it stands; a handler must run where its
+   * request stands, or it would see what belongs to another one (its logger, its transaction). So the loader hands it over
+   * to here, and what follows runs where this request came from.
+   */
+  #first(visit: Visit): Promise<StoreResult | (() => void)> {
+    return new Promise((resolve, reject) => {
+      visit.begin = resolve;
+      visit.finding = this.#find(visit);
+      visit.finding.then(resolve, reject);
+    });
+  }
+
+  async #begin(visit: Visit, begin: () => void): Promise<Served> {
+    begin();
     try {
-      result = await this.#find(visit);
+      return await this.#found(visit, (await visit.finding) as StoreResult);
     } catch (error) {
-      if (visit.discarded) return { kind: "answer", answer: this.#broken(visit.startedMs) };
-      if (visit.started) return own;
-      // The rendering that this one waited for failed or was given up. This request's own handler may do better.
-      const reason = error instanceof GaveWay ? "status" : "unavailable";
-      return this.#pass("miss", reason, visit.startedMs);
+      return this.#failed(visit, error);
     }
+  }
+
+  #found(visit: Visit, result: StoreResult): Served | Promise<Served> {
+    visit.answered = true;
     if (visit.started && !visit.discarded) return own;
     const record = recordOf(result);
     if (record?.kind === "page") return { kind: "answer", answer: this.#answer(visit, record, result) };
     if (record?.kind === "vary") {
+      if (visit.looks >= mostLooks) return this.#pass("miss", "vary-too-many", visit.startedMs);
       this.#learn(visit, record.names);
-      return undefined;
+      visit.answered = false;
+      return this.#look(visit);
     }
+    if (visit.discarded) return { kind: "answer", answer: this.#broken(visit.startedMs) };
     if (record?.kind === "pass")
       return this.#pass("miss", result.status === "hit" ? "unstorable" : record.reason, visit.startedMs);
     return this.#pass("miss", visit.request.method === "HEAD" ? "head" : "unavailable", visit.startedMs);
+  }
+
+  #failed(visit: Visit, error: unknown): Served {
+    visit.answered = true;
+    if (visit.discarded) return { kind: "answer", answer: this.#broken(visit.startedMs) };
+    if (visit.started) return own;
+    // The rendering that this one waited for failed or was given up. This request's own handler may do better.
+    return this.#pass("miss", error instanceof GaveWay ? "status" : "unavailable", visit.startedMs);
   }
 
   #find(visit: Visit): Promise<StoreResult> {
@@ -168,7 +211,7 @@ export class ResponseCache<Source> {
 
   #render(visit: Visit, context: StoreContext): Promise<Buffer> {
     // A handler answers one request once. Should the cache ask again, there is nothing to be stored.
-    if (visit.started) return Promise.reject(new GaveWay());
+    if (visit.started || visit.answered) return Promise.reject(new GaveWay());
     visit.started = true;
     return new Promise((resolve, reject) => {
       const page: Rendering = new Rendering({
@@ -191,7 +234,7 @@ export class ResponseCache<Source> {
           reject(new GaveWay());
         },
       });
-      visit.inContext(() => runRendering(page, () => visit.start(page)));
+      visit.begin(() => context.within(() => runRendering(page, () => visit.start(page))));
     });
   }
 
@@ -200,7 +243,9 @@ export class ResponseCache<Source> {
     const ttl = (page.freshUntilMs - nowMs) / 1000;
     const time = { nowMs, tookMs: this.#clock.monotonic() - visit.startedMs };
     const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
-    return answerWith(page, visit.request, outcome, this.policy, time);
+    let prepared = this.#prepared.get(page);
+    if (prepared === undefined) this.#prepared.set(page, (prepared = prepare(page, this.policy)));
+    return answerWith(prepared, visit.request, outcome, this.policy, time);
   }
 
   /** Whether a page that is kept may go out in the place of an error (RFC 5861 section 4, RFC 9111 section 4.2.4). */
@@ -218,36 +263,62 @@ export class ResponseCache<Source> {
     return { status: 503, fields, body: undefined };
   }
 
+  /** A visit, or why there is none. */
   #visit(
     request: PageRequest,
     source: Source,
-    user: string | undefined,
     startedMs: number,
     start: (rendering: Rendering) => void,
-  ): Visit {
+  ): Visit | Reason {
     const { policy } = this;
+    const user = this.#userOf(source);
+    const obstacle = this.#obstacle(request, source, user);
+    if (obstacle !== undefined) return obstacle;
     let base = baseKey(request, policy, user);
     const further = policy.keyOf?.(source);
     if (further !== undefined) base += `+${further.length}:${further}`;
-    const tags = [...policy.tags, ...(policy.tagsOf?.(source) ?? []), urlTag(request)];
+    const options = this.#optionsFor(request, source);
     return {
       request,
       base,
-      tags,
-      options: {
-        tags,
-        ttl: { milliseconds: policy.ttlMs },
-        hardTimeout: { milliseconds: policy.timeoutMs },
-        ...(policy.staleIfErrorMs > 0 && { staleIfError: { milliseconds: policy.staleIfErrorMs } }),
-      },
+      tags: options.tags,
+      options,
       coding: preferredCoding(field(request.fields, "accept-encoding"), policy.codings),
       learned: this.#learned.get(base) ?? [],
       started: false,
       discarded: false,
       startedMs,
       start,
-      inContext: AsyncLocalStorage.snapshot(),
+      begin: (work) => work(),
+      finding: undefined,
+      looks: 0,
+      answered: false,
     };
+  }
+
+  /** The cache resolves frozen options once, so those of a URL are made once. */
+  #optionsFor(request: PageRequest, source: Source): StoreOptions {
+    const { policy } = this;
+    const url = urlTag(request);
+    const further = policy.tagsOf?.(source);
+    const known = further === undefined ? this.#options.get(url) : undefined;
+    if (known !== undefined) return known;
+    const options: StoreOptions = Object.freeze({
+      tags: Object.freeze([...policy.tags, ...(further ?? []), url]),
+      ttl: { milliseconds: policy.ttlMs },
+      hardTimeout: { milliseconds: policy.timeoutMs },
+      collects: true,
+      shared: true,
+      // Relaxations of the cache's own that a page cannot follow: its handler runs while a visitor waits, or not at all.
+      staleWhileRevalidate: never,
+      refreshAhead: never,
+      timeout: never,
+      ...(policy.staleIfErrorMs > 0 && { staleIfError: { milliseconds: policy.staleIfErrorMs } }),
+    });
+    if (further !== undefined) return options;
+    if (this.#options.size >= limitOptions) this.#options.clear();
+    this.#options.set(url, options);
+    return options;
   }
 
   #obstacle(request: PageRequest, source: Source, user: string | undefined): Reason | undefined {

@@ -5,6 +5,13 @@ export interface StoreOptions {
   readonly ttl: DurationParts;
   readonly tags: readonly string[];
   readonly hardTimeout: DurationParts;
+  /** What is read while a page is rendered is what it was made from. */
+  readonly collects: true;
+  /** Nobody changes a record, so nobody needs a copy. */
+  readonly shared: true;
+  readonly staleWhileRevalidate: DurationParts;
+  readonly refreshAhead: DurationParts;
+  readonly timeout: DurationParts;
   readonly staleIfError?: DurationParts;
 }
 
@@ -16,6 +23,8 @@ export interface StoreContext {
   addTags(tags: readonly string[]): void;
   /** The value is for those who wait, and not stored. */
   skip(): void;
+  /** Runs the handler as a part of the computation, so that what it reads is noted. */
+  within<T>(work: () => T): T;
 }
 
 export interface StoreResult {
