@@ -10,6 +10,31 @@ import { channel } from "node:diagnostics_channel";
 export interface EventShapes {
   /** Something noteworthy that has no channel of its own: what was configured, what was fallen back to. */
   "everfresh:notice": { readonly message: string };
+  /** One command of the memcached client ended. */
+  "everfresh:client:command": {
+    readonly server: string;
+    /** `get`, `getMany`, `store`, `delete`, ... */
+    readonly command: string;
+    readonly key: string;
+    /** From the call to its end, in milliseconds. */
+    readonly durationMs: number;
+    /** The code of the error; undefined when it was answered. */
+    readonly error: string | undefined;
+  };
+  /** A connection of the memcached client was made, refused or lost; or a server went down or came up. */
+  "everfresh:client:server": {
+    readonly server: string;
+    readonly from: string;
+    readonly to: "idle" | "connecting" | "up" | "down" | "closed";
+    /** What is spoken, once it is up. */
+    readonly protocol: string | undefined;
+    readonly version: string | undefined;
+    /** Why, as the code of an error and a sentence. */
+    readonly code: string | undefined;
+    readonly message: string | undefined;
+  };
+  /** The memcached client's list of servers changed. */
+  "everfresh:client:servers": { readonly added: readonly string[]; readonly removed: readonly string[] };
   /** One read of the cache was answered. */
   "everfresh:cache:read": {
     readonly namespace: string;

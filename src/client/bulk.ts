@@ -5,7 +5,7 @@ import { Call, unfinished, type CallOptions, type Link, type Reading } from "../
 import { want, type Answer, type Verb } from "../protocol/index.ts";
 import { anyKey, badArgument } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
-import { Commands, type KeyLike } from "./commands.ts";
+import { Commands, missing, type KeyLike } from "./commands.ts";
 import type { Value } from "./profiles.ts";
 
 export interface GetManyOptions extends CallOptions {
@@ -156,7 +156,7 @@ export class BulkCommands extends Commands {
   #decoder(as: ReadAs): (answer: Answer) => unknown {
     if (as === "bytes") return (answer) => answer.bytes();
     if (as === "text") return (answer) => answer.textValue();
-    return (answer) => this.values.decode(answer);
+    return (answer) => this.decode(answer);
   }
 
   #gather<K>(
@@ -175,7 +175,7 @@ export class BulkCommands extends Commands {
       }
       late.push(
         value.then(
-          (ready: unknown) => void values.set(key, ready),
+          (ready: unknown) => void (ready === missing || values.set(key, ready)),
           (error: unknown) => void errors.set(key, asError(error)),
         ),
       );

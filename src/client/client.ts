@@ -5,6 +5,8 @@ import { oddKey, plainKey, type ProtocolName } from "../protocol/index.ts";
 import { BulkCommands } from "./bulk.ts";
 import { Counters, type ClientCounters } from "./counters.ts";
 import { MetaCommands } from "./meta-commands.ts";
+import { parseServers } from "./address.ts";
+import { Discovery } from "./discovery.ts";
 import { resolveOptions, type ClientOptions } from "./options.ts";
 import { Values } from "./values.ts";
 import { memberState, Router } from "./router.ts";
@@ -27,6 +29,7 @@ export interface ServerInfo {
 export class MemcachedClient extends BulkCommands {
   /** The meta commands, with every flag. */
   readonly meta: MetaCommands;
+  readonly #discovery: Discovery | undefined;
   #closing: Promise<void> | undefined = undefined;
 
   constructor(options: ClientOptions) {
@@ -35,6 +38,8 @@ export class MemcachedClient extends BulkCommands {
     const values = new Values(resolved.flags, resolved.compression, resolved.valueLimitBytes);
     super(router, resolved, values, new Counters());
     this.meta = new MetaCommands(router, resolved.clock, resolved.timeoutMs);
+    this.#discovery =
+      resolved.discovery === undefined ? undefined : new Discovery(router, resolved, resolved.discovery);
   }
 
   /** What happened so far, over all servers. */
@@ -87,11 +92,20 @@ export class MemcachedClient extends BulkCommands {
     return this.close();
   }
 
+  /**
+   * Takes another list of servers, as `servers` of {@link ClientOptions}. Servers that stay keep their connections. Keys
+   * whose home changes are looked for at their new home: whoever invalidates must tell both for a while.
+   *
+   * @throws EverfreshError `EF_OPTION` for a list that cannot be read; the old one then stays
+   */
+  changeServers(servers: ClientOptions["servers"]): void {
+    if (this.#closing !== undefined) throw new EverfreshError("EF_CLOSED", "The client was closed.");
+    this.router.change(parseServers(servers));
+  }
+
   async #close(): Promise<void> {
-    const links = this.router.members.flatMap((member) => member.links);
-    for (const link of links) link.drain();
-    await Promise.all(links.map((link) => link.settled()));
-    for (const link of links) link.close();
+    this.#discovery?.stop();
+    await this.router.close();
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * Results are values with a `kind`, failures are errors. Nothing is ever sent twice.
  */
-import { isEverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { durationMs, type Duration } from "../duration.ts";
 import { Call, type CallOptions, type Link, type Reading } from "../connection/index.ts";
 import { want, type Answer, type Details, type StoreMode, type Verb } from "../protocol/index.ts";
@@ -22,7 +22,11 @@ import type { Counters } from "./counters.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { Encoded, Value } from "./profiles.ts";
 import type { Router } from "./router.ts";
-import type { Values } from "./values.ts";
+import { cut, join, parseManifest, partBytes, partKey, type Manifest } from "./split.ts";
+import { holding, type Values } from "./values.ts";
+
+/** Instead of a value whose parts are not all there. */
+export const missing: unique symbol = Symbol("missing");
 
 /** A key as callers write it. */
 export type KeyLike = string | Uint8Array;
@@ -43,7 +47,7 @@ export class Commands {
     this.values = values;
     this.counters = counters;
     this.#readers = {
-      value: this.#reader((answer) => values.decode(answer)),
+      value: this.#reader((answer) => this.decode(answer)),
       bytes: this.#reader((answer) => answer.bytes()),
       text: this.#reader((answer) => answer.textValue()),
     };
@@ -187,8 +191,11 @@ export class Commands {
   ): Promise<types.StoreResult> {
     try {
       const encoded = this.encode(value, options);
-      if (encoded instanceof Promise) return encoded.then((ready) => this.sendStore(mode, key, ready, cas, options));
-      return this.sendStore(mode, key, encoded, cas, options);
+      const send = (ready: Encoded): Promise<types.StoreResult> =>
+        this.#isSplit(mode, ready, options)
+          ? this.#storeSplit(mode, key, ready, cas, options)
+          : this.sendStore(mode, key, ready, cas, options);
+      return encoded instanceof Promise ? encoded.then(send) : send(encoded);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -229,6 +236,56 @@ export class Commands {
         readStored,
       ),
     );
+  }
+
+  #isSplit(mode: StoreMode, { data }: Encoded, options: types.StoreOptions | undefined): boolean {
+    if (!this.options.splitLargeValues || data.length <= partBytes || options?.clientFlags !== undefined) return false;
+    return this.values.profile.split !== 0 && mode !== "append" && mode !== "prepend";
+  }
+
+  /** The parts first, then the manifest: see `split.ts`. */
+  async #storeSplit(
+    mode: StoreMode,
+    key: KeyLike,
+    { data, flags }: Encoded,
+    cas: Cas | undefined,
+    options: types.StoreOptions | undefined,
+  ): Promise<types.StoreResult> {
+    const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
+    if (bytes.length > this.options.valueLimitBytes)
+      throw new EverfreshError("EF_VALUE_TOO_LARGE", `A value of ${bytes.length} bytes is over the client's limit.`);
+    const { manifest, parts } = cut(bytes, this.options.random);
+    const { on: _on, returnCas: _returnCas, ...rest } = options ?? {};
+    const raw = { ...rest, clientFlags: 0 };
+    const stored = await Promise.all(
+      parts.map((part, at) => this.sendStore("set", partKey(manifest, at), { data: part, flags: 0 }, undefined, raw)),
+    );
+    const failed = stored.find((result) => result.kind !== "stored");
+    if (failed !== undefined) return failed;
+    const described = { data: JSON.stringify(manifest), flags: flags | this.values.profile.split };
+    return this.sendStore(mode, key, described, cas, options);
+  }
+
+  /** The value of an answer; undefined where it has parts and they are not all there. */
+  protected decode(answer: Answer): unknown {
+    const { clientFlags } = answer;
+    const { split } = this.values.profile;
+    if ((clientFlags & split) === 0) return this.values.decode(answer);
+    const manifest = parseManifest(answer.textValue(), this.options.valueLimitBytes);
+    return this.#join(manifest, clientFlags & ~split);
+  }
+
+  async #join(manifest: Manifest, flags: number): Promise<unknown> {
+    const keys = Array.from({ length: manifest.parts }, (_, at) => partKey(manifest, at));
+    const parts = await Promise.all(keys.map((key) => this.get(key, { as: "bytes" })));
+    const whole = join(
+      manifest,
+      parts.map((part) => (part.kind === "hit" ? part.value : undefined)),
+    );
+    if (whole === undefined) return missing;
+    const answer = holding(whole);
+    answer.clientFlags = flags;
+    return this.values.decode(answer);
   }
 
   async #count(key: KeyLike, subtract: boolean, options: types.CountOptions = {}): Promise<types.CountResult> {
@@ -310,7 +367,9 @@ export class Commands {
       const cas = answer.cas as Cas | undefined;
       const value = decode(answer);
       if (!(value instanceof Promise)) return { kind: "hit", value, clientFlags, cas, epoch };
-      return value.then((ready: unknown) => ({ kind: "hit", value: ready, clientFlags, cas, epoch })) as never;
+      return value.then((ready: unknown) =>
+        ready === missing ? { kind: "miss", epoch } : { kind: "hit", value: ready, clientFlags, cas, epoch },
+      ) as never;
     };
   }
 }

@@ -6,7 +6,9 @@ import { planHandshake, type Credentials, type HandshakePlan, type LoginName } f
 import type { ProtocolName } from "../protocol/index.ts";
 import { profiles, type ProfileName } from "./profiles.ts";
 import type { CompressionOptions } from "./values.ts";
-import { parseServers, type ServerAddress, type ServerSpec } from "./address.ts";
+import { hashes } from "./hash.ts";
+import type { PlacementOptions } from "./ring.ts";
+import { parseServer, parseServers, type ServerAddress, type ServerSpec } from "./address.ts";
 
 /** What `createClient` takes. */
 export interface ClientOptions {
@@ -17,6 +19,16 @@ export interface ClientOptions {
   readonly servers: string | readonly (string | ServerSpec)[];
   /** What to speak. Default `"auto"`: the best that the server understands, found out on each connection. */
   readonly protocol?: "auto" | ProtocolName;
+  /**
+   * What happens to keys whose home is down: `"none"` (default) fails their calls, `"next"` takes the next server of the
+   * list. With `"next"` old values can come back when the home does: never use it below a cache that must be fresh.
+   */
+  readonly failover?: "none" | "next";
+  /**
+   * A configuration endpoint (Amazon ElastiCache), `"host:port"`, and how often it is asked. Its list replaces `servers`,
+   * which is used until it answers. Default: none; every 60000 ms.
+   */
+  readonly discovery?: { readonly endpoint: string; readonly intervalMs?: number };
   /** Who to log in as, on every server. Half of a pair stops the start. */
   readonly username?: string;
   readonly password?: string;
@@ -27,6 +39,8 @@ export interface ClientOptions {
   readonly login?: "auto" | LoginName;
   /** With `"optional"`, servers that ask for no password will do although one was given. Default `"required"`. */
   readonly auth?: "required" | "optional";
+  /** Which server owns a key. Default `"ketama"`, as pylibmc's `ketama: True`; change it to meet another fleet's keys. */
+  readonly placement?: PlacementOptions["kind"] | PlacementOptions;
   /** Milliseconds until a call fails with `EF_TIMEOUT`. Default 1000. Lower it where the source is fast. */
   readonly timeoutMs?: number;
   /** Milliseconds for connecting, TLS, login and the first answer together. Default 1000. */
@@ -47,15 +61,26 @@ export interface ClientOptions {
   readonly flags?: ProfileName;
   /** Compress large values. Default: not. `true` is `{}`. */
   readonly compression?: boolean | CompressionOptions;
+  /** Cut values that are too large for one item into several (profile `"everfresh"`). Default: they are `EF_VALUE_TOO_LARGE`. */
+  readonly splitLargeValues?: boolean;
   /** Time and chance, for tests. */
   readonly clock?: Clock;
   readonly random?: Random;
+}
+
+/** A configuration endpoint, read. */
+export interface ResolvedDiscovery {
+  readonly endpoint: ServerAddress;
+  readonly intervalMs: number;
 }
 
 /** The options with every default filled in. */
 export interface ResolvedOptions {
   readonly servers: readonly ServerAddress[];
   readonly plan: HandshakePlan;
+  readonly placement: PlacementOptions;
+  readonly failover: "none" | "next";
+  readonly discovery: ResolvedDiscovery | undefined;
   readonly timeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly maxPending: number;
@@ -64,6 +89,7 @@ export interface ResolvedOptions {
   readonly keepAliveMs: number;
   readonly valueLimitBytes: number;
   readonly flags: ProfileName;
+  readonly splitLargeValues: boolean;
   readonly compression: CompressionOptions | undefined;
   readonly backoff: { readonly firstMs: number; readonly longestMs: number };
   readonly clock: Clock;
@@ -73,6 +99,9 @@ export interface ResolvedOptions {
 const known: ReadonlySet<string> = new Set([
   "servers",
   "protocol",
+  "placement",
+  "failover",
+  "discovery",
   "username",
   "password",
   "login",
@@ -86,6 +115,7 @@ const known: ReadonlySet<string> = new Set([
   "valueLimitBytes",
   "flags",
   "compression",
+  "splitLargeValues",
   "backoff",
   "clock",
   "random",
@@ -103,7 +133,8 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   if (typeof options !== "object" || options === null) throw bad("options are an object");
   for (const name of Object.keys(options)) if (!known.has(name)) throw bad(`${name} is not an option`);
   if (options.servers === undefined) throw bad("servers is missing");
-  const { protocol = "auto", backoff = {}, auth = "required" } = options;
+  const { protocol = "auto", backoff = {}, auth = "required", failover = "none" } = options;
+  if (failover !== "none" && failover !== "next") throw bad("failover is 'none' or 'next'");
   if (!["auto", "meta", "binary", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
   if (auth !== "required" && auth !== "optional") throw bad("auth is 'required' or 'optional'");
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
@@ -116,6 +147,9 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   return Object.freeze({
     servers,
     plan,
+    failover,
+    discovery: discoveryOf(options),
+    placement: placementOf(options.placement),
     timeoutMs: whole("timeoutMs", options.timeoutMs, 1000, 1, longestMs),
     connectTimeoutMs: whole("connectTimeoutMs", options.connectTimeoutMs, 1000, 1, longestMs),
     maxPending: whole("maxPending", options.maxPending, 16_384, 1, 10_000_000),
@@ -124,6 +158,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     keepAliveMs: whole("keepAliveMs", options.keepAliveMs, 30_000, 0, longestMs),
     valueLimitBytes: whole("valueLimitBytes", options.valueLimitBytes, 64 * 2 ** 20, 1, 2 ** 30),
     flags,
+    splitLargeValues: options.splitLargeValues === true,
     compression: compression === true ? {} : compression === false ? undefined : compression,
     backoff: { firstMs, longestMs: whole("backoff.longestMs", backoff.longestMs, 10_000, firstMs, longestMs) },
     clock: options.clock ?? systemClock,
@@ -143,6 +178,21 @@ function credentialsOf(options: ClientOptions, servers: readonly ServerAddress[]
   const differs = servers.some((server) => server.username !== undefined && server.username !== username);
   if (differs) throw bad("the servers' URLs name different users");
   return { username, password };
+}
+
+function placementOf(asked: ClientOptions["placement"] = "ketama"): PlacementOptions {
+  const resolved = typeof asked === "string" ? { kind: asked } : asked;
+  if (!["ketama", "ketama_weighted", "ketama_spy", "modula", "rendezvous"].includes(resolved.kind))
+    throw bad("placement is ketama, ketama_weighted, ketama_spy, modula or rendezvous");
+  if (resolved.hash !== undefined && !Object.hasOwn(hashes, resolved.hash))
+    throw bad(`placement: hash is one of ${Object.keys(hashes).join(", ")}`);
+  return resolved;
+}
+
+function discoveryOf({ discovery }: ClientOptions): ResolvedDiscovery | undefined {
+  if (discovery === undefined) return undefined;
+  const intervalMs = whole("discovery.intervalMs", discovery.intervalMs, 60_000, 1, longestMs);
+  return { endpoint: parseServer(discovery.endpoint), intervalMs };
 }
 
 function loginOf({ login = "auto" }: ClientOptions): "auto" | LoginName {

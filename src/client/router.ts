@@ -1,9 +1,10 @@
 /** Many servers: who owns a key, and the ways to each of them. */
-import { Link, socketTransport, type LinkState } from "../connection/index.ts";
+import { Link, socketTransport, type LinkOptions, type LinkState, type OpenTransport } from "../connection/index.ts";
+import { eventChannel } from "../events.ts";
 import type { ServerAddress } from "./address.ts";
 import { oneAtATime } from "./hash.ts";
 import type { ResolvedOptions } from "./options.ts";
-import { ketama, type Placement } from "./ring.ts";
+import { placement, type Placement } from "./ring.ts";
 
 /** One server and the links to it. */
 export interface Member {
@@ -13,50 +14,90 @@ export interface Member {
 
 /** Knows the servers and finds the link for a key. */
 export class Router {
-  readonly members: readonly Member[];
-  readonly #place: Placement;
-  readonly #single: Link | undefined;
+  #members: readonly Member[] = [];
+  readonly #options: ResolvedOptions;
+  #place: Placement = () => 0;
+  /** The only link, where there is only one. */
+  #single: Link | undefined = undefined;
 
   constructor(options: ResolvedOptions) {
-    const { servers } = options;
-    this.members = servers.map((server) => openMember(server, options));
-    this.#place = servers.length === 1 ? () => 0 : ketama(servers, oneAtATime);
-    this.#single = servers.length === 1 && options.connections === 1 ? this.members[0]?.links[0] : undefined;
+    this.#options = options;
+    this.change(options.servers);
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
   }
 
   /** The server that is home to a key, whatever its state; `key` is latin1 text of the key's bytes. */
   home(key: string): Member {
-    return this.members[this.#place(key)] as Member;
+    return this.#members[this.#place(key)] as Member;
   }
 
   /** The link that commands for a key take: always the same, so that they stay in order. */
   link(key: string): Link {
     if (this.#single !== undefined) return this.#single;
-    const { links } = this.home(key);
-    if (links.length === 1) return links[0] as Link;
-    return links[oneAtATime(key) % links.length] as Link;
+    const home = this.#place(key);
+    const member = this.#members[home] as Member;
+    const link = member.links.length === 1 ? (member.links[0] as Link) : pick(member, key);
+    return this.#options.failover === "next" && link.state === "down" ? this.#nextUp(home, key, link) : link;
   }
+
+  /**
+   * Takes another list of servers. Those that stay keep their connections; those that go finish what was asked of them.
+   * Which keys move is the placement's business.
+   */
+  change(servers: readonly ServerAddress[]): void {
+    const staying = new Map(this.#members.map((member) => [member.name, member]));
+    const before = new Set(staying.keys());
+    const members = servers.map((server) => staying.get(server.name) ?? openMember(server, this.#options));
+    for (const { name } of members) staying.delete(name);
+    this.#members = members;
+    this.#place = placement(servers, this.#options.placement);
+    this.#single = members.length === 1 && this.#options.connections === 1 ? members[0]?.links[0] : undefined;
+    for (const member of staying.values()) void closeLinks(member.links);
+    const added = members.map(({ name }) => name).filter((name) => !before.has(name));
+    if (before.size > 0 && changes.hasSubscribers) changes.publish({ added, removed: [...staying.keys()] });
+  }
+
+  /** Finishes what was asked, then ends all connections. */
+  async close(): Promise<void> {
+    await closeLinks(this.#members.flatMap((member) => member.links));
+  }
+
+  /** The next server in the list that is not down; its home again when all are. */
+  #nextUp(home: number, key: string, own: Link): Link {
+    for (let step = 1; step < this.#members.length; step++) {
+      const link = pick(this.#members[(home + step) % this.#members.length] as Member, key);
+      if (link.state !== "down") return link;
+    }
+    return own;
+  }
+}
+
+const changes = eventChannel("everfresh:client:servers");
+
+function pick({ links }: Member, key: string): Link {
+  return links[links.length === 1 ? 0 : oneAtATime(key) % links.length] as Link;
+}
+
+async function closeLinks(links: readonly Link[]): Promise<void> {
+  for (const link of links) link.drain();
+  await Promise.all(links.map((link) => link.settled()));
+  for (const link of links) link.close();
 }
 
 function openMember(server: ServerAddress, options: ResolvedOptions): Member {
   const tls = options.tls ?? (server.secure ? {} : undefined);
   const open = socketTransport(server.socket, { tls, keepAliveMs: options.keepAliveMs });
-  const links = Array.from(
-    { length: options.connections },
-    () =>
-      new Link({
-        server: server.name,
-        open,
-        plan: options.plan,
-        connectTimeoutMs: options.connectTimeoutMs,
-        maxPending: options.maxPending,
-        valueLimitBytes: options.valueLimitBytes,
-        backoff: options.backoff,
-        clock: options.clock,
-        random: options.random,
-      }),
-  );
+  const links = Array.from({ length: options.connections }, () => new Link(linkOptions(server.name, open, options)));
   return { name: server.name, links };
+}
+
+/** What a link to `server` needs of the client's options. */
+export function linkOptions(server: string, open: OpenTransport, options: ResolvedOptions): LinkOptions {
+  const { plan, connectTimeoutMs, maxPending, valueLimitBytes, backoff, clock, random } = options;
+  return { server, open, plan, connectTimeoutMs, maxPending, valueLimitBytes, backoff, clock, random };
 }
 
 /** The state of a server with several links: the best of theirs. */

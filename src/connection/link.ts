@@ -18,6 +18,7 @@ import { Connection, type ConnectionKeeper } from "./connection.ts";
 import { greet, unusable, type HandshakePlan } from "./handshake.ts";
 import type { OpenTransport } from "./transport.ts";
 import type { ServerVersion } from "./version.ts";
+import { tellState, watchCall } from "./watching.ts";
 
 /** Where a link stands. */
 export type LinkState = "idle" | "connecting" | "up" | "down" | "closed";
@@ -33,8 +34,6 @@ export interface LinkOptions {
   readonly backoff: BackoffOptions;
   readonly clock: Clock;
   readonly random: Random;
-  /** Told after every change of state. */
-  readonly changed?: (link: Link, from: LinkState, cause: EverfreshError | undefined) => void;
 }
 
 /** So many connections in a row that hang or break the protocol, and the server counts as down. */
@@ -117,6 +116,7 @@ export class Link implements ConnectionKeeper {
     if (this.pending >= this.#options.maxPending) {
       return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
     }
+    watchCall(call, this.server, this.#clock);
     this.#fresh.push(call);
     if (!this.#flushing) {
       this.#flushing = true;
@@ -184,6 +184,7 @@ export class Link implements ConnectionKeeper {
     const connection = this.#connection;
     this.#connection = undefined;
     if (connection !== undefined) {
+      this.#add(connection);
       if (connection.pending === 0) connection.end();
       connection.destroy(closed);
     }
@@ -209,9 +210,7 @@ export class Link implements ConnectionKeeper {
   closed(cause: EverfreshError): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    this.#bytesRead += connection.bytesRead;
-    this.#bytesWritten += connection.bytesWritten;
-    this.#answers += connection.answers;
+    this.#add(connection);
     // Answering the greeting and nothing else is not working.
     if (connection.answers > connection.greetings) this.#suspicions = 0;
     else if (connection.lostCalls > 0) this.#suspicions++;
@@ -220,13 +219,20 @@ export class Link implements ConnectionKeeper {
     else if (this.state === "up") this.#lost(cause);
   }
 
+  /** Keeps the numbers of a connection that is over. */
+  #add(connection: Connection): void {
+    this.#bytesRead += connection.bytesRead;
+    this.#bytesWritten += connection.bytesWritten;
+    this.#answers += connection.answers;
+  }
+
   // Changes of state
 
   #become(state: LinkState, cause: EverfreshError | undefined): void {
     const from = this.state;
     this.state = state;
     this.cause = cause;
-    this.#options.changed?.(this, from, cause);
+    tellState(this, from);
   }
 
   #connect(): void {

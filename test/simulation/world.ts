@@ -11,9 +11,8 @@ import { createHash } from "node:crypto";
 import type { Backend } from "#src/backend/index.ts";
 import { metaBackend } from "#src/backend/memcached.ts";
 import { createCache, type Cache } from "#src/cache/index.ts";
-import { ketama } from "#src/client/ring.ts";
+import { placement } from "#src/client/ring.ts";
 import { parseServers } from "#src/client/address.ts";
-import { oneAtATime } from "#src/client/hash.ts";
 import { SimProcess } from "./process.ts";
 import { SimServer } from "./server.ts";
 
@@ -114,7 +113,7 @@ export class World {
     const now = () => this.nowMs;
     this.servers = names.map((name) => new SimServer(name, now));
     // The real placement of keys.
-    const home = ketama(parseServers(names), oneAtATime);
+    const home = placement(parseServers(names), { kind: "ketama" });
     this.processes = Array.from(
       { length: options.processes },
       (_, index) => new SimProcess(String.fromCharCode(97 + index), this.servers, now, home),

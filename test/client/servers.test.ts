@@ -1,0 +1,173 @@
+/** Lists of servers: how they are written, found and changed; and what the client tells about them. */
+import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { describe, test } from "node:test";
+import { createClient, type ClientOptions } from "everfresh/client";
+import { parseServers } from "#src/client/address.ts";
+import { parseCluster } from "#src/client/discovery.ts";
+import { startMemcached } from "../support/memcached.ts";
+import { politely, startPeer, startSpeaker } from "../support/peers.ts";
+import { needs } from "../support/programs.ts";
+
+describe("a server list", () => {
+  const good: readonly (readonly [string, readonly string[]])[] = [
+    ["a", ["a:11211 1"]],
+    ["a:1,b:2", ["a:1 1", "b:2 1"]],
+    ["a:1:3\nb:2:10", ["a:1 3", "b:2 10"]],
+    ["[::1]:11212:2 ::1", ["[::1]:11212 2", "[::1]:11211 1"]],
+    [
+      "/run/m.sock unix:/run/n.sock unix:///run/o.sock",
+      ["unix:/run/m.sock 1", "unix:/run/n.sock 1", "unix:/run/o.sock 1"],
+    ],
+    ["memcached://a memcacheds://b:5", ["a:11211 1", "b:5 1"]],
+  ];
+  for (const [text, expected] of good) {
+    test(`${JSON.stringify(text)} is understood`, () => {
+      assert.deepEqual(
+        parseServers(text).map(({ name, weight }) => `${name} ${weight}`),
+        expected,
+      );
+    });
+  }
+  test("memcacheds:// asks for TLS, and a URL may name the user", () => {
+    const [server] = parseServers("memcacheds://al%40ice:p%3Aw@b:5");
+    assert.deepEqual([server?.secure, server?.username, server?.password], [true, "al@ice", "p:w"]);
+  });
+  for (const text of [
+    "",
+    " , ",
+    "a:0",
+    "a:70000",
+    "a:1:0",
+    "a,a:11211",
+    "http://a",
+    "a b:x",
+    "[::g]:1",
+    "me:secret@host:1",
+  ]) {
+    test(`${JSON.stringify(text)} is refused, and no secret is told`, () => {
+      assert.throws(
+        () => parseServers(text),
+        (error: Error & { code: string }) => {
+          assert.equal(error.code, "EF_OPTION");
+          return !error.message.includes("secret");
+        },
+      );
+    });
+  }
+});
+
+test("options that are half there, unknown or out of range stop the start", () => {
+  const wrong: readonly Record<string, unknown>[] = [
+    {},
+    { servers: [] },
+    { servers: "a", username: "u" },
+    { servers: "a", password: "p" },
+    { servers: "a", timeout: 5 },
+    { servers: "a", timeoutMs: 0 },
+    { servers: "a", timeoutMs: "1" },
+    { servers: "a", protocol: "udp" },
+    { servers: "a", placement: "random" },
+    { servers: "a", login: "sasl", username: "u", password: "p", protocol: "meta" },
+    { servers: "a", flags: "java" },
+    { servers: "a", compression: { method: "deflate" }, flags: "memjs" },
+  ];
+  for (const options of wrong)
+    assert.throws(
+      () => createClient(options as unknown as ClientOptions),
+      { code: "EF_OPTION" },
+      JSON.stringify(options),
+    );
+});
+
+test(
+  "servers can be changed while the client works; what was asked is still answered",
+  needs("memcached"),
+  async (t) => {
+    const [first, second] = [await startMemcached(), await startMemcached()];
+    t.after(() => Promise.all([first.stop(), second.stop()]));
+    const client = createClient({ servers: first.address });
+    t.after(() => client.close());
+    await client.set("k", "first");
+    const asked = client.get("k");
+    client.changeServers([second.address]);
+    assert.equal((await asked).kind, "hit");
+    assert.equal((await client.get("k")).kind, "miss");
+    assert.deepEqual(
+      client.servers().map((server) => server.name),
+      [second.address],
+    );
+    assert.throws(() => client.changeServers(""), { code: "EF_OPTION" });
+  },
+);
+
+test("a configuration endpoint is asked again and again, and its newer lists are taken", async (t) => {
+  const nodes = await Promise.all([startSpeaker(politely), startSpeaker(politely)]);
+  t.after(() => Promise.all(nodes.map((node) => node.stop())));
+  let version = 1;
+  const listed = (): string =>
+    nodes
+      .slice(0, version)
+      .map((node) => `|127.0.0.1|${node.port}`)
+      .join(" ");
+  const endpoint = await startPeer((socket) => {
+    socket.on("data", (chunk) => {
+      for (const line of chunk.toString().split("\r\n").slice(0, -1)) {
+        const body = `${version}\n${listed()}\n`;
+        socket.write(
+          line.startsWith("config") ? `CONFIG cluster 0 ${body.length}\r\n${body}\r\nEND\r\n` : politely(line),
+        );
+      }
+    });
+  });
+  t.after(() => endpoint.stop());
+  const client = createClient({ servers: endpoint.address, discovery: { endpoint: endpoint.address, intervalMs: 5 } });
+  t.after(() => client.close());
+  const names = (): string =>
+    client
+      .servers()
+      .map((server) => server.name)
+      .join(" ");
+  const until = async (expected: string): Promise<void> => {
+    for (let turn = 0; names() !== expected; turn++) {
+      assert.ok(turn < 500, names());
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  };
+  await until(nodes[0]?.address ?? "");
+  version = 2;
+  await until(nodes.map((node) => node.address).join(" "));
+  assert.equal((await client.get("k")).kind, "hit");
+});
+
+test("an endpoint's answer that is no list is refused", () => {
+  for (const text of ["", "x\na|1.1.1.1|1", "1\n", "1\na|b", `1\n${"a|b|1 ".repeat(1001)}`])
+    assert.throws(() => parseCluster(text), /./);
+  assert.deepEqual(
+    parseCluster("12\na.b|10.0.0.1|1 |::1|2\n").servers.map(({ name }) => name),
+    ["a.b:1", "[::1]:2"],
+  );
+});
+
+test("commands and changes of state are told on diagnostics channels, and counted", async (t) => {
+  const peer = await startSpeaker(politely);
+  t.after(() => peer.stop());
+  const told: Record<string, unknown>[] = [];
+  const listen = (message: unknown): void => void told.push(message as Record<string, unknown>);
+  for (const name of ["everfresh:client:command", "everfresh:client:server"]) {
+    subscribe(name, listen);
+    t.after(() => unsubscribe(name, listen));
+  }
+  const client = createClient({ servers: peer.address, protocol: "meta" });
+  await client.get("k");
+  await assert.rejects(client.get("k", { signal: AbortSignal.abort() }), { code: "EF_ABORTED" });
+  await client.close();
+  assert.deepEqual(
+    told.filter((event) => "to" in event).map((event) => event["to"]),
+    ["connecting", "up", "closed"],
+  );
+  const command = told.find((event) => event["command"] === "get");
+  assert.deepEqual([command?.["key"], command?.["error"], command?.["server"]], ["k", undefined, peer.address]);
+  const numbers = client.numbers();
+  assert.deepEqual([numbers.hits >= 1, numbers.connects, numbers.bytesRead > 20], [true, 1, true]);
+});

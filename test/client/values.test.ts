@@ -1,0 +1,129 @@
+/** Values: compression, parts, and what other clients wrote. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { deflateSync } from "node:zlib";
+import {
+  createClient,
+  type ClientOptions,
+  type GetResult,
+  type MemcachedClient,
+  type ProfileName,
+} from "everfresh/client";
+import { startMemcached, type RealMemcached } from "../support/memcached.ts";
+import { needs } from "../support/programs.ts";
+
+const valueOf = (result: GetResult): unknown => (result.kind === "hit" ? result.value : result.kind);
+
+describe("values on a real memcached", needs("memcached"), () => {
+  let server: RealMemcached;
+  const clients: MemcachedClient[] = [];
+  const clientOf = (options: Partial<ClientOptions>): MemcachedClient => {
+    const client = createClient({ servers: server.address, ...options });
+    clients.push(client);
+    return client;
+  };
+  before(async () => {
+    server = await startMemcached(["-m", "128"]);
+  });
+  after(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await server.stop();
+  });
+
+  for (const method of ["deflate", "brotli"] as const) {
+    test(`large values are compressed by ${method} and come back, small and incompressible ones stay as they are`, async () => {
+      const client = clientOf({ compression: { aboveBytes: 100, method } });
+      const noise = Buffer.from(Array.from({ length: 5000 }, (_, at) => (at * at * 31 + (at >> 3)) % 251));
+      for (const value of [
+        "a".repeat(99),
+        "é".repeat(5000),
+        "b".repeat(500_000),
+        noise,
+        { deep: ["c".repeat(2000)] },
+      ]) {
+        await client.set("c", value);
+        assert.deepEqual(valueOf(await client.get("c")), value);
+        assert.deepEqual((await client.getMany(["c"])).values.get("c"), value);
+      }
+      await client.set("c", "b".repeat(500_000));
+      const raw = await client.get("c", { as: "bytes" });
+      assert.ok(raw.kind === "hit" && raw.value.length < 5000);
+    });
+  }
+
+  test("a few bytes that would unpack to gigabytes are EF_VALUE", async () => {
+    const client = clientOf({ valueLimitBytes: 100_000 });
+    await client.set("bomb", deflateSync(Buffer.alloc(10_000_000)), { clientFlags: 8 });
+    await assert.rejects(client.get("bomb"), { code: "EF_VALUE" });
+    await client.set("bomb", deflateSync(Buffer.alloc(10_000_000)), { clientFlags: 8 });
+    assert.equal((await client.getMany(["bomb"])).errors.get("bomb")?.code, "EF_VALUE");
+  });
+
+  test("values over the item limit are stored in parts and read back whole or not at all", async () => {
+    const client = clientOf({ splitLargeValues: true });
+    const big = Buffer.from(Array.from({ length: 3_500_001 }, (_, at) => (at * 13) % 256));
+    assert.equal((await client.set("big", big, { ttl: "1h" })).kind, "stored");
+    const whole = valueOf(await client.get("big"));
+    assert.ok(Buffer.isBuffer(whole) && whole.equals(big));
+    const many = (await client.getMany(["big"])).values.get("big");
+    assert.ok(Buffer.isBuffer(many) && many.equals(big));
+    const manifest = await client.get("big", { as: "text" });
+    assert.ok(manifest.kind === "hit");
+    const { id } = JSON.parse(manifest.value) as { id: string };
+    await client.delete(`ef:part:${id}:2`);
+    assert.equal(valueOf(await client.get("big")), "miss");
+    assert.equal((await client.getMany(["big"])).values.size, 0);
+    await client.set("big", "t".repeat(2_000_000));
+    assert.equal(valueOf(await client.get("big")), "t".repeat(2_000_000));
+    await client.set("big", '{"id":"x"}', { clientFlags: 512 });
+    await assert.rejects(client.get("big"), { code: "EF_VALUE" });
+  });
+
+  /** What other clients put on the wire (read off them), and what it is. */
+  const foreign: readonly (readonly [ProfileName, number, string | Uint8Array, unknown])[] = [
+    ["pylibmc", 0, Buffer.from([1, 255]), Buffer.from([1, 255])],
+    ["pylibmc", 2, "1", true],
+    ["pylibmc", 4, "-5", -5],
+    ["pylibmc", 4, "1180591620717411303424", 2n ** 70n],
+    ["pylibmc", 16, "h\u00e9", "h\u00e9"],
+    ["pylibmc", 24, deflateSync("packed"), "packed"],
+    ["pymemcache", 2, "7", 7],
+    ["pymemcache", 16, "text", "text"],
+    ["memcached", 2, '{"a":1}', { a: 1 }],
+    ["memcached", 8, "1.5", 1.5],
+    ["memcached", 4, "bytes", Buffer.from("bytes")],
+    ["memcache-client", 4, "1.5", 1.5],
+    ["memcache-client", 8, "bytes", Buffer.from("bytes")],
+    ["memjs", 0, "x", Buffer.from("x")],
+    ["everfresh", 16, "pylibmc's text", "pylibmc's text"],
+  ];
+  test("what other clients wrote is read by their profile", async () => {
+    for (const [flags, bits, stored, value] of foreign) {
+      const client = clientOf({ flags });
+      await client.set("foreign", stored, { clientFlags: bits });
+      assert.deepEqual(valueOf(await client.get("foreign")), value, `${flags} ${bits}`);
+    }
+  });
+
+  test("pickles are never opened", async () => {
+    for (const flags of ["pylibmc", "pymemcache", "everfresh"] as const) {
+      const client = clientOf({ flags });
+      await client.set("pickle", "\u0080\u0005N.", { clientFlags: 1 });
+      await assert.rejects(client.get("pickle"), { code: "EF_VALUE" });
+    }
+  });
+
+  test("with failover the next server takes the keys of one that is down; without it they fail", async () => {
+    const other = await startMemcached();
+    const servers = [server.address, other.address];
+    const [strict, loose] = [clientOf({ servers }), clientOf({ servers, failover: "next" })];
+    const key =
+      Array.from({ length: 100 }, (_, at) => `k${at}`).find((name) => strict.serverOf(name) === other.address) ?? "";
+    await loose.set(key, "1");
+    await other.stop();
+    await assert.rejects(strict.get(key), { code: "EF_SERVER_DOWN" });
+    await loose.get(key).catch(() => undefined);
+    assert.equal((await loose.set(key, "2")).epoch.server, server.address);
+    assert.equal(loose.serverOf(key), other.address);
+  });
+});

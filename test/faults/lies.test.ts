@@ -1,0 +1,265 @@
+/** Peers that lie, stall and hang up: every call ends by its deadline, nobody gets another key's bytes, and the way back works. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createClient, EverfreshError, type ClientOptions, type MemcachedClient } from "everfresh/client";
+import { freePort, startMemcached } from "../support/memcached.ts";
+import { politely, startPeer, startSpeaker } from "../support/peers.ts";
+import { needs } from "../support/programs.ts";
+
+const quick = { backoff: { firstMs: 1, longestMs: 5 }, timeoutMs: 150, connectTimeoutMs: 150 };
+
+function clientOf(address: string, options: Partial<ClientOptions> = {}): MemcachedClient {
+  return createClient({ servers: address, protocol: "meta", ...quick, ...options });
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => "no error",
+    (error: unknown) => (error instanceof EverfreshError ? error.code : String(error)),
+  );
+}
+
+async function until(true_: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 3000;
+  while (!(await true_())) {
+    assert.ok(performance.now() < deadline, "it did not come true in time");
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+const works = (client: MemcachedClient) => async (): Promise<boolean> => {
+  const read = await client.get("fine").catch(() => undefined);
+  return read?.kind === "hit" && read.value === "value of fine";
+};
+
+/** What a liar says to `mg alice` on its first connection, and why it is a lie. */
+const lies: readonly (readonly [string, string])[] = [
+  ["another key's value", "VA 12 kbob f16\r\nvalue of bob\r\n"],
+  ["a key that only begins alike", "VA 14 kalicex f16\r\nvalue of alice\r\n"],
+  ["a value without its key", "VA 14 f16\r\nvalue of alice\r\n"],
+  ["a status of another command", "NS kalice\r\n"],
+  ["a value where none can be", "HD kalice\r\n"],
+  ["a size that is too small", "VA 3 kalice f16\r\nvalue of alice\r\n"],
+  ["a size that is no number", "VA x kalice f16\r\nvalue\r\n"],
+  ["a size without end", `VA ${"9".repeat(30)} kalice f16\r\n`],
+  ["a size over the limit", "VA 999999999 kalice f16\r\n"],
+  ["flags that are no number", "VA 1 kalice fx\r\na\r\n"],
+  ["garbage", "\u0001\u0002\u0003HIPPO\r\n"],
+  ["a line without end", "x".repeat(20_000)],
+  ["a line that is too long", `HD kalice ${"x".repeat(10_000)}\r\n`],
+  ["a bare line feed", "EN\n"],
+  ["classic text", "VALUE alice 16 14\r\nvalue of alice\r\nEND\r\n"],
+  ["an answer and one too many", "VA 14 kalice f16\r\nvalue of alice\r\nVA 13 kdave f16\r\nvalue of dave\r\n"],
+];
+
+for (const [name, lie] of lies) {
+  test(`${name} is EF_PROTOCOL or no answer for the caller, and EF_CONNECTION_LOST for those behind`, async (t) => {
+    const peer = await startSpeaker((line, _socket, connection) =>
+      connection === 0 ? (line.startsWith("mg alice") ? lie : undefined) : politely(line),
+    );
+    t.after(() => peer.stop());
+    const client = clientOf(peer.address);
+    t.after(() => client.close());
+    const calls = [client.get("alice"), client.get("bob"), client.get("carol")];
+    const settled = await Promise.allSettled(calls);
+    for (const [at, outcome] of settled.entries()) {
+      if (outcome.status === "fulfilled") {
+        const own = `value of ${["alice", "bob", "carol"][at] ?? ""}`;
+        assert.ok(outcome.value.kind === "miss" || outcome.value.value === own);
+      } else assert.match((outcome.reason as EverfreshError).code, /EF_(PROTOCOL|CONNECTION_LOST|TIMEOUT)/);
+    }
+    assert.ok(settled.some((outcome) => outcome.status === "rejected"));
+    await until(works(client));
+  });
+}
+
+test("answers out of turn reach nobody", async (t) => {
+  const held: string[] = [];
+  const peer = await startSpeaker((line, _socket, connection) => {
+    if (connection > 0) return politely(line);
+    held.push(politely(line));
+    return held.length === 3 ? held.toReversed().join("") : undefined;
+  });
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address);
+  t.after(() => client.close());
+  const codes = await Promise.all(["a", "b", "c"].map((key) => codeOf(client.get(key))));
+  assert.deepEqual(codes, ["EF_PROTOCOL", "EF_CONNECTION_LOST", "EF_CONNECTION_LOST"]);
+  await until(works(client));
+});
+
+test("an answer that comes after its deadline is not given to the next caller", async (t) => {
+  const peer = await startSpeaker((line, socket) => {
+    if (!line.startsWith("mg late")) return politely(line);
+    setTimeout(() => socket.write(politely(line)), 80);
+    return undefined;
+  });
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address);
+  t.after(() => client.close());
+  const late = codeOf(client.get("late", { timeoutMs: 20 }));
+  assert.equal(await late, "EF_TIMEOUT");
+  // The server speaks out of turn here: "fine" is answered first, so the connection cannot be trusted.
+  assert.match(await codeOf(client.get("fine")), /no error|EF_PROTOCOL|EF_CONNECTION_LOST/);
+  await until(works(client));
+});
+
+test("a server that falls silent costs a deadline, then its connection", async (t) => {
+  const peer = await startSpeaker((line, _socket, connection) => (connection === 0 ? undefined : politely(line)));
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { timeoutMs: 50 });
+  t.after(() => client.close());
+  const start = performance.now();
+  const codes = await Promise.all([codeOf(client.get("a")), codeOf(client.get("b"))]);
+  assert.deepEqual(codes, ["EF_TIMEOUT", "EF_TIMEOUT"]);
+  assert.ok(performance.now() - start < 1000);
+  await until(works(client));
+  assert.equal(peer.connections(), 2);
+});
+
+test("a server that answers the greeting and nothing else ends up down", async (t) => {
+  const peer = await startSpeaker(() => undefined);
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { timeoutMs: 10, backoff: { firstMs: 60_000, longestMs: 60_000 } });
+  t.after(() => client.close());
+  await until(async () => (await codeOf(client.get("a"))) === "EF_SERVER_DOWN");
+  assert.equal(client.servers()[0]?.state, "down");
+  assert.ok(peer.connections() <= 4, `${peer.connections()} connections`);
+});
+
+test("a server that accepts and says nothing costs the time to connect, then calls fail at once", async (t) => {
+  const peer = await startPeer(() => undefined);
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { connectTimeoutMs: 40, backoff: { firstMs: 60_000, longestMs: 60_000 } });
+  t.after(() => client.close());
+  assert.equal(await codeOf(client.get("a")), "EF_SERVER_DOWN");
+  const start = performance.now();
+  assert.equal(await codeOf(client.get("a")), "EF_SERVER_DOWN");
+  assert.ok(performance.now() - start < 20);
+});
+
+test("a server that hangs up at once is down and not asked in a loop", async (t) => {
+  const peer = await startPeer((socket) => socket.destroy());
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { backoff: { firstMs: 60_000, longestMs: 60_000 } });
+  t.after(() => client.close());
+  assert.equal(await codeOf(client.get("a")), "EF_SERVER_DOWN");
+  assert.equal(await codeOf(client.get("a")), "EF_SERVER_DOWN");
+  assert.equal(peer.connections(), 1);
+});
+
+test("a port where nobody listens is EF_SERVER_DOWN at once, and is found when somebody does", async (t) => {
+  const port = await freePort();
+  const client = clientOf(`127.0.0.1:${port}`);
+  t.after(() => client.close());
+  assert.equal(await codeOf(client.get("a")), "EF_SERVER_DOWN");
+});
+
+test("a call whose deadline passes before it could be sent is never sent", async (t) => {
+  const lines: string[] = [];
+  const peer = await startPeer((socket) => {
+    // The greeting is answered late, after the first call has given up.
+    setTimeout(() => {
+      socket.on("data", (chunk) => {
+        for (const line of chunk.toString("latin1").split("\r\n").slice(0, -1)) {
+          lines.push(line);
+          socket.write(politely(line));
+        }
+      });
+    }, 60);
+  });
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address);
+  t.after(() => client.close());
+  const set = codeOf(client.meta.set("late", "1", {}, { timeoutMs: 20 }));
+  const get = client.get("fine");
+  assert.equal(await set, "EF_TIMEOUT");
+  assert.equal((await get).kind, "hit");
+  assert.ok(lines.some((line) => line.startsWith("mg fine")));
+  assert.ok(!lines.some((line) => line.startsWith("ms late")));
+});
+
+test("more calls than maxPending are refused, and memory stays bounded while a server is silent", async (t) => {
+  const peer = await startSpeaker(() => undefined);
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { maxPending: 10, timeoutMs: 50 });
+  t.after(() => client.close());
+  const codes = await Promise.all(Array.from({ length: 30 }, () => codeOf(client.get("a"))));
+  assert.equal(codes.filter((code) => code === "EF_OVERLOADED").length, 20);
+  assert.equal(codes.filter((code) => code === "EF_TIMEOUT").length, 10);
+});
+
+test("an aborted call ends at once, before and after it is sent", async (t) => {
+  const peer = await startSpeaker((line) => (line.startsWith("mg slow") ? undefined : politely(line)));
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address);
+  t.after(() => client.close());
+  assert.equal(await codeOf(client.get("a", { signal: AbortSignal.abort() })), "EF_ABORTED");
+  assert.equal((await client.get("fine")).kind, "hit");
+  const controller = new AbortController();
+  const slow = codeOf(client.get("slow", { signal: controller.signal, timeoutMs: 5000 }));
+  setTimeout(() => controller.abort(), 5);
+  assert.equal(await slow, "EF_ABORTED");
+});
+
+test("close waits for what was asked, refuses what is asked later, and ends in time on a silent server", async (t) => {
+  const peer = await startSpeaker((line) => (line.startsWith("mg slow") ? undefined : politely(line)));
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { timeoutMs: 40 });
+  const asked = client.get("fine");
+  const slow = codeOf(client.get("slow"));
+  const closed = client.close();
+  assert.equal(await codeOf(client.get("later")), "EF_CLOSED");
+  assert.equal((await asked).kind, "hit");
+  assert.equal(await slow, "EF_TIMEOUT");
+  await closed;
+  assert.equal(client.servers()[0]?.state, "closed");
+});
+
+test(
+  "with three servers one is killed: its keys fail fast, the others work, and it comes back",
+  needs("memcached"),
+  async (t) => {
+    const servers = await Promise.all([startMemcached(), startMemcached(), startMemcached()]);
+    t.after(() => Promise.all(servers.map((server) => server.stop())));
+    const client = createClient({ servers: servers.map((server) => server.address), ...quick, timeoutMs: 1000 });
+    t.after(() => client.close());
+    const keys = Array.from({ length: 60 }, (_, at) => `key-${at}`);
+    await client.setMany(keys.map((key) => [key, key]));
+    const [victim] = servers;
+    assert.ok(victim);
+    const lost = keys.filter((key) => client.serverOf(key) === victim.address);
+    assert.ok(lost.length > 5 && lost.length < 55);
+    await victim.kill();
+    const read = await client.getMany(keys);
+    assert.deepEqual([...read.errors.keys()].toSorted(), lost.toSorted());
+    assert.equal(read.values.size, keys.length - lost.length);
+    assert.ok([...read.values].every(([key, value]) => key === value));
+    for (const key of lost) assert.equal(client.serverOf(key), victim.address);
+    await victim.restart();
+    await until(async () => (await client.getMany(keys)).errors.size === 0);
+    // It came back empty: nothing of before may be in it, and nothing was moved to another server.
+    assert.equal((await client.getMany(lost)).values.size, 0);
+  },
+);
+
+test(
+  "a server that is stopped for a while costs deadlines, not the process, and comes back",
+  needs("memcached"),
+  async (t) => {
+    const server = await startMemcached();
+    t.after(() => server.stop());
+    const client = createClient({ servers: server.address, ...quick, timeoutMs: 60, connectTimeoutMs: 60 });
+    t.after(() => client.close());
+    await client.set("k", "v");
+    server.signal("SIGSTOP");
+    const codes = new Set<string>();
+    await until(async () => {
+      codes.add(await codeOf(client.get("k")));
+      return codes.has("EF_SERVER_DOWN");
+    });
+    assert.ok(codes.has("EF_TIMEOUT"));
+    server.signal("SIGCONT");
+    await until(async () => (await codeOf(client.get("k"))) === "no error");
+  },
+);
