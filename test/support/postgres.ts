@@ -62,7 +62,7 @@ async function ownCluster(): Promise<RealPostgres> {
   let child: ChildProcess | undefined;
 
   async function start(): Promise<void> {
-    const settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB"];
+    const settings = ["fsync=off", "full_page_writes=off", "shared_buffers=16MB"];
     const own = [
       "listen_addresses=127.0.0.1",
       `port=${port}`,

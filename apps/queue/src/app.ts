@@ -50,7 +50,7 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   });
   const store = new QueueStore(database);
   const views = new QueueViews(viewEntry(cache.cache, store, config.slowQueryMs, app.log), app.log);
-  const pages = new Pages({ database: database.shown, cache: cache.description, slowQueryMs: config.slowQueryMs });
+  const pages = new Pages({ database: database.kind, cache: cache.kind, slowQueryMs: config.slowQueryMs });
 
   await protect(app, config);
   app.removeContentTypeParser("text/plain");

@@ -22,7 +22,7 @@ export interface Database {
    * failed call has certainly done nothing.
    */
   readonly uncertainMs: number;
-  /** Rejects when the database does not answer. */
+  /** Rejects when the queue cannot be read: the database does not answer, or lacks the table. */
   ping(): Promise<void>;
   close(): Promise<void>;
 }
@@ -53,10 +53,10 @@ export async function openDatabase(
     shown: `${target.kind === "sqlite" ? "SQLite" : "PostgreSQL"} (${target.shown})`,
     db,
     uncertainMs: target.kind === "sqlite" ? 0 : statementMs + 1_000,
-    ping: async () => void (await sql`select 1`.execute(db)),
+    ping: async () => void (await db.selectFrom("queue_item").select("id").limit(1).execute()),
     close: () => db.destroy(),
   };
-  if (target.kind === "sqlite") await opened(database, target.file);
+  if (target.kind === "sqlite") await opened(db, target.file);
   return database;
 }
 
@@ -68,9 +68,9 @@ function sqliteFile(file: string, makeFolder: boolean): string {
   return file;
 }
 
-async function opened(database: Database, file: string): Promise<void> {
+async function opened(db: Kysely<Tables>, file: string): Promise<void> {
   try {
-    await database.ping();
+    await sql`select 1`.execute(db);
   } catch (cause) {
     throw new Error(`The SQLite file ${file} cannot be opened: ${cause instanceof Error ? cause.message : "unknown"}`, {
       cause,

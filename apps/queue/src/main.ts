@@ -16,7 +16,7 @@ async function main(): Promise<void> {
         "",
         `  The queue is on  ${url}`,
         `  Database         ${database}`,
-        `  Cache            ${cache}`,
+        `  Cache            ${cache.replace(/^The cache is /, "")}`,
         ...(config.slowQueryMs > 0
           ? [`  Slow query       ${config.slowQueryMs} ms on purpose: the first view waits, the next ones do not`]
           : []),

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Eta } from "eta";
 import { Shell } from "./shell.ts";
+import type { Database } from "./database.ts";
+import type { QueueCache } from "./queue-cache.ts";
 import type { Look, QueueView, Refresh } from "./queue-view.ts";
 import type { Item } from "./queue-store.ts";
 import { age, count, items, milliseconds } from "./words.ts";
@@ -55,15 +57,35 @@ export interface MessagePage {
   readonly text: string;
 }
 
+/** What the app runs on, in the words of its footer. Addresses are nobody's business. */
+export interface About {
+  readonly database: Database["kind"];
+  readonly cache: QueueCache["kind"];
+  readonly slowQueryMs: number;
+}
+
+const databaseNames: Record<About["database"], string> = { postgres: "PostgreSQL", sqlite: "SQLite" };
+const cacheNames: Record<About["cache"], string> = {
+  memcached: "cached in memcached",
+  embedded: "cached in the embedded memcached server",
+  memory: "cached in this process’s memory",
+  none: "without a cache",
+};
+
 /** Renders pages; one per process. */
 export class Pages {
   readonly #eta = new Eta({ views: join(home, "views"), cache: true, varName: "it", autoTrim: false });
-  readonly #about: { readonly database: string; readonly cache: string; readonly slowQueryMs: number };
+  readonly #about: object;
   /** The page of the latest view, which nearly always is the one that is asked for again. */
   #latest: { readonly id: string; readonly shell: Shell } | undefined;
 
-  constructor(about: { readonly database: string; readonly cache: string; readonly slowQueryMs: number }) {
-    this.#about = about;
+  constructor({ database, cache, slowQueryMs }: About) {
+    this.#about = {
+      database: databaseNames[database],
+      cache: cacheNames[cache],
+      slow: count(slowQueryMs),
+      slowQueryMs,
+    };
   }
 
   /** The page of the queue. Without anything to tell, only the panel and the token differ from the one before. */
@@ -102,10 +124,11 @@ export function panel(look: Look): Panel {
   const { source, tookMs, ageMs } = look;
   const { queryMs } = look.view;
   const words = { took: milliseconds(tookMs), age: age(ageMs), query: milliseconds(queryMs) };
+  const computed = `This view was computed just now by a query of the database that took ${words.query}.`;
   const sentence =
     source === "cache"
       ? `This view came from the cache in ${words.took}. It was computed ${words.age} ago, by a query that took ${words.query}.`
-      : `This view was computed just now by a query of the database that took ${words.query}. The next one comes from the cache.`;
+      : `${computed} ${look.asked ? "The next one comes from the cache." : "There was no cache to ask."}`;
   return { source, tookMs, ageMs, queryMs, bar: bar(look), words: { ...words, sentence } };
 }
 

@@ -25,6 +25,8 @@ export interface Look {
   readonly view: QueueView;
   /** `cache`: it was there. `database`: the query ran, or was waited for, during this look. */
   readonly source: "cache" | "database";
+  /** Whether the cache was asked; false where there is none or it cannot be reached. */
+  readonly asked: boolean;
   readonly tookMs: number;
   /** How long ago the view was computed. */
   readonly ageMs: number;
@@ -81,6 +83,7 @@ export class QueueViews {
     return {
       view,
       source: status === "hit" || status === "stale" ? "cache" : "database",
+      asked: status !== "bypass",
       tookMs: performance.now() - started,
       ageMs: Math.max(0, Date.now() - view.computedAt),
     };
