@@ -1,6 +1,6 @@
 /** The queue app in this process, on a new database, with whatever a test wants to be different. */
 import type { TestContext } from "node:test";
-import { createApp, openCache, type AppParts, type Database } from "@everfresh/queue";
+import { createApp, openCache, type AppParts, type Database, type QueueCache } from "@everfresh/queue";
 import type { FastifyInstance } from "fastify";
 import { openNew, type TestDatabases } from "./queue-databases.ts";
 import { Visitor } from "./queue-visitor.ts";
@@ -8,6 +8,7 @@ import { Visitor } from "./queue-visitor.ts";
 export interface TestApp {
   readonly app: FastifyInstance;
   readonly database: Database;
+  readonly cache: QueueCache;
   readonly visitor: () => Visitor;
 }
 
@@ -37,5 +38,5 @@ export async function testApp(t: TestContext, databases: TestDatabases, differen
     if (different.cache === undefined) await cache.close();
     if (different.database === undefined) await database.close();
   });
-  return { app, database, visitor: () => new Visitor(app) };
+  return { app, database, cache, visitor: () => new Visitor(app) };
 }

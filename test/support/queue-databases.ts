@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 import { databaseTarget, migrate, openDatabase, type Database } from "@everfresh/queue";
+import { sql } from "kysely";
 import { needsPostgres, startPostgres, type RealPostgres } from "./postgres.ts";
 
 export interface TestDatabases {
@@ -61,4 +62,14 @@ export async function openNew(
   const database = await openAt(await databases.url(), options);
   await migrate(database);
   return database;
+}
+
+/** Adds `item 1` to `item <items>` in one statement. */
+export async function fillQueue(database: Database, items: number): Promise<void> {
+  await (
+    database.kind === "postgres"
+      ? sql`insert into queue_item (text) select 'item ' || i from generate_series(1, ${items}::int) i`
+      : sql`with recursive i (i) as (select 1 union all select i + 1 from i where i < ${items})
+          insert into queue_item (text) select 'item ' || i from i`
+  ).execute(database.db);
 }

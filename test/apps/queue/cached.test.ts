@@ -6,7 +6,7 @@ import { openCache, type Database, type QueueCache } from "@everfresh/queue";
 import { startMemcached } from "../../support/memcached.ts";
 import { needs } from "../../support/programs.ts";
 import { testApp, type TestApp } from "../../support/queue-app.ts";
-import { testDatabases, type TestDatabases } from "../../support/queue-databases.ts";
+import { fillQueue, testDatabases, type TestDatabases } from "../../support/queue-databases.ts";
 import type { QueueAnswer } from "../../support/queue-visitor.ts";
 
 interface Kind {
@@ -105,6 +105,15 @@ for (const databases of testDatabases())
           }
         });
 
+        test("who writes past the app tells the cache by the tag, and every process shows it", async (t) => {
+          const apps = await fleet(t, databases, kind, kind.fleet ? 2 : 1, 0);
+          const people = apps.map(({ visitor }) => visitor());
+          for (const person of people) await person.look();
+          await apps[0].database.db.insertInto("queue_item").values({ text: "by hand" }).execute();
+          await apps[0].cache.cache.invalidateTags(["queue_item"]);
+          for (const person of people) assert.deepEqual(texts(await person.look()), ["by hand"]);
+        });
+
         test("a slow view that began before a write does not bring back what was there before it", async (t) => {
           const [{ visitor }] = await fleet(t, databases, kind, 1);
           const [reader, writer] = [visitor(), visitor()];
@@ -121,6 +130,62 @@ for (const databases of testDatabases())
         });
       },
     );
+
+for (const databases of testDatabases())
+  test(
+    `a queue of 100,000 items on ${databases.name} has a short page, cached like any other`,
+    databases.options,
+    async (t) => {
+      const cache = await openCache({ EVERFRESH_BACKEND: "memory" });
+      t.after(() => cache.close());
+      const { database, visitor } = await testApp(t, databases, { cache });
+      await fillQueue(database, 100_000);
+      const person = visitor();
+      const page = await person.page();
+      assert.match(page.body, /100,000 items/);
+      assert.match(page.body, /99,900 more in between/);
+      assert.match(page.body, /<ol class="items" start="99951">/);
+      assert.ok(page.body.length < 20_000, `${page.body.length} characters`);
+      assert.doesNotMatch(page.body, /<li\b[^>]*>\s*<li\b/, "no item within an item");
+      assert.equal((await person.look()).panel.source, "cache");
+      assert.equal((await person.add("the last")).position, 100_001);
+      assert.equal((await person.remove()).removed.text, "item 1");
+    },
+  );
+
+test("apps that share a cache server and have names of their own do not see each other's queue", async (t) => {
+  const [sqlite] = testDatabases();
+  assert.ok(sqlite !== undefined);
+  const server = await createServer().listen();
+  const open = (name: string): Promise<QueueCache> =>
+    openCache({ MEMCACHE_SERVERS: server.address, CACHE_NAMESPACE: name });
+  const caches = [await open("queue"), await open("queue-review-7")] as const;
+  const first = await testApp(t, sqlite, { cache: caches[0] });
+  const second = await testApp(t, sqlite, { cache: caches[1] });
+  t.after(async () => {
+    for (const cache of caches) await cache.close();
+    await server.close();
+  });
+  await first.visitor().add("production");
+  assert.deepEqual(texts(await second.visitor().look()), []);
+  assert.deepEqual(texts(await first.visitor().look()), ["production"]);
+});
+
+test("what is cached belongs to nobody: visitors share a view, and never a token", async (t) => {
+  const [sqlite] = testDatabases();
+  assert.ok(sqlite !== undefined);
+  const cache = await openCache({ EVERFRESH_BACKEND: "memory" });
+  t.after(() => cache.close());
+  const { visitor } = await testApp(t, sqlite, { cache });
+  const people = [visitor(), visitor(), visitor()];
+  const looks = [];
+  for (const person of people) looks.push(await person.look());
+  assert.equal(new Set(looks.map((look) => look.view.id)).size, 1);
+  assert.equal(new Set(looks.map((look) => look.csrf)).size, 3);
+  assert.equal(new Set(people.map((person) => person.cookies.get("csrf"))).size, 3);
+  const stored = JSON.stringify(await cache.cache.get("view"));
+  for (const { csrf } of looks) assert.ok(!stored.includes(csrf));
+});
 
 /** As many processes' worth of apps on one database and one cache. */
 async function fleet(

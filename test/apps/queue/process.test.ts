@@ -69,6 +69,16 @@ for (const [name, env, sentence] of [
     { NODE_ENV: "production" },
     /DATABASE_URL is missing[^]*SESSION_SECRET is missing/,
   ],
+  [
+    "half a configuration of the cache",
+    { DATABASE_URL: "sqlite::memory:", MEMCACHIER_SERVERS: "127.0.0.1:1", MEMCACHIER_USERNAME: "u" },
+    /MEMCACHIER_PASSWORD is not/,
+  ],
+  [
+    "production without a cache",
+    { NODE_ENV: "production", DATABASE_URL: "sqlite::memory:", SESSION_SECRET: "x".repeat(32) },
+    /no cache is configured: set MEMCACHIER_SERVERS/,
+  ],
 ] as const)
   test(`${name} stops the start with a sentence and no stack`, async () => {
     const end = await runToEnd(queueMain("main"), { PORT: "0", ...env });
@@ -76,6 +86,15 @@ for (const [name, env, sentence] of [
     assert.match(end.output, sentence);
     assert.doesNotMatch(end.output, /\bat .*:\d+:\d+/);
   });
+
+test("production runs with what was chosen on purpose, and prints no secret", async () => {
+  const SESSION_SECRET = "a-secret-that-must-never-be-printed";
+  const queue = await startQueue({ ...memory, NODE_ENV: "production", SESSION_SECRET });
+  assert.equal((await fetch(queue.url)).status, 200);
+  const { code, output } = await queue.stop();
+  assert.equal(code, 0);
+  assert.ok(!output.includes(SESSION_SECRET));
+});
 
 test("a port that another program uses is named", async (t) => {
   const other = createServer().listen(0, "127.0.0.1");

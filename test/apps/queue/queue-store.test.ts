@@ -4,7 +4,7 @@ import { describe, test, type TestContext } from "node:test";
 import { migrate, QueueStore, type Database, type Item } from "@everfresh/queue";
 import { sql } from "kysely";
 import { gate } from "../../support/gate.ts";
-import { openAt, openNew, testDatabases, type TestDatabases } from "../../support/queue-databases.ts";
+import { fillQueue, openAt, openNew, testDatabases, type TestDatabases } from "../../support/queue-databases.ts";
 
 const both = testDatabases();
 
@@ -62,7 +62,7 @@ for (const databases of both)
 
     test("a queue of 100 items is shown whole, one of 101 by both ends", async (t) => {
       const queue = await open(t, databases);
-      await fill(queue.database, 100);
+      await fillQueue(queue.database, 100);
       const whole = await queue.store.window();
       assert.deepEqual([whole.total, whole.front.length, whole.back.length], [100, 100, 0]);
       const last = await queue.store.add("the last");
@@ -75,7 +75,7 @@ for (const databases of both)
 
     test("the window of 100,000 items takes well under a second", async (t) => {
       const queue = await open(t, databases);
-      await fill(queue.database, 100_000);
+      await fillQueue(queue.database, 100_000);
       const started = performance.now();
       const { total, front, back } = await queue.store.window();
       assert.deepEqual([total, front.length, back.length], [100_000, 50, 50]);
@@ -84,7 +84,7 @@ for (const databases of both)
 
     test("whether a queue is full is known exactly, also when there are holes in its numbers", async (t) => {
       const queue = await open(t, databases);
-      await fill(queue.database, 10);
+      await fillQueue(queue.database, 10);
       assert.equal(await queue.store.holds(11), false);
       assert.equal(await queue.store.holds(10), true);
       await sql`delete from queue_item where text = 'item 5'`.execute(queue.database.db);
@@ -98,7 +98,7 @@ for (const databases of both)
       const second = await openAt(url, { poolSize: 8 });
       try {
         await migrate(first);
-        await fill(first, 60);
+        await fillQueue(first, 60);
         const stores = [new QueueStore(first), new QueueStore(second)];
         const taken = await Promise.all(
           Array.from({ length: 40 }, () => stores)
@@ -158,15 +158,6 @@ async function open(t: TestContext, databases: TestDatabases): Promise<{ store: 
   const database = await openNew(databases);
   t.after(() => database.close());
   return { store: new QueueStore(database), database };
-}
-
-async function fill(database: Database, items: number): Promise<void> {
-  await (
-    database.kind === "postgres"
-      ? sql`insert into queue_item (text) select 'item ' || i from generate_series(1, ${items}::int) i`
-      : sql`with recursive i (i) as (select 1 union all select i + 1 from i where i < ${items})
-          insert into queue_item (text) select 'item ' || i from i`
-  ).execute(database.db);
 }
 
 async function waitUntil(condition: () => Promise<boolean>): Promise<void> {
