@@ -1,6 +1,6 @@
 /** The cache made wrong, each time in one way that looks reasonable. The simulation must catch every one of them. */
 import type { Backend, Item, Reading, Token, Want } from "#src/backend/index.ts";
-import { pack, unpack, type Generation } from "#src/cache/envelope.ts";
+import { pack, unpack, type Generation, type Header, type Stored } from "#src/cache/envelope.ts";
 import type { Variant } from "./world.ts";
 
 /** Passes everything on to another backend; a variant changes one method. */
@@ -56,6 +56,13 @@ class Around implements Backend {
   }
 }
 
+/** The same value, said to have been made from other generations. */
+function packAgain(stored: Stored, other: Partial<Pick<Header, "space" | "generations">>): Buffer {
+  const { createdAt, freshUntil, version, space, tags, generations, key } = stored;
+  const header = { createdAt, freshUntil, version, space, tags, generations, key, ...other };
+  return pack(header, { format: stored.format, bytes: stored.payload });
+}
+
 /** What was computed is simply set. */
 class FillsWithoutLease extends Around {
   override async replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
@@ -72,17 +79,7 @@ class ReadsTagsAfterTheLoad extends Around {
     const generations = now.map((reading, index) =>
       reading.kind === "item" ? reading.item.bytes.toString("latin1") : stored.generations[index],
     );
-    const { createdAt, freshUntil, version, space, tags, key: original } = stored;
-    const header = {
-      createdAt,
-      freshUntil,
-      version,
-      space,
-      tags,
-      generations: generations as Generation[],
-      key: original,
-    };
-    const bytes = pack(header, { format: stored.format, bytes: stored.payload });
+    const bytes = packAgain(stored, { generations: generations as Generation[] });
     return await this.inner.replace(key, token, { ...item, bytes, memo: undefined }, ttlSeconds);
   }
 }
@@ -94,9 +91,9 @@ class ReadsTagsAfterTheLoad extends Around {
 class ReadsTheNamespaceAfterTheLoad extends Around {
   override async replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
     const reading = await this.inner.read("w!0", {});
-    if (reading.kind !== "item") return undefined;
-    const bytes = Buffer.from(item.bytes);
-    reading.item.bytes.copy(bytes, 18);
+    const stored = unpack(item.bytes);
+    if (reading.kind !== "item" || stored === undefined) return undefined;
+    const bytes = packAgain(stored, { space: reading.item.bytes.toString("latin1") as Generation });
     return await this.inner.replace(key, token, { ...item, bytes, memo: undefined }, ttlSeconds);
   }
 }
