@@ -30,6 +30,11 @@ export class AdaptiveBackend implements Backend {
     return this.#plain.size === 0;
   }
 
+  /** Says at once that no server has the meta commands. */
+  useClassic(): void {
+    for (const { name } of this.servers()) this.#plain.add(name);
+  }
+
   describe(): string {
     return this.#meta.describe();
   }

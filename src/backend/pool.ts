@@ -35,8 +35,10 @@ export function memcached(
   const random = rest.random ?? systemRandom;
   const over = (client: MemcachedClient, previous: Backend | undefined): Backend => {
     const refused = (key: string, want: Want, sink: ReadSink): void => adaptive.refused(key, want, sink);
+    const classic = classicBackend(client, { itemLimitBytes, random });
     const meta = metaBackend(client, { itemLimitBytes, refused });
-    const adaptive = new AdaptiveBackend(meta, classicBackend(client, { itemLimitBytes, random }), previous);
+    const adaptive = new AdaptiveBackend(meta, classic, previous);
+    if (rest.protocol === "text" || rest.protocol === "binary") adaptive.useClassic();
     return new ChunkingBackend(adaptive, random);
   };
   const previous =

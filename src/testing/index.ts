@@ -1,2 +1,3 @@
 /** `everfresh/testing` */
 export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "../errors.ts";
+export { backendContract, type OpenBackend } from "./backend-contract.ts";
