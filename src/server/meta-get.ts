@@ -94,7 +94,8 @@ function hit(session: Session, store: Store, item: number, created: boolean): vo
     writer.flag(88);
     if ((state & at.WON) === 0) won = true;
   }
-  if (won) {
+  // Who cannot fill must not win: nobody else would be asked to.
+  if (won && session.account?.canWrite === true) {
     writer.flag(87);
     words[item + at.STATE] = state | at.WON;
   }
@@ -114,7 +115,7 @@ function flags(session: Session, store: Store, item: number, created: boolean): 
   for (let word = 2; word < line.words; word++) {
     switch (line.letter(word)) {
       case 84: // T
-        words[item + at.EXPIRES] = store.seconds.expiry(meta.ttl);
+        if (session.account?.canWrite === true) words[item + at.EXPIRES] = store.seconds.expiry(meta.ttl);
         break;
       case 78: // N
         if (created) {

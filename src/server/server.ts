@@ -137,6 +137,11 @@ export class CacheServer {
     return refreshed;
   }
 
+  /** Drops every item of every user at once. */
+  forget(): void {
+    for (const store of this.#desk.accounts.stores.values()) store.clear();
+  }
+
   /** Writes everything that is stored to `file` (with users: to one file for each namespace); returns how many items. */
   save(file: string): number {
     let items = 0;

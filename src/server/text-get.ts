@@ -83,7 +83,7 @@ function readKey(session: Session, key: Uint8Array, start: number, end: number):
   if ((command & GAT) === 0) counters.get_hits++;
   else {
     counters.touch_hits++;
-    words[item + at.EXPIRES] = session.readingExpires;
+    if (session.account?.canWrite === true) words[item + at.EXPIRES] = session.readingExpires;
   }
   store.use(item);
   const length = words[item + at.LENGTH] as number;
