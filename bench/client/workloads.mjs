@@ -18,12 +18,14 @@ async function fill(client, keys, value) {
 
 function gets(concurrency, length, count, stride, options = {}) {
   const read = options.bytes ? "getBytes" : "get";
+  const out = options.bytes ? "bytes" : "text";
   return {
     concurrency,
     stride,
     counts: 1,
     servers: options.servers ?? 1,
     allocates: options.allocates ?? false,
+    bytes: options.bytes ?? false,
     async prepare(client) {
       const keys = keyed(count, `b${length}`);
       const values = keys.map((key) => text(length, key));
@@ -33,7 +35,8 @@ function gets(concurrency, length, count, stride, options = {}) {
     },
     async once(client, { keys, values }, turn) {
       const at = turn % keys.length;
-      const value = await client[read](keys[at]);
+      const result = await client[read](keys[at]);
+      const value = client[out]?.(result) ?? result;
       if (options.bytes) expect(value.length === length && value[10] === values[at].charCodeAt(10), keys[at]);
       else if (length > 1000) expect(value.length === length && value.startsWith(keys[at]), keys[at]);
       else expect(value === values[at], keys[at]);
@@ -97,7 +100,8 @@ export const workloads = {
     },
     async once(client, { batches }, turn) {
       const keys = batches[turn % batches.length];
-      const found = await client.getMany(keys);
+      const result = await client.getMany(keys);
+      const found = client.many?.(result) ?? result;
       expect((found.size ?? found.length) === 100, "count");
       const last = Array.isArray(found) ? found[99] : found.get(keys[99]);
       expect(last.startsWith(keys[99]), keys[99]);
@@ -119,8 +123,8 @@ export const workloads = {
         await client.set(key, document(key));
         return;
       }
-      const read = JSON.parse(await client.get(key));
-      expect(read.id === key, key);
+      const result = await client.get(key);
+      expect(JSON.parse(client.text?.(result) ?? result).id === key, key);
     },
   },
   "get 100 B, 64 concurrent, ketama over 3 servers": gets(64, 100, 1000, 20, { servers: 3 }),

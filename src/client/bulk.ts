@@ -98,12 +98,12 @@ export class BulkCommands extends Commands {
 
   /** Empties all servers. */
   flush(options?: CallOptions): Promise<Many<string, true>> {
-    return this.#everywhere("flush", undefined, options, () => true);
+    return this.#everywhere("flush", undefined, options, () => () => true as const);
   }
 
   /** The servers' versions. */
   version(options?: CallOptions): Promise<Many<string, string>> {
-    return this.#everywhere("version", undefined, options, (answer) => answer.text);
+    return this.#everywhere("version", undefined, options, () => (answer) => answer.text);
   }
 
   /**
@@ -114,13 +114,14 @@ export class BulkCommands extends Commands {
   stats(kind?: string, options?: CallOptions): Promise<Many<string, Readonly<Record<string, string>>>> {
     if (kind !== undefined && !/^[\w-]+(?: [\w-]+){0,3}$/.test(kind))
       return Promise.reject(badArgument("kind is a word or a few"));
-    return this.#everywhere("stats", kind, options, (answer, call) => {
-      call.gathered ??= Object.create(null) as Record<string, string>;
-      const gathered = call.gathered as Record<string, string>;
-      if (answer.kind !== "line") return gathered;
-      const space = answer.text.indexOf(" ");
-      gathered[space < 0 ? answer.text : answer.text.slice(0, space)] = space < 0 ? "" : answer.text.slice(space + 1);
-      return unfinished;
+    return this.#everywhere("stats", kind, options, () => {
+      const numbers = Object.create(null) as Record<string, string>;
+      return (answer) => {
+        if (answer.kind !== "line") return numbers;
+        const space = answer.text.indexOf(" ");
+        numbers[space < 0 ? answer.text : answer.text.slice(0, space)] = space < 0 ? "" : answer.text.slice(space + 1);
+        return unfinished;
+      };
     });
   }
 
@@ -128,7 +129,7 @@ export class BulkCommands extends Commands {
     verb: Verb,
     argument: string | undefined,
     options: CallOptions | undefined,
-    read: Reading<T>,
+    reading: () => Reading<T>,
   ): Promise<Many<string, T>> {
     const details = argument === undefined ? undefined : { argument };
     return each(
@@ -146,7 +147,7 @@ export class BulkCommands extends Commands {
           this.time(options),
           options?.on,
           false,
-          read,
+          reading(),
         );
         return this.send(member.links[0] as Link, options, call);
       },

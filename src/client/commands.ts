@@ -6,7 +6,7 @@
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { durationMs, type Duration } from "../duration.ts";
 import { Call, type CallOptions, type Link, type Reading } from "../connection/index.ts";
-import { want, type Answer, type Details, type StoreMode, type Verb } from "../protocol/index.ts";
+import { plainKey, want, type Answer, type Details, type StoreMode, type Verb } from "../protocol/index.ts";
 import {
   anyKey,
   badArgument,
@@ -63,59 +63,49 @@ export class Commands {
   get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult>;
   get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult> {
     try {
-      const as = options?.as ?? "value";
-      const wanted = options?.cas === true ? valueAndFlags | want.cas : valueAndFlags;
-      const { key: wire, base64, home } = anyKey(key);
-      const reader = this.#readers[as];
-      if (reader === undefined) throw badArgument("as is value, bytes or text");
-      return this.run(
-        home,
-        options,
-        new Call(
-          "get",
-          wire,
-          base64,
-          wanted,
-          undefined,
-          undefined,
-          undefined,
-          this.time(options),
-          options?.on,
-          as !== "text",
-          reader,
-        ),
+      if (options !== undefined) return this.#read(key, undefined, options);
+      const plain = plainKey(key);
+      if (plain === undefined) return this.#read(key, undefined, {});
+      const { timeoutMs } = this.options;
+      const reader = this.#readers.value;
+      const call = new Call(
+        "get",
+        plain,
+        false,
+        valueAndFlags,
+        undefined,
+        undefined,
+        undefined,
+        timeoutMs,
+        undefined,
+        true,
+        reader,
       );
+      this.router.link(plain).send(call);
+      return call.promise;
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   /** Reads a value and lets it live for `ttl` from now on. */
-  gat(key: KeyLike, ttl: Duration, options?: types.GetOptions): Promise<types.GetResult> {
+  gat(key: KeyLike, ttl: Duration, options: types.GetOptions = {}): Promise<types.GetResult> {
     try {
-      const as = options?.as ?? "value";
-      const wanted = options?.cas === true ? valueAndFlags | want.cas : valueAndFlags;
-      const { key: wire, base64, home } = anyKey(key);
-      return this.run(
-        home,
-        options,
-        new Call(
-          "get",
-          wire,
-          base64,
-          wanted,
-          undefined,
-          this.seconds(ttl),
-          undefined,
-          this.time(options),
-          options?.on,
-          as !== "text",
-          this.#readers[as],
-        ),
-      );
+      return this.#read(key, this.seconds(ttl), options);
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  #read(key: KeyLike, ttl: number | undefined, options: types.GetOptions): Promise<types.GetResult> {
+    const { as = "value", cas, on } = options;
+    const reader = this.#readers[as];
+    if (reader === undefined) throw badArgument("as is value, bytes or text");
+    const wanted = cas === true ? valueAndFlags | want.cas : valueAndFlags;
+    const { key: wire, base64, home } = anyKey(key);
+    const time = this.time(options);
+    const call = new Call("get", wire, base64, wanted, undefined, ttl, undefined, time, on, as !== "text", reader);
+    return this.run(home, options, call);
   }
 
   /** Stores a value, whatever was there. */
@@ -191,11 +181,9 @@ export class Commands {
   ): Promise<types.StoreResult> {
     try {
       const encoded = this.encode(value, options);
-      const send = (ready: Encoded): Promise<types.StoreResult> =>
-        this.#isSplit(mode, ready, options)
-          ? this.#storeSplit(mode, key, ready, cas, options)
-          : this.sendStore(mode, key, ready, cas, options);
-      return encoded instanceof Promise ? encoded.then(send) : send(encoded);
+      if (encoded instanceof Promise)
+        return encoded.then((ready) => this.#storeEncoded(mode, key, ready, cas, options));
+      return this.#storeEncoded(mode, key, encoded, cas, options);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -214,7 +202,11 @@ export class Commands {
     cas: Cas | undefined,
     options: types.StoreOptions | undefined,
   ): Promise<types.StoreResult> {
-    const { key: wire, base64, home } = anyKey(key);
+    const plain = plainKey(key);
+    const odd = plain === undefined ? anyKey(key) : undefined;
+    const wire = plain ?? odd?.key ?? "";
+    const base64 = odd?.base64 === true;
+    const home = odd?.home ?? wire;
     const ttl = options?.ttl === undefined ? undefined : this.seconds(options.ttl);
     const details: Details = { mode, clientFlags: encoded.flags };
     if (cas !== undefined) details.compareCas = checkedCas(cas, "cas");
@@ -236,6 +228,18 @@ export class Commands {
         readStored,
       ),
     );
+  }
+
+  #storeEncoded(
+    mode: StoreMode,
+    key: KeyLike,
+    encoded: Encoded,
+    cas: Cas | undefined,
+    options: types.StoreOptions | undefined,
+  ): Promise<types.StoreResult> {
+    return this.#isSplit(mode, encoded, options)
+      ? this.#storeSplit(mode, key, encoded, cas, options)
+      : this.sendStore(mode, key, encoded, cas, options);
   }
 
   #isSplit(mode: StoreMode, { data }: Encoded, options: types.StoreOptions | undefined): boolean {

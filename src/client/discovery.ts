@@ -76,6 +76,7 @@ export class Discovery {
 
   async #ask(): Promise<void> {
     try {
+      let text = "";
       const call = new Call<string>(
         "cluster",
         "",
@@ -87,9 +88,9 @@ export class Discovery {
         this.#options.timeoutMs,
         undefined,
         false,
-        (answer, asked, _epoch, last) => {
-          if (answer.hasData) asked.gathered = answer.textValue();
-          return last ? ((asked.gathered as string | undefined) ?? "") : unfinished;
+        (answer, _call, _epoch, last) => {
+          if (answer.hasData) text = answer.textValue();
+          return last ? text : unfinished;
         },
       );
       this.#link.send(call);

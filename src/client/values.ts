@@ -41,7 +41,8 @@ export class Values {
   encode(value: Value): Encoded | Promise<Encoded> {
     const encoded = this.profile.encode(value);
     const data = wireValue(encoded.data);
-    if (this.#method === undefined || data.length < this.#aboveBytes) return { data, flags: encoded.flags };
+    if (this.#method === undefined || data.length < this.#aboveBytes)
+      return data === encoded.data ? encoded : { data, flags: encoded.flags };
     return this.#pack(this.#method, data, encoded.flags);
   }
 

@@ -65,13 +65,11 @@ export class Call<T> implements Command {
   /** Whether the caller keeps a value as bytes. */
   readonly keepsBytes: boolean;
   readonly promise: Promise<T>;
-  /** When to give up, on the monotonic clock; set when the call is queued. */
+  /** When to give up, on the monotonic clock, in whole milliseconds (fractions would be boxed); set when it is queued. */
   deadline = 0;
   settled = false;
   /** Where failures are counted. */
   tally: Tally | undefined = undefined;
-  /** What a reading of several lines has gathered. */
-  gathered: unknown = undefined;
   readonly #read: Reading<unknown>;
   readonly #resolve: Resolve<unknown>;
   readonly #reject: Reject;
@@ -117,7 +115,8 @@ export class Call<T> implements Command {
   /** Hands over an answer. Answers to a call that is settled are dropped. */
   answer(answer: Answer, epoch: ConnectionEpoch, last: boolean): void {
     if (this.settled) return;
-    const code = failures[answer.kind];
+    const { kind } = answer;
+    const code = kind === "hit" || kind === "miss" || kind === "stored" ? undefined : failures[kind];
     if (code !== undefined) return this.fail(code, `The server answered: ${answer.text.slice(0, 200)}`, epoch.server);
     try {
       const result = this.#read(answer, this, epoch, last);

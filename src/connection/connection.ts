@@ -84,16 +84,17 @@ export class Connection implements Asker {
     return this.#calls.peek();
   }
 
-  /** Sends the calls in one write, in their order; those that are settled or meant for another incarnation are not sent. */
-  send(calls: readonly Call<unknown>[]): void {
+  /** Sends the first `count` calls in one write, in their order; those that are settled or meant for another incarnation are not sent. */
+  send(calls: readonly (Call<unknown> | undefined)[], count = calls.length): void {
     if (this.state === "closed") {
-      for (const call of calls) call.fail("EF_CONNECTION_LOST", "The connection is gone.", this.epoch.server);
+      for (const call of calls) call?.fail("EF_CONNECTION_LOST", "The connection is gone.", this.epoch.server);
       return;
     }
     const out = this.#out;
     const dialect = this.#dialect;
-    for (const call of calls) {
-      if (!this.#mayGo(call)) continue;
+    for (let at = 0; at < count; at++) {
+      const call = calls[at];
+      if (call === undefined || !this.#mayGo(call)) continue;
       this.#calls.push(call);
       dialect.encode(call, out);
     }

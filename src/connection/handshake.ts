@@ -127,7 +127,7 @@ async function logIn(connection: Connection, login: LoginName, who: Credentials,
 
 /** A call that belongs to the handshake, not to a caller; the time to connect is its deadline. */
 export function question(verb: Verb, key = "", data?: Uint8Array, argument?: string): Call<string> {
-  const call = new Call<string>(
+  return new Call<string>(
     verb,
     key,
     false,
@@ -135,13 +135,11 @@ export function question(verb: Verb, key = "", data?: Uint8Array, argument?: str
     data,
     undefined,
     argument === undefined ? undefined : { argument },
-    Infinity,
+    0,
     undefined,
     false,
     (answer) => answer.text,
   );
-  call.deadline = Infinity;
-  return call;
 }
 
 /** What the failure of a handshake is to its callers: the server cannot be used. */

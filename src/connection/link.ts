@@ -39,6 +39,9 @@ export interface LinkOptions {
 /** So many connections in a row that hang or break the protocol, and the server counts as down. */
 const suspectLimit = 3;
 
+/** For so many calls of a tick room is kept. */
+const keptCalls = 4096;
+
 /** The way to one server. */
 export class Link implements ConnectionKeeper {
   readonly server: string;
@@ -60,8 +63,9 @@ export class Link implements ConnectionKeeper {
   /** The approach that is being tried or that worked last, and how many are left to try in this round. */
   #approach = 0;
   #approachesLeft = 0;
-  /** Asked in this tick. */
-  #fresh: Call<unknown>[] = [];
+  /** Asked in this tick, and how many they are; the array is kept, so that it need not grow anew in every tick. */
+  readonly #fresh: (Call<unknown> | undefined)[] = [];
+  #freshCount = 0;
   #flushing = false;
   /** Not sent yet: no connection, or no room in it. */
   #waiting: Call<unknown>[] = [];
@@ -95,7 +99,7 @@ export class Link implements ConnectionKeeper {
 
   /** How many calls have no answer yet. */
   get pending(): number {
-    return this.#fresh.length + this.#waiting.length + (this.#connection?.pending ?? 0);
+    return this.#freshCount + this.#waiting.length + (this.#connection?.pending ?? 0);
   }
 
   /** What happened on this link so far. */
@@ -117,7 +121,7 @@ export class Link implements ConnectionKeeper {
       return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
     }
     watchCall(call, this.server, this.#clock);
-    this.#fresh.push(call);
+    this.#fresh[this.#freshCount++] = call;
     if (!this.#flushing) {
       this.#flushing = true;
       process.nextTick(flush, this);
@@ -128,34 +132,38 @@ export class Link implements ConnectionKeeper {
   flush(): void {
     this.#flushing = false;
     const calls = this.#fresh;
-    this.#fresh = [];
-    const now = this.#clock.monotonic();
+    const count = this.#freshCount;
+    const now = Math.floor(this.#clock.monotonic());
     let earliest = Infinity;
-    for (const call of calls) {
+    for (let at = 0; at < count; at++) {
+      const call = calls[at] as Call<unknown>;
       call.deadline = now + call.timeoutMs;
       if (call.deadline < earliest) earliest = call.deadline;
     }
-    if (this.state === "down" || this.state === "closed") {
-      for (const call of calls) this.#refuse(call);
-      return;
-    }
-    this.#wakeAt(earliest, now);
     const connection = this.#connection;
-    if (this.state === "up" && connection !== undefined && connection.writable && this.#waiting.length === 0) {
+    if (this.state === "down" || this.state === "closed") {
+      for (let at = 0; at < count; at++) this.#refuse(calls[at] as Call<unknown>);
+    } else if (this.state === "up" && connection !== undefined && connection.writable && this.#waiting.length === 0) {
       if (connection.heard || connection.pending === 0) {
         connection.heard = false;
         this.#progressAt = now;
       }
-      connection.send(calls);
-      return;
+      connection.send(calls, count);
+    } else {
+      for (let at = 0; at < count; at++) this.#wait(calls[at] as Call<unknown>);
     }
-    for (const call of calls) {
-      // Without a connection there is no incarnation that a call could be meant for.
-      if (call.on !== undefined && call.on !== this.epoch)
-        call.fail("EF_CONNECTION_LOST", "The connection that the call was meant for is gone.", this.server);
-      else this.#waiting.push(call);
-    }
+    calls.fill(undefined, 0, count);
+    if (count > keptCalls) calls.length = keptCalls;
+    this.#freshCount = 0;
+    if (this.state === "down" || this.state === "closed") return;
+    this.#wakeAt(earliest, now);
     if (this.state === "idle" && this.#waiting.length > 0) this.#connect();
+  }
+
+  #wait(call: Call<unknown>): void {
+    // Without a connection there is no incarnation that a call could be meant for.
+    if (call.on === undefined || call.on === this.epoch) this.#waiting.push(call);
+    else call.fail("EF_CONNECTION_LOST", "The connection that the call was meant for is gone.", this.server);
   }
 
   /** Connects now if it is idle, without a call. */
@@ -165,7 +173,7 @@ export class Link implements ConnectionKeeper {
 
   /** Resolves when every call that was made until now is settled. */
   async settled(): Promise<void> {
-    const queued = [...this.#fresh, ...this.#waiting].map((call) => call.promise);
+    const queued = [...this.#fresh.slice(0, this.#freshCount), ...this.#waiting].map((call) => call?.promise);
     await Promise.allSettled([...queued, ...(this.#connection?.promises() ?? [])]);
   }
 
@@ -189,7 +197,7 @@ export class Link implements ConnectionKeeper {
       connection.destroy(closed);
     }
     this.#failWaiting("EF_CLOSED", closed);
-    for (const call of this.#fresh) this.#refuse(call);
+    for (const call of this.#fresh) if (call !== undefined) this.#refuse(call);
   }
 
   // What the connection tells
@@ -296,7 +304,7 @@ export class Link implements ConnectionKeeper {
 
   #lost(cause: EverfreshError): void {
     if (this.#suspicions >= suspectLimit) return this.#failed(unusable(this.server, cause));
-    if (this.#waiting.length > 0 || this.#fresh.length > 0) {
+    if (this.#waiting.length > 0 || this.#freshCount > 0) {
       this.#connect();
     } else {
       this.#become("idle", cause);
@@ -349,7 +357,8 @@ export class Link implements ConnectionKeeper {
     }
     this.#waiting = still;
     const connection = this.#connection;
-    if (connection !== undefined) {
+    // While it is being greeted, the time to connect is the only deadline.
+    if (connection !== undefined && this.state === "up") {
       connection.expire(now);
       next = Math.min(next, this.#suspect(connection, now), connection.earliestDeadline());
     }

@@ -20,7 +20,7 @@ const modeLetters = { set: "", add: " ME", append: " MA", prepend: " MP", replac
 export function encodeMeta(command: Command, out: Outgoing): void {
   switch (command.verb) {
     case "get":
-      out.text += `mg ${command.key}${getFlags(command)}`;
+      out.text += "mg " + command.key + getFlags(command);
       return;
     case "getMany":
       return encodeMany(command, out);
@@ -53,8 +53,9 @@ export function encodeMeta(command: Command, out: Outgoing): void {
   }
 }
 
-/** The flags of a sum of {@link want}, made once for each sum. */
+/** The flags of a sum of {@link want}, made once for each sum; and the same as a whole end of a line. */
 const wantedFlags: string[] = [];
+const wantedEnds: string[] = [];
 
 function flagsOf(wanted: number): string {
   return (wantedFlags[wanted] ??= makeFlags(wanted));
@@ -73,8 +74,10 @@ function base64(command: Command): string {
 }
 
 function getFlags(command: Command): string {
-  const { details, ttl } = command;
-  let flags = flagsOf(command.wanted);
+  const { details, ttl, wanted } = command;
+  if (details === undefined && ttl === undefined && !command.base64)
+    return (wantedEnds[wanted] ??= `${flagsOf(wanted)}\r\n`);
+  let flags = flagsOf(wanted);
   if (command.base64) flags += " b";
   if (ttl !== undefined) flags += ` T${ttl}`;
   if (details !== undefined) {
