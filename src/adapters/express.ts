@@ -7,6 +7,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { ResponseCache, splitTarget, type PageOptions, type PageStore } from "../http/index.ts";
 import { requestOf, visitPage } from "./node.ts";
 
+import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
+
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
 
 /** The parts of Express' request that are used; its own type fits. */
@@ -51,4 +53,27 @@ function hostOf(req: ExpressRequest & { host?: unknown; hostname?: unknown }): s
 /** The id of a session that the visitor brought; one that was made a moment ago says nothing. */
 function sessionOf(req: ExpressRequest & { sessionID?: unknown }): string | undefined {
   return req.headers.cookie !== undefined && typeof req.sessionID === "string" ? req.sessionID : undefined;
+}
+
+/**
+ * A store for `express-session`.
+ *
+ * @param Store the class `session.Store`, whose methods for making sessions are needed
+ * @example
+ * app.use(session({ store: sessionStore(session.Store, cache), secret, resave: false, saveUninitialized: false }));
+ */
+export function sessionStore<Base extends object>(
+  Store: abstract new () => Base,
+  cache: SessionCache,
+  options?: SessionStoreOptions,
+): Base {
+  const sessions = new SessionStore(cache, options);
+  // `express-session` makes such objects itself; only its types call the class abstract.
+  const store = Reflect.construct(Store, []) as Base;
+  return Object.assign(store, {
+    get: sessions.get.bind(sessions),
+    set: sessions.set.bind(sessions),
+    touch: sessions.touch.bind(sessions),
+    destroy: sessions.destroy.bind(sessions),
+  });
 }

@@ -18,6 +18,8 @@ import {
 import { captureResponse, fieldsOf, union } from "./node-capture.ts";
 import { invalidateAfter, requestOf, watchVisit } from "./node.ts";
 
+import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
+
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
 
 /** The parts of Fastify's request that are used; its own type fits. */
@@ -108,4 +110,14 @@ function setFields(reply: PageFastifyReply, fields: AnswerFields): void {
 function sessionOf(request: PageFastifyRequest & { session?: { sessionId?: unknown } }): string | undefined {
   const id = request.raw.headers.cookie === undefined ? undefined : request.session?.sessionId;
   return typeof id === "string" ? id : undefined;
+}
+
+/**
+ * A store for `@fastify/session`.
+ *
+ * @example
+ * await app.register(fastifySession, { store: sessionStore(cache), secret });
+ */
+export function sessionStore(cache: SessionCache, options?: SessionStoreOptions): SessionStore {
+  return new SessionStore(cache, options);
 }

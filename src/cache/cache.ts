@@ -360,6 +360,23 @@ export class Cache {
   }
 
   /**
+   * Replaces what is there by what `change` makes of it, atomically: when somebody else writes meanwhile, `change` is called
+   * again with their value. What it returns is stored with the time to live that was left, or `ttl`; `undefined` removes it.
+   *
+   * @returns what `change` returned; undefined where nothing is there
+   * @throws EverfreshError `EF_SERVER_DOWN` when the key's server cannot be asked, `EF_OVERLOADED` when others kept writing
+   */
+  async update<T>(
+    key: string,
+    change: (value: T) => T | undefined,
+    options: { ttl?: Ttl } = {},
+  ): Promise<T | undefined> {
+    this.#open();
+    const ttl = options.ttl === undefined ? undefined : ttlMs(options.ttl);
+    return (await this.#writes.update(key, change as (value: unknown) => unknown, ttl, this.#plan)) as T | undefined;
+  }
+
+  /**
    * Adds to a number, atomically, keeping its time to live.
    *
    * @returns the sum; undefined where nothing is there and no `initial` was given, which is then stored as it is

@@ -88,6 +88,21 @@ export class Writes {
     return done !== undefined;
   }
 
+  /** Replaces what is there by what `change` makes of it; undefined removes it. Undefined where nothing is. */
+  async update(
+    key: string,
+    change: (value: unknown) => unknown,
+    ttlMs: number | undefined,
+    plan: Plan,
+  ): Promise<unknown> {
+    const { serializer } = this.#parts;
+    return await this.#change(
+      key,
+      (stored) => ({ value: change(stored.take(serializer)), ...(ttlMs !== undefined && { ttlMs }) }),
+      plan,
+    );
+  }
+
   /** Adds to a number, keeping its time to live. Undefined where nothing is and no `initial` was given. */
   async count(key: string, delta: number, initial: number | undefined, plan: Plan): Promise<number | undefined> {
     const { keys } = this.#parts;
@@ -135,7 +150,7 @@ export class Writes {
       const { value, ttlMs } = change(stored);
       const now = Math.floor(clock.now());
       const freshUntil = ttlMs === undefined ? stored.freshUntil : ttlMs === Infinity ? Infinity : now + ttlMs;
-      if (freshUntil <= now) {
+      if (freshUntil <= now || value === undefined) {
         if (await backend.drop(wire, token)) return value;
       } else {
         const graceMs = Math.max(plan.staleMs, plan.errorMs);
