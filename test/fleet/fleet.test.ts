@@ -158,6 +158,26 @@ function fleetTests(start: () => Promise<{ apps: AppProcess[]; memcached: RealMe
     assert.deepEqual((await drain(apps[0] ?? assert.fail())).toSorted(), run.history.remaining().toSorted());
   });
 
+  test("says on /healthz that the cache is gone and comes back, and serves pages all the while", async () => {
+    const [app = assert.fail()] = apps;
+    const visitor = new Visitor();
+    const state = async (): Promise<string> => {
+      const { status, body } = await visitor.health(app);
+      assert.equal(status, 200);
+      assert.equal(body.database.state, "up");
+      assert.equal((await visitor.look(app)).status, 200);
+      return body.cache.state;
+    };
+    await visitor.look(app);
+    assert.equal(await state(), "up");
+    await memcached.kill();
+    const until = performance.now() + 20_000;
+    while ((await state()) !== "down") assert.ok(performance.now() < until, "the loss was not noticed");
+    await memcached.restart();
+    while ((await state()) !== "up") assert.ok(performance.now() < until, "the return was not noticed");
+    visitor.leave();
+  });
+
   test("hands every item to exactly one of many who remove at once", async () => {
     const visitors = Array.from({ length: 12 }, () => new Visitor());
     const [first = assert.fail()] = visitors;

@@ -66,6 +66,13 @@ export interface QueueState {
   readonly csrf: string;
 }
 
+/** What `/healthz` says. */
+export interface Health {
+  readonly status: string;
+  readonly database: { readonly state: string };
+  readonly cache: { readonly state: string };
+}
+
 export interface Answer<Body> {
   readonly status: number;
   readonly body: Body;
@@ -90,6 +97,10 @@ export class Visitor {
 
   async remove(app: AppProcess): Promise<Answer<{ readonly removed: Item }>> {
     return await this.#send(app, "POST", "/remove", {});
+  }
+
+  async health(app: AppProcess): Promise<Answer<Health>> {
+    return await this.#send(app, "GET", "/healthz");
   }
 
   leave(): void {

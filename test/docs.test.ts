@@ -1,0 +1,52 @@
+/** The manual, held to the code that it speaks of. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+
+const manuals = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ...markdown("docs")];
+
+test("every row of the article's bugs names a test that exists", () => {
+  const rows = [...readFileSync("docs/article-bugs.md", "utf8").matchAll(/^\| (\d+) \|(.*)\|$/gm)];
+  assert.deepEqual(
+    rows.map(([, number]) => Number(number)),
+    Array.from({ length: 54 }, (_, index) => index + 1),
+  );
+  const missing: string[] = [];
+  for (const [, number, row = ""] of rows) {
+    const named = [...row.matchAll(/`(test\/[^`]+)`: "([^"]+)"/g)];
+    if (named.length === 0) missing.push(`row ${number} names no test`);
+    for (const [, file = "", name = ""] of named)
+      if (!existsSync(file) || !readFileSync(file, "utf8").includes(name))
+        missing.push(`row ${number}: ${file}: ${name}`);
+  }
+  assert.deepEqual(missing, []);
+});
+
+test("links in the manual lead to files that exist", () => {
+  const broken = manuals.flatMap((manual) =>
+    [...readFileSync(manual, "utf8").matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)]
+      .map(([, link = ""]) => join(dirname(manual), link))
+      .filter((file) => !existsSync(file))
+      .map((file) => `${manual} links to ${file}`),
+  );
+  assert.deepEqual(broken, []);
+});
+
+test("the manual names only scripts of package.json", () => {
+  const { scripts } = JSON.parse(readFileSync("package.json", "utf8")) as { scripts: Record<string, string> };
+  const unknown = manuals.flatMap((manual) =>
+    [...readFileSync(manual, "utf8").matchAll(/\bnpm run ([\w:]+)/g)]
+      .map(([, script = ""]) => script)
+      .filter((script) => scripts[script] === undefined)
+      .map((script) => `${manual}: npm run ${script}`),
+  );
+  assert.deepEqual(unknown, []);
+});
+
+function markdown(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    return entry.isDirectory() ? markdown(path) : path.endsWith(".md") ? [path] : [];
+  });
+}
