@@ -25,7 +25,7 @@ if (files.length === 0) {
   process.exit(1);
 }
 
-const result = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], {
+const result = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-timeout=300000", ...files], {
   cwd: root,
   stdio: "inherit",
 });
