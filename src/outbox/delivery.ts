@@ -8,12 +8,14 @@ import type { Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { identity, type OutboxRow, type Target } from "./targets.ts";
 
-/** What the outbox needs of a cache. */
+/** What the outbox needs of a cache; the caches of `everfresh` have it. */
 export interface OutboxCache {
-  /** The namespace that rows carry, so that the right cache delivers them. */
-  readonly namespace: string;
-  /** Resolves when the home of every key and tag has confirmed the invalidation; rejects when one could not be reached. */
-  invalidate(keys: readonly string[], tags: readonly string[]): Promise<void>;
+  /** Its namespace, which the rows carry so that the right cache delivers them. */
+  readonly name: string;
+  /** Resolves when the homes of the keys have confirmed; rejects when one could not be reached. */
+  invalidate(keys: readonly string[]): Promise<unknown>;
+  /** The same for the homes of the tags. */
+  invalidateTags(tags: readonly string[]): Promise<unknown>;
 }
 
 /** How a delivery went. Every row is in one of the two. */
@@ -34,7 +36,7 @@ export class Delivery {
   readonly #timeoutMs: number;
 
   constructor(caches: readonly OutboxCache[], clock: Clock, timeoutMs: number) {
-    this.#caches = new Map(caches.map((cache) => [cache.namespace, cache]));
+    this.#caches = new Map(caches.map((cache) => [cache.name, cache]));
     if (this.#caches.size !== caches.length)
       throw new EverfreshError("EF_OPTION", "Two caches of an outbox have the same namespace; each needs its own.");
     this.#clock = clock;
@@ -109,9 +111,9 @@ export class Delivery {
       const timer = this.#clock.after(this.#timeoutMs, () =>
         reject(new EverfreshError("EF_TIMEOUT", `No answer from the cache within ${this.#timeoutMs} ms.`)),
       );
-      void cache
-        .invalidate(names("key"), names("tag"))
-        .then(resolve, reject)
+      const [keys, tags] = [names("key"), names("tag")];
+      void Promise.all([keys.length > 0 && cache.invalidate(keys), tags.length > 0 && cache.invalidateTags(tags)])
+        .then(() => resolve(), reject)
         .finally(() => timer.cancel());
     });
   }

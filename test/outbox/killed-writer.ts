@@ -11,13 +11,11 @@ const db =
   kind === "postgres"
     ? new pg.Pool({ connectionString: place, options: `-c search_path=${schema}` })
     : new Sqlite(place);
-const cache = {
-  namespace: "shop",
-  invalidate: () =>
-    new Promise<void>(() => {
-      process.stdout.write("committed\n");
-    }),
-};
+const hang = (): Promise<void> =>
+  new Promise(() => {
+    process.stdout.write("committed\n");
+  });
+const cache = { name: "shop", invalidate: hang, invalidateTags: hang };
 // Its own relay must not be the one that delivers: it would hang as well.
 const outbox = createOutbox({ db, caches: cache, relay: false, deliveryTimeoutMs: 60_000 });
 setInterval(() => undefined, 60_000);

@@ -9,22 +9,30 @@ import pg from "pg";
 
 /** A cache that only remembers what it was told, in order: `key queue`, `tag items`. */
 export class RememberingCache implements OutboxCache {
-  readonly namespace: string;
+  readonly name: string;
   readonly told: string[] = [];
   /** Names that it refuses, as a cache whose server is down would. */
   readonly refuses = new Set<string>();
   /** Runs before it answers. */
   before: (() => Promise<void>) | undefined;
 
-  constructor(namespace = "shop") {
-    this.namespace = namespace;
+  constructor(name = "shop") {
+    this.name = name;
   }
 
-  async invalidate(keys: readonly string[], tags: readonly string[]): Promise<void> {
+  invalidate(keys: readonly string[]): Promise<void> {
+    return this.#tell("key", keys);
+  }
+
+  invalidateTags(tags: readonly string[]): Promise<void> {
+    return this.#tell("tag", tags);
+  }
+
+  async #tell(kind: string, names: readonly string[]): Promise<void> {
     await this.before?.();
-    const refused = [...keys, ...tags].find((name) => this.refuses.has(name));
+    const refused = names.find((name) => this.refuses.has(name));
     if (refused !== undefined) throw new Error(`${refused} has no server`);
-    this.told.push(...keys.map((name) => `key ${name}`), ...tags.map((name) => `tag ${name}`));
+    this.told.push(...names.map((name) => `${kind} ${name}`));
   }
 }
 

@@ -1,0 +1,122 @@
+/** One process of the proof: reads and writes a few keys until it is told to stop, or killed, and writes down what it saw. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { createCache, memcached } from "everfresh";
+import { createClient, type MemcachedClient } from "everfresh/client";
+import { createOutbox, tag } from "everfresh/outbox";
+import pg from "pg";
+import { nowUs, type Plan } from "./plan.ts";
+
+const plan = JSON.parse(process.argv[2] ?? "") as Plan;
+const pool = new pg.Pool({ connectionString: plan.database, max: 4 });
+pool.on("error", () => undefined);
+const file = openSync(plan.file, "w");
+let lines: string[] = [];
+const asked = { toStop: false };
+
+/** Written down at once, so that a kill loses nothing that was acknowledged. */
+function note(line: string): void {
+  lines.push(line);
+  flush();
+}
+
+function flush(): void {
+  if (lines.length === 0) return;
+  writeSync(file, `${lines.join("\n")}\n`);
+  lines = [];
+}
+
+const backend = memcached(plan.servers, plan.options);
+const cache = createCache({ backend, namespace: plan.namespace, local: plan.local, ttl: "10m", lease: "2s" });
+const outbox =
+  plan.strategy === "outbox" ? createOutbox({ db: pool, caches: cache, deliveryTimeoutMs: 1_500 }) : undefined;
+const plain: MemcachedClient | undefined = plan.strategy.endsWith("write")
+  ? createClient({ ...plan.options, servers: plan.servers })
+  : undefined;
+
+async function load(key: number): Promise<number> {
+  lines.push(`l ${key}`);
+  const { rows } = await pool.query<{ version: string }>("SELECT version FROM items WHERE id = $1", [key]);
+  // What a real loader does after its query: a wider window for everything that could go wrong.
+  await pause(Math.random() * 3);
+  return Number(rows[0]?.version ?? -1);
+}
+
+async function read(key: number): Promise<void> {
+  const began = nowUs();
+  if (plain !== undefined) {
+    const found = await plain.meta.get(`${plan.namespace}:${key}`, { value: true });
+    let version = found.kind === "hit" && found.value !== undefined ? Number(found.value.toString()) : Number.NaN;
+    if (Number.isNaN(version)) {
+      version = await load(key);
+      await plain.meta.set(`${plan.namespace}:${key}`, String(version), { ttl: 600 });
+    }
+    lines.push(`r ${key} ${began} ${version} plain`);
+    return;
+  }
+  const options = plan.strategy === "tags" ? { tags: [`t${key}`] } : {};
+  const { value, status } = await cache.getOrSetEntry(`k${key}`, () => load(key), options);
+  lines.push(`r ${key} ${began} ${value} ${status}`);
+}
+
+const update = "UPDATE items SET version = version + 1 WHERE id = $1 RETURNING version";
+
+async function write(key: number): Promise<void> {
+  let version = -1;
+  const take = (rows: readonly { readonly version: string }[]) => {
+    version = Number(rows[0]?.version);
+  };
+  try {
+    if (outbox !== undefined) {
+      await outbox.transaction(pool, async (tx, invalidate) => {
+        const { rows } = await tx.query<{ version: string }>(update, [key]);
+        invalidate(`k${key}`, tag(`t${key}`));
+        take(rows);
+      });
+    } else {
+      take((await pool.query<{ version: string }>(update, [key])).rows);
+      if (plan.strategy === "invalidate") await cache.invalidate(`k${key}`);
+      else if (plan.strategy === "tags") await cache.invalidateTags([`t${key}`]);
+      else if (plan.strategy === "delete after write") await plain?.meta.delete(`${plan.namespace}:${key}`, {});
+      else await plain?.meta.set(`${plan.namespace}:${key}`, String(await load(key)), { ttl: 600 });
+    }
+    note(`a ${key} ${version} ${nowUs()}`);
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EF_INVALIDATION_PENDING") throw error;
+    note(`p ${key} ${version} ${nowUs()}`);
+  }
+}
+
+async function loop(work: (key: number) => Promise<void>, pauseMs: number): Promise<void> {
+  while (!asked.toStop) {
+    try {
+      await work(Math.floor(Math.random() * plan.keys));
+    } catch (error) {
+      note(`e ${String(error).replaceAll("\n", " ")}`);
+    }
+    await pause(Math.random() * 2 * pauseMs);
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
+
+process.on("message", () => {
+  asked.toStop = true;
+});
+const flusher = setInterval(flush, 50);
+process.send?.("ready");
+await Promise.all([
+  ...Array.from({ length: plan.readers }, () => loop(read, 6)),
+  ...Array.from({ length: plan.writers }, () => loop(write, 25)),
+]);
+clearInterval(flusher);
+flush();
+closeSync(file);
+await outbox?.close();
+await cache.close();
+await plain?.close();
+await pool.end();
+process.disconnect();
