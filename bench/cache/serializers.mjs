@@ -1,5 +1,5 @@
 // How fast are serializers that keep types, and what do they keep? The choice is written down in
-// docs/decisions/0004-serializer.md.
+// docs/decisions/serializer.md.
 import { isDeepStrictEqual } from "node:util";
 import { deserialize, serialize } from "node:v8";
 

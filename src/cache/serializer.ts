@@ -5,7 +5,7 @@
  * there is for them; text and bytes travel as they are; everything else that JSON would change without a word (Date,
  * Map, Set, BigInt, undefined fields, NaN, -0, typed arrays, cycles) travels in the structured-clone format of V8.
  * What neither can carry back (functions, symbols, instances of classes) is refused, not flattened. Nothing that is
- * read is ever evaluated. `docs/decisions/0003-serializer.md` has the comparison.
+ * read is ever evaluated. `docs/decisions/serializer.md` has the comparison.
  */
 import { deserialize, serialize } from "node:v8";
 import { types } from "node:util";
