@@ -1,0 +1,277 @@
+/** A link on a transport and a clock of the test's own: order, deadlines, coming back. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { EverfreshError } from "everfresh/client";
+import type { Clock } from "#src/clock.ts";
+import { backoffMs } from "#src/connection/backoff.ts";
+import { Call } from "#src/connection/call.ts";
+import { Fifo } from "#src/connection/fifo.ts";
+import { planHandshake } from "#src/connection/handshake.ts";
+import { Link } from "#src/connection/link.ts";
+import type { TransportEvents } from "#src/connection/transport.ts";
+import { politely } from "../support/peers.ts";
+
+/** Time that moves when the test moves it. */
+class TestClock implements Clock {
+  #now = 1000;
+  #timers: { at: number; run: () => void }[] = [];
+  now(): number {
+    return this.#now;
+  }
+  monotonic(): number {
+    return this.#now;
+  }
+  after(delayMs: number, run: () => void): { cancel: () => void } {
+    const timer = { at: this.#now + delayMs, run };
+    this.#timers.push(timer);
+    return { cancel: () => void (this.#timers = this.#timers.filter((each) => each !== timer)) };
+  }
+  get timers(): number {
+    return this.#timers.length;
+  }
+  /** Moves time, and lets what was due run in its order. */
+  async pass(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    for (;;) {
+      const next = this.#timers.toSorted((a, b) => a.at - b.at)[0];
+      if (next === undefined || next.at > end) break;
+      this.#now = next.at;
+      this.#timers = this.#timers.filter((each) => each !== next);
+      next.run();
+      await turn();
+    }
+    this.#now = end;
+  }
+}
+
+/** Lets everything that was queued run. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** A link and what it does: every incarnation with its events and what was written on it. */
+function rig(options: { maxPending?: number; room?: boolean } = {}) {
+  const clock = new TestClock();
+  const made: { events: TransportEvents; writes: string[]; ended: boolean }[] = [];
+  const state = { room: options.room ?? true };
+  const link = new Link({
+    server: "s:1",
+    open: (events) => {
+      const one = { events, writes: [] as string[], ended: false };
+      made.push(one);
+      const finish = (): void => {
+        if (one.ended) return;
+        one.ended = true;
+        events.closed(undefined);
+      };
+      return {
+        send(out) {
+          one.writes.push(out.text);
+          return state.room;
+        },
+        end: finish,
+        destroy: finish,
+      };
+    },
+    plan: planHandshake("meta", undefined, "auto", false),
+    connectTimeoutMs: 500,
+    maxPending: options.maxPending ?? 100,
+    valueLimitBytes: 1000,
+    backoff: { firstMs: 100, longestMs: 1000 },
+    clock,
+    random: { fraction: () => 1, bytes: (length) => new Uint8Array(length) },
+  });
+  const ask = (key: string, timeoutMs = 1000): Promise<string> => {
+    const call = new Call<string>(
+      "get",
+      key,
+      false,
+      3,
+      undefined,
+      undefined,
+      undefined,
+      timeoutMs,
+      undefined,
+      false,
+      (answer) => answer.kind,
+    );
+    link.send(call);
+    return call.promise.catch((error: unknown) => (error instanceof EverfreshError ? error.code : String(error)));
+  };
+  /** Opens the newest incarnation and answers its greeting. */
+  const greet = async (): Promise<void> => {
+    const newest = made.at(-1) ?? assert.fail("nothing was opened");
+    newest.events.opened();
+    await turn();
+    newest.events.received(Buffer.from("VERSION 1.6.18\r\nMN\r\nMN\r\nMN\r\nMN\r\n"));
+    await turn();
+  };
+  const say = (text: string): void => made.at(-1)?.events.received(Buffer.from(text));
+  return { link, clock, made, state, ask, greet, say };
+}
+
+test("all calls of a tick leave in one write, in their order, and the answers find their callers", async () => {
+  const { ask, greet, made, say } = rig();
+  const first = ask("a");
+  await turn();
+  await greet();
+  const more = [ask("b"), ask("c"), ask("d")];
+  await turn();
+  assert.deepEqual(made[0]?.writes.slice(1), ["mg a k v f\r\n", "mg b k v f\r\nmg c k v f\r\nmg d k v f\r\n"]);
+  say(`${politely("mg a")}${politely("mg b")}EN kc\r\n${politely("mg d")}`);
+  assert.deepEqual(await Promise.all([first, ...more]), ["hit", "hit", "miss", "hit"]);
+});
+
+test("one timer serves all deadlines, and each call ends at its own", async () => {
+  const { ask, greet, clock } = rig();
+  const warm = ask("warm", 100_000);
+  await turn();
+  await greet();
+  const ended: string[] = [];
+  const calls = [300, 100, 200].map((ms) =>
+    ask(`k${ms}`, ms).then((code) => ended.push(`${ms} ${code} at ${clock.now() - 1000}`)),
+  );
+  await turn();
+  assert.equal(clock.timers, 1);
+  await clock.pass(1000);
+  await Promise.all(calls);
+  assert.deepEqual(
+    ended.map((line) => line.split(" ")[1]),
+    ["EF_TIMEOUT", "EF_TIMEOUT", "EF_TIMEOUT"],
+  );
+  assert.deepEqual(
+    ended.map((line) => line.split(" ")[0]),
+    ["100", "200", "300"],
+  );
+  void warm;
+});
+
+test("a connection that says nothing for a whole deadline is given up; one that says something gets another", async () => {
+  const { ask, greet, clock, made, say, link } = rig();
+  const first = ask("a", 100);
+  await turn();
+  await greet();
+  const second = ask("b", 100);
+  await turn();
+  await clock.pass(50);
+  say(politely("mg a"));
+  assert.equal(await first, "hit");
+  await clock.pass(60);
+  assert.equal(await second, "EF_TIMEOUT");
+  assert.equal(made[0]?.ended, false);
+  await clock.pass(100);
+  assert.equal(made[0]?.ended, true);
+  assert.equal(link.state, "idle");
+});
+
+test("without room nothing is written, and calls whose deadline passes meanwhile never are", async () => {
+  const { ask, greet, clock, made, say, state } = rig();
+  const first = ask("a", 5000);
+  await turn();
+  await greet();
+  say(politely("mg a"));
+  await first;
+  state.room = false;
+  const blocked = ask("b", 5000);
+  await turn();
+  const late = ask("late", 50);
+  const patient = ask("patient", 5000);
+  await turn();
+  await clock.pass(60);
+  assert.equal(await late, "EF_TIMEOUT");
+  state.room = true;
+  made[0]?.events.drained();
+  await turn();
+  assert.equal(made[0]?.writes.at(-1), "mg patient k v f\r\n");
+  say(politely("mg b") + politely("mg patient"));
+  assert.deepEqual(await Promise.all([blocked, patient]), ["hit", "hit"]);
+});
+
+test("a server that is down is probed with growing intervals, and calls fail at once meanwhile", async () => {
+  const { ask, clock, made, greet, link } = rig();
+  const first = ask("a");
+  await turn();
+  made[0]?.events.closed(new Error("refused"));
+  assert.equal(await first, "EF_SERVER_DOWN");
+  const tries: number[] = [];
+  for (let step = 0; step < 400; step++) {
+    const before = made.length;
+    await clock.pass(10);
+    if (made.length > before) {
+      tries.push(clock.now() - 1000);
+      made.at(-1)?.events.closed(new Error("refused"));
+    }
+    assert.equal(link.state, "down");
+  }
+  assert.deepEqual(tries, [100, 300, 700, 1500, 2500, 3500]);
+  assert.equal(await ask("b"), "EF_SERVER_DOWN");
+  await clock.pass(600);
+  await greet();
+  assert.equal(link.state, "up");
+});
+
+test("a lost connection fails what was sent, and what was not sent goes over the next one", async () => {
+  const { ask, greet, made, say, state } = rig();
+  const first = ask("a");
+  await turn();
+  await greet();
+  state.room = false;
+  say(politely("mg a"));
+  await first;
+  const sent = ask("sent");
+  await turn();
+  const unsent = ask("unsent");
+  await turn();
+  state.room = true;
+  made[0]?.events.closed(undefined);
+  assert.equal(await sent, "EF_CONNECTION_LOST");
+  await turn();
+  assert.equal(made.length, 2);
+  await greet();
+  say(politely("mg unsent"));
+  assert.equal(await unsent, "hit");
+});
+
+test("more than maxPending calls are refused; answered ones make room", async () => {
+  const { ask, greet, say } = rig({ maxPending: 2 });
+  const calls = [ask("a"), ask("b"), ask("c")];
+  assert.equal(await calls[2], "EF_OVERLOADED");
+  await turn();
+  await greet();
+  say(politely("mg a"));
+  assert.equal(await calls[0], "hit");
+  const next = ask("d");
+  await turn();
+  say(politely("mg b") + politely("mg d"));
+  assert.deepEqual(await Promise.all([calls[1], next]), ["hit", "hit"]);
+});
+
+test("the waiting between tries doubles up to its bound and is jittered", () => {
+  const options = { firstMs: 100, longestMs: 10_000 };
+  assert.deepEqual(
+    [1, 2, 3, 8, 1000].map((failures) => backoffMs(failures, options, 1)),
+    [100, 200, 400, 10_000, 10_000],
+  );
+  fc.assert(
+    fc.property(fc.nat(100), fc.double({ min: 0, max: 0.999, noNaN: true }), (failures, chance) => {
+      const wait = backoffMs(failures, options, chance);
+      assert.ok(wait >= 50 && wait <= 10_000 && wait <= backoffMs(failures, options, 1));
+    }),
+  );
+});
+
+test("the queue of calls behaves like an array", () => {
+  fc.assert(
+    fc.property(fc.array(fc.option(fc.nat()), { maxLength: 500 }), (steps) => {
+      const fifo = new Fifo<number>();
+      const model: number[] = [];
+      for (const step of steps) {
+        if (step === null) assert.equal(fifo.shift(), model.shift());
+        else {
+          fifo.push(step);
+          model.push(step);
+        }
+        assert.deepEqual([fifo.length, fifo.peek(), fifo.at(model.length - 1)], [model.length, model[0], model.at(-1)]);
+      }
+    }),
+  );
+});
