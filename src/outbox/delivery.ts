@@ -49,21 +49,22 @@ export class Delivery {
 
   /** Tells the caches. Rows of a namespace that is not ours are pending: some other process has to deliver them. */
   async deliver(rows: readonly OutboxRow[]): Promise<Delivered> {
-    const namespaces = [...new Set(rows.map((row) => row.namespace))];
-    const answers = await Promise.all(
-      namespaces.map((namespace) =>
-        this.#toCache(
-          namespace,
-          rows.filter((row) => row.namespace === namespace),
-        ),
-      ),
-    );
+    const groups = new Map<string, OutboxRow[]>();
+    for (const row of rows) {
+      const group = `${row.kind} ${row.namespace}`;
+      const known = groups.get(group);
+      if (known === undefined) groups.set(group, [row]);
+      else known.push(row);
+    }
+    const answers = await Promise.all([...groups.values()].map((group) => this.#toCache(group)));
     const failed = answers.find((answer) => answer.pending.length > 0);
     const all = { done: answers.flatMap((a) => a.done), pending: answers.flatMap((a) => a.pending) };
     return failed === undefined ? all : { ...all, error: failed.error };
   }
 
-  async #toCache(namespace: string, rows: readonly OutboxRow[]): Promise<Delivered> {
+  /** Rows of one kind and one namespace. */
+  async #toCache(rows: readonly OutboxRow[]): Promise<Delivered> {
+    const namespace = rows[0]?.namespace ?? "";
     const cache = this.#caches.get(namespace);
     if (cache === undefined)
       return {
@@ -106,13 +107,13 @@ export class Delivery {
   }
 
   async #tell(cache: OutboxCache, targets: readonly Target[]): Promise<void> {
-    const names = (kind: Target["kind"]) => targets.filter((target) => target.kind === kind).map(({ name }) => name);
+    const names = targets.map(({ name }) => name);
+    const areTags = targets[0]?.kind === "tag";
     await new Promise<void>((resolve, reject) => {
       const timer = this.#clock.after(this.#timeoutMs, () =>
         reject(new EverfreshError("EF_TIMEOUT", `No answer from the cache within ${this.#timeoutMs} ms.`)),
       );
-      const [keys, tags] = [names("key"), names("tag")];
-      void Promise.all([keys.length > 0 && cache.invalidate(keys), tags.length > 0 && cache.invalidateTags(tags)])
+      void (areTags ? cache.invalidateTags(names) : cache.invalidate(names))
         .then(() => resolve(), reject)
         .finally(() => timer.cancel());
     });
