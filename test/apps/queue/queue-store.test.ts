@@ -122,12 +122,12 @@ for (const databases of both.filter(({ name }) => name === "PostgreSQL"))
       const url = await databases.url();
       const other = await openAt(url);
       const database = await openAt(url);
+      const locked = gate();
+      const released = gate();
       try {
         await migrate(database);
         const store = new QueueStore(database);
         const only = await store.add("the only one");
-        const locked = gate();
-        const released = gate();
         const undone = other.db.transaction().execute(async (tx) => {
           await tx.deleteFrom("queue_item").where("id", "=", only.id).execute();
           locked.open();
@@ -148,6 +148,7 @@ for (const databases of both.filter(({ name }) => name === "PostgreSQL"))
         assert.deepEqual(await removing, only);
         await assert.rejects(undone, /changed my mind/);
       } finally {
+        released.open();
         await database.close();
         await other.close();
       }
