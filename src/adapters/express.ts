@@ -31,8 +31,8 @@ export type ExpressResponse = ServerResponse & { locals: object };
 export function cachePage<Request extends ExpressRequest = ExpressRequest>(
   cache: PageStore,
   options: PageOptions<Request>,
-): (req: Request, res: ExpressResponse, next: () => void) => void {
-  const pages = new ResponseCache(cache, options, { sessionOf });
+): (req: ExpressRequest, res: ExpressResponse, next: () => void) => void {
+  const pages = new ResponseCache(cache, options as PageOptions<ExpressRequest>, { sessionOf });
   return (req, res, next) => {
     const { path, query } = splitTarget(req.originalUrl);
     // Behind a proxy that is trusted, Express knows the scheme and the host that the visitor used.

@@ -51,8 +51,8 @@ export interface PageFastifyReply {
 export function cachePage<Request extends PageFastifyRequest = PageFastifyRequest>(
   cache: PageStore,
   options: PageOptions<Request>,
-): (request: Request, reply: PageFastifyReply, done: () => void) => void {
-  const pages = new ResponseCache(cache, options, { sessionOf });
+): (request: PageFastifyRequest, reply: PageFastifyReply, done: () => void) => void {
+  const pages = new ResponseCache(cache, options as PageOptions<PageFastifyRequest>, { sessionOf });
   return (source, reply, done) => {
     const { raw } = source;
     const { path, query } = splitTarget(source.originalUrl);

@@ -44,8 +44,8 @@ type Next = () => Promise<void>;
 export function cachePage<Context extends PageContext = PageContext>(
   cache: PageStore,
   options: PageOptions<Context>,
-): (context: Context, next: Next) => Promise<Response | undefined> {
-  const pages = new ResponseCache(cache, options);
+): (context: PageContext, next: Next) => Promise<Response | undefined> {
+  const pages = new ResponseCache(cache, options as PageOptions<PageContext>);
   return async (context, next) => {
     const request = requestOf(context.req.raw, context.req.method);
     if (!isSafeMethod(request.method)) {

@@ -1,0 +1,242 @@
+/** What the response cache does beyond one adapter's contract: what pages are made from, failures, contexts. */
+import assert from "node:assert/strict";
+import { AsyncLocalStorage } from "node:async_hooks";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
+import { after, describe, test } from "node:test";
+import { createCache, memory, metaBackend, none, type Cache } from "everfresh";
+import type { PageOptions } from "everfresh/http";
+import { cachePages } from "everfresh/node";
+import { ask } from "../adapters/sites.ts";
+import { deferred } from "../support/deferred.ts";
+import { FakeMemcached } from "../support/fake-memcached.ts";
+
+type Handler = (req: IncomingMessage, res: ServerResponse) => unknown;
+
+const servers: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const close of servers) await close();
+});
+
+async function open(cache: Cache, options: PageOptions<IncomingMessage>, handler: Handler): Promise<string> {
+  const server = createServer(cachePages(cache, options, (req, res) => void handler(req, res)));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  servers.push(async () => {
+    server.closeAllConnections();
+    server.close();
+    await once(server, "close");
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}
+const inMemory = (): Cache => createCache({ backend: memory({ limitBytes: 4_000_000 }) });
+
+describe("a page is invalidated by what it shows", () => {
+  for (const coding of [undefined, "br"])
+    for (const way of ["tag", "key"] as const)
+      test(`an entry that is read while rendering, by its ${way}, ${coding ?? "plain"}`, async () => {
+        const cache = inMemory();
+        let row = 1;
+        const entry = cache.entry("row", { load: () => row, tags: ["rows"] });
+        const page = await open(cache, { ttl: "1m" }, async (_req, res) => {
+          res.setHeader("content-type", "text/plain");
+          res.end(`row ${await entry.get()} ${"x".repeat(2_000)}`);
+        });
+        const headers: Record<string, string> = coding === undefined ? {} : { "accept-encoding": coding };
+        // The second one may still wait for the compression of the first.
+        for (let visit = 0; visit < 2; visit++) await ask(page, headers);
+        const before = await ask(page, headers);
+        assert.match(String(before.headers["cache-status"]), /hit/);
+        assert.equal(before.headers["content-encoding"], coding);
+        row = 2;
+        await (way === "tag" ? cache.invalidateTags(["rows"]) : entry.invalidate());
+        assert.match((await ask(page)).text, /^row 2/);
+      });
+});
+
+function refuse(): string {
+  throw new Error("no");
+}
+
+describe("relaxations and failures", () => {
+  test("staleIfError: where the handler answers with 5xx, the page from before goes out", async () => {
+    const cache = inMemory();
+    let broken = false;
+    const page = await open(cache, { ttl: "1m", tags: ["t"], staleIfError: "1h" }, (_req, res) => {
+      res.statusCode = broken ? 503 : 200;
+      res.end(broken ? "broken" : "good");
+    });
+    await ask(page);
+    broken = true;
+    assert.equal((await ask(page)).text, "good");
+    await pause(5);
+    await cache.invalidateTags(["t"]);
+    const got = await ask(page);
+    // An invalidated page is stale as well, and the option allows it; by a tag it may be gone, then the error shows.
+    assert.ok(got.text === "good" || got.text === "broken");
+    if (got.text === "good") assert.match(String(got.headers["cache-status"]), /; hit; ttl=-\d+/);
+    broken = false;
+    assert.equal((await ask(page)).text, "good");
+  });
+
+  test("without the option an error goes out as it is, and nobody waits for it twice", async () => {
+    const cache = inMemory();
+    let renders = 0;
+    const page = await open(cache, { ttl: "1m" }, (_req, res) => {
+      renders++;
+      res.statusCode = 500;
+      res.end("broken");
+    });
+    const all = await Promise.all(Array.from({ length: 5 }, () => ask(page)));
+    assert.deepEqual([...new Set(all.map(({ status }) => status))], [500]);
+    assert.ok(renders <= 6);
+  });
+
+  test("with the cache's servers gone, the handler answers every request", async () => {
+    const world = new FakeMemcached();
+    const cache = createCache({ backend: metaBackend(world.client()) });
+    let renders = 0;
+    const page = await open(cache, { ttl: "1m" }, (_req, res) => res.end(`page ${++renders}`));
+    await ask(page);
+    world.down();
+    assert.equal((await ask(page)).text, "page 2");
+    assert.equal((await ask(page)).text, "page 3");
+  });
+
+  test("without any cache, too", async () => {
+    const cache = createCache({ backend: none() });
+    let renders = 0;
+    const page = await open(cache, { ttl: "1m" }, (_req, res) => res.end(`page ${++renders}`));
+    assert.equal((await ask(page)).text, "page 1");
+    assert.equal((await ask(page)).text, "page 2");
+  });
+
+  test("a function among the options that throws costs the cache, not the page", async () => {
+    const cache = inMemory();
+    const page = await open(cache, { ttl: "1m", key: refuse }, (_req, res) => res.end("page"));
+    const got = await ask(page);
+    assert.equal(got.text, "page");
+    assert.match(String(got.headers["cache-status"]), /fwd=bypass; detail=option/);
+  });
+
+  test("a handler that stops half-way leaves nothing behind", async () => {
+    const cache = inMemory();
+    let renders = 0;
+    const page = await open(cache, { ttl: "1m" }, (_req, res) => {
+      if (++renders > 1) res.end("whole");
+      else {
+        res.write("half");
+        setImmediate(() => res.destroy());
+      }
+    });
+    await assert.rejects(ask(page));
+    assert.equal((await ask(page)).text, "whole");
+  });
+
+  test("a body that is shorter than it said is not stored", async () => {
+    const cache = inMemory();
+    const page = await open(cache, { ttl: "1m" }, (req, res) => {
+      res.setHeader("content-length", req.headers["x-short"] === undefined ? "5" : "9");
+      res.end("whole");
+    });
+    await assert.rejects(ask(page, { "x-short": "1" }));
+    const got = await ask(page);
+    assert.equal(got.text, "whole");
+    assert.match(String(got.headers["cache-status"]), /fwd=miss; stored/);
+  });
+});
+
+describe("what surrounds a page", () => {
+  test("a handler runs in the asynchronous context of its own request", async () => {
+    const cache = createCache({ backend: metaBackend(new FakeMemcached().client()) });
+    const requests = new AsyncLocalStorage<string>();
+    const seen: string[] = [];
+    const listener = cachePages(cache, { ttl: "1m" }, (req, res) => {
+      seen.push(`${req.url} in the ${requests.getStore()}`);
+      res.end("page");
+    });
+    const server = createServer((req, res) => requests.run(`context of ${req.url}`, () => listener(req, res)));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await Promise.all(["/1", "/2", "/3"].map((path) => ask(origin + path)));
+    assert.deepEqual(
+      seen.toSorted((a, b) => a.localeCompare(b)),
+      ["/1", "/2", "/3"].map((path) => `${path} in the context of ${path}`),
+    );
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test("fields that stood there before are each visitor's own", async () => {
+    const cache = inMemory();
+    let visitor = 0;
+    const listener = cachePages(cache, { ttl: "1m" }, (_req, res) => {
+      res.setHeader("x-page", "1");
+      res.end("page");
+    });
+    const server = createServer((req, res) => {
+      res.setHeader("x-request-id", String(++visitor));
+      listener(req, res);
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    await ask(url);
+    const second = await ask(url);
+    assert.equal(second.headers["x-request-id"], "2");
+    assert.equal(second.headers["x-page"], "1");
+    assert.match(String(second.headers["cache-status"]), /hit/);
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test("a shared cache in front gets the keys to purge by, and is told how long it may keep a page", async () => {
+    const cache = inMemory();
+    const options = {
+      ttl: "1m",
+      tags: ["song:7", "a b"],
+      surrogate: { style: "surrogate-key", maxAge: "1h" },
+    } as const;
+    const page = await open(cache, options, (_req, res) => res.end("page"));
+    for (const got of [await ask(page), await ask(page)]) {
+      assert.match(String(got.headers["surrogate-key"]), /^song:7 a%20b /);
+      assert.equal(got.headers["surrogate-control"], "max-age=3600");
+      assert.equal(got.headers["cache-control"], "no-cache");
+    }
+  });
+
+  test("options that are unknown or out of range stop the start", () => {
+    const cache = inMemory();
+    for (const wrong of [
+      { ttl: "1m", tag: ["x"] },
+      { ttl: 60 },
+      { ttl: "1m", statuses: [304] },
+      { ttl: "1m", statuses: [500] },
+      { ttl: "1m", vary: ["*"] },
+      { ttl: "1m", vary: ["Cookie"] },
+      { ttl: "1m", maxBodyBytes: 0 },
+      { ttl: "1m", compress: ["deflate"] },
+      { ttl: "1m", private: "session" },
+      { ttl: "1m", private: () => "x", cookies: "ignore" },
+    ])
+      assert.throws(() => cachePages(cache, wrong as never, () => undefined), { code: "EF_OPTION" });
+  });
+
+  test("a page streams while it is stored: the first byte does not wait, and memory stays within the limit", async () => {
+    const cache = inMemory();
+    const first = deferred();
+    const chunk = Buffer.alloc(64 * 1024, 120);
+    const page = await open(cache, { ttl: "1m", maxBodyBytes: 256 * 1024 }, async (_req, res) => {
+      res.write(chunk);
+      await first.promise;
+      for (let sent = 1; sent < 80; sent++) if (!res.write(chunk)) await once(res, "drain");
+      res.end();
+    });
+    const got = await ask(page, {}, "GET", () => first.resolve());
+    assert.equal(got.body.length, 80 * chunk.length);
+    assert.match(String((await ask(page)).headers["cache-status"]), /unstorable|too-large/);
+  });
+});
