@@ -241,7 +241,8 @@ export class Reclaimer {
     const count = Math.ceil((size + 16) / arena.segmentWords);
     if (count + 3 > arena.segments) return 0;
     if (!this.#reclaimUntil(count + 2)) return 0;
-    const first = this.#emptiestWindow(count);
+    let first = this.#emptiestWindow(count, false);
+    if (first < 0 && this.#evicts) first = this.#dropRuns(count);
     if (first < 0) return 0;
     for (let at = first; at < first + count; at++)
       if (arena.state[at] === FREE) {
@@ -267,15 +268,37 @@ export class Reclaimer {
     return arena.takeRun(first, count, size);
   }
 
-  /** The neighbours whose emptying copies least, none of them part of a run; -1 when runs are everywhere. */
-  #emptiestWindow(count: number): number {
-    const { state, live, span, segments } = this.#arena;
+  /** Where runs leave no gap that is wide enough: drops those that stand in the emptiest window. */
+  #dropRuns(count: number): number {
+    const arena = this.#arena;
+    const first = this.#emptiestWindow(count, true);
+    if (first < 0) return -1;
+    let at = first;
+    while (arena.state[at] === TAIL) at--;
+    while (at < first + count) {
+      const length = Math.max(1, arena.span[at] as number);
+      if (length > 1) this.#drop(arena.startOf(at), "evicted");
+      at += length;
+    }
+    return first;
+  }
+
+  /**
+   * The neighbours whose emptying copies least; -1 when there are none. Runs stand in the way, or, `throughRuns`, only
+   * the pinned one does.
+   */
+  #emptiestWindow(count: number, throughRuns: boolean): number {
+    const { state, live, span, segments, shift } = this.#arena;
+    const pinned = this.pinned === 0 ? -1 : this.pinned >>> shift;
     let best = -1;
     let bestLive = Infinity;
     let sum = 0;
     let length = 0;
+    let run = -1;
     for (let at = 0; at < segments; at++) {
-      if (state[at] === TAIL || (span[at] as number) > 1) {
+      const isRun = state[at] === TAIL || (span[at] as number) > 1;
+      if (isRun && state[at] !== TAIL) run = at;
+      if (isRun && (!throughRuns || run === pinned)) {
         sum = 0;
         length = 0;
         continue;
