@@ -29,6 +29,12 @@ async function serve(context: TestContext, flags: readonly string[], env: NodeJS
   return { child, port, variables };
 }
 
+async function ask({ port }: Served, said: string, end: string): Promise<string> {
+  const visitor = await talk(port);
+  visitor.send(said);
+  return visitor.hearUntil(end);
+}
+
 async function stopped({ child }: Served, signal: NodeJS.Signals): Promise<number | null> {
   const left = once(child, "exit");
   child.kill(signal);
@@ -88,11 +94,6 @@ test("with -Y the file names the users, and SIGHUP reads it again", async (conte
 
 test("with -e what is stored survives a planned stop, not a crash", async (context) => {
   const file = join(scratchFolder(context), "items");
-  const ask = async (served: Served, said: string, end: string): Promise<string> => {
-    const visitor = await talk(served.port);
-    visitor.send(said);
-    return visitor.hearUntil(end);
-  };
   const first = await serve(context, ["-e", file]);
   await ask(first, "set k 0 0 4\r\nkept\r\n", "STORED\r\n");
   assert.equal(await stopped(first, "SIGUSR1"), 0);
