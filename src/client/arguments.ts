@@ -53,6 +53,12 @@ export function wholeNumber(value: number, most: number, name: string): number {
   return value;
 }
 
+/** A deadline in milliseconds, from now on; fractions are rounded up. */
+export function checkedTimeout(timeoutMs: number): number {
+  if (!(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw badArgument("timeoutMs is a number of milliseconds above 0");
+  return Math.ceil(timeoutMs);
+}
+
 /** A number that memcached counts with: 64 bits, unsigned. */
 export function counter(value: bigint | number, name: string): bigint {
   if (typeof value === "number" && !Number.isSafeInteger(value))

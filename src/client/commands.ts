@@ -346,10 +346,7 @@ export class Commands {
   }
 
   protected time(options: CallOptions | undefined): number {
-    const timeoutMs = options?.timeoutMs;
-    if (timeoutMs === undefined) return this.options.timeoutMs;
-    if (!(timeoutMs > 0)) throw badArgument("timeoutMs is a number of milliseconds above 0");
-    return timeoutMs;
+    return options?.timeoutMs === undefined ? this.options.timeoutMs : checkedTimeout(options.timeoutMs);
   }
 
   /** Whole seconds, rounded up: a span that is not 0 must not become "for ever". */

@@ -11,6 +11,7 @@ import {
   badArgument,
   checkedCas,
   checkedOpaque,
+  checkedTimeout,
   counter,
   strictKey,
   wholeNumber,
@@ -174,7 +175,7 @@ export class MetaCommands {
   }
 
   #time(call: CallOptions | undefined): number {
-    return call?.timeoutMs ?? this.#timeoutMs;
+    return call?.timeoutMs === undefined ? this.#timeoutMs : checkedTimeout(call.timeoutMs);
   }
 
   #send<T>(link: Link, call: Call<T>, options: CallOptions | undefined): Promise<T> {

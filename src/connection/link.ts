@@ -39,6 +39,9 @@ export interface LinkOptions {
 /** So many connections in a row that hang or break the protocol, and the server counts as down. */
 const suspectLimit = 3;
 
+/** Values that wait to be sent to one server, in bytes; beyond that calls are refused. */
+const unsentLimitBytes = 128 * 2 ** 20;
+
 /** For so many calls of a tick room is kept. */
 const keptCalls = 4096;
 
@@ -66,6 +69,8 @@ export class Link implements ConnectionKeeper {
   /** Asked in this tick, and how many they are; the array is kept, so that it need not grow anew in every tick. */
   readonly #fresh: (Call<unknown> | undefined)[] = [];
   #freshCount = 0;
+  /** The bytes of values that were not sent yet. */
+  #unsentBytes = 0;
   #flushing = false;
   /** Not sent yet: no connection, or no room in it. */
   #waiting: Call<unknown>[] = [];
@@ -120,6 +125,12 @@ export class Link implements ConnectionKeeper {
     if (this.pending >= this.#options.maxPending) {
       return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
     }
+    if (call.data !== undefined) {
+      const bytes = call.data.length;
+      if (this.#unsentBytes > 0 && this.#unsentBytes + bytes > unsentLimitBytes)
+        return call.fail("EF_OVERLOADED", `${unsentLimitBytes} bytes wait for this server already.`, this.server);
+      this.#unsentBytes += bytes;
+    }
     watchCall(call, this.server, this.#clock);
     this.#fresh[this.#freshCount++] = call;
     if (!this.#flushing) {
@@ -149,6 +160,7 @@ export class Link implements ConnectionKeeper {
         this.#progressAt = now;
       }
       connection.send(calls, count);
+      this.#unsentBytes = 0;
     } else {
       for (let at = 0; at < count; at++) this.#wait(calls[at] as Call<unknown>);
     }
@@ -316,12 +328,14 @@ export class Link implements ConnectionKeeper {
     if (connection === undefined) return;
     const calls = this.#waiting;
     this.#waiting = [];
+    this.#unsentBytes = 0;
     connection.send(calls);
   }
 
   #failWaiting(code: EverfreshError["code"], cause: EverfreshError): void {
     const calls = this.#waiting;
     this.#waiting = [];
+    this.#unsentBytes = 0;
     for (const call of calls) call.fail(code, cause.message, this.server, cause.cause);
   }
 
@@ -346,16 +360,19 @@ export class Link implements ConnectionKeeper {
     const now = this.#clock.monotonic();
     let next = Infinity;
     const still: Call<unknown>[] = [];
+    let bytes = 0;
     for (const call of this.#waiting) {
       if (call.settled) continue;
       if (call.deadline <= now) {
         call.fail("EF_TIMEOUT", `No connection within ${call.timeoutMs} ms; it was not sent.`, this.server);
       } else {
         still.push(call);
+        bytes += call.data?.length ?? 0;
         next = Math.min(next, call.deadline);
       }
     }
     this.#waiting = still;
+    if (this.#freshCount === 0) this.#unsentBytes = bytes;
     const connection = this.#connection;
     // While it is being greeted, the time to connect is the only deadline.
     if (connection !== undefined && this.state === "up") {

@@ -245,6 +245,32 @@ test("more than maxPending calls are refused; answered ones make room", async ()
   assert.deepEqual(await Promise.all([calls[1], next]), ["hit", "hit"]);
 });
 
+test("values that cannot be sent are held up to a bound in bytes, not only in number", async () => {
+  const { link, ask } = rig();
+  const data = Buffer.alloc(50 * 2 ** 20);
+  const codes = Array.from({ length: 4 }, () => {
+    const call = new Call<string>(
+      "store",
+      "k",
+      false,
+      0,
+      data,
+      0,
+      undefined,
+      1000,
+      undefined,
+      false,
+      (answer) => answer.kind,
+    );
+    link.send(call);
+    return call.promise.catch((error: unknown) => (error as EverfreshError).code);
+  });
+  assert.deepEqual(await Promise.all(codes.slice(2)), ["EF_OVERLOADED", "EF_OVERLOADED"]);
+  const small = ask("still fits");
+  link.close();
+  assert.equal(await small, "EF_CLOSED");
+});
+
 test("the waiting between tries doubles up to its bound and is jittered", () => {
   const options = { firstMs: 100, longestMs: 10_000 };
   assert.deepEqual(

@@ -1,0 +1,77 @@
+/** TLS: to a peer of the test's own always, to a real memcached where it was built with it. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createServer } from "node:tls";
+import { createClient } from "everfresh/client";
+import { makeCertificate } from "../support/certificates.ts";
+import { startMemcached } from "../support/memcached.ts";
+import { onLines, politely } from "../support/peers.ts";
+import { findProgram, needs } from "../support/programs.ts";
+
+const { cert, key } = makeCertificate();
+
+/** Whether the installed memcached knows TLS: some packages are built without. */
+function memcachedWithTls(): { skip: string | false } {
+  const { skip } = needs("memcached");
+  if (skip !== false) return { skip };
+  const help = spawnSync(findProgram("memcached") ?? "memcached", ["-h"], { encoding: "utf8" }).stdout;
+  return { skip: help.includes("--enable-ssl") ? false : "this memcached was built without TLS" };
+}
+
+test("a server is spoken to by TLS, its certificate is checked, and one without TLS or with another name is not trusted", async (t) => {
+  const server = createServer({ cert, key }, (socket) => {
+    socket.on("error", () => socket.destroy());
+    onLines(socket, (line) => void socket.write(politely(line)));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  const servers = `127.0.0.1:${address.port}`;
+
+  const trusting = createClient({ servers: `memcacheds://${servers}`, tls: { ca: cert } });
+  const hit = await trusting.get("k");
+  assert.ok(hit.kind === "hit");
+  assert.equal(hit.value, "value of k");
+  await trusting.close();
+
+  for (const options of [{ servers, tls: true }, { servers: `memcacheds://${servers}` }, { servers }]) {
+    const client = createClient({ ...options, connectTimeoutMs: 300 });
+    await assert.rejects(client.get("k"), { code: "EF_SERVER_DOWN" });
+    await client.close();
+  }
+});
+
+test("a real memcached is spoken to by TLS", memcachedWithTls(), async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "everfresh-tls-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const [certFile, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+  await Promise.all([writeFile(certFile, cert), writeFile(keyFile, key)]);
+  const server = await startMemcached(["-Z", "-o", `ssl_chain_cert=${certFile},ssl_key=${keyFile}`]);
+  t.after(() => server.stop());
+  const client = createClient({ servers: server.address, tls: { ca: cert } });
+  t.after(() => client.close());
+  const big = Buffer.alloc(700_000, "tls");
+  await client.set("big", big);
+  const [read, ...small] = await Promise.all([client.get("big"), client.set("a", 1), client.get("a")]);
+  assert.ok(read.kind === "hit" && Buffer.isBuffer(read.value) && read.value.equals(big));
+  assert.deepEqual(
+    small.map((result) => result.kind),
+    ["stored", "hit"],
+  );
+});
+
+test("an IPv6 address does as well", needs("memcached"), async (t) => {
+  const server = await startMemcached(["-l", "[::1]"]).catch(() => undefined);
+  if (server === undefined) return t.skip("this machine has no IPv6 loopback");
+  t.after(() => server.stop());
+  const client = createClient({ servers: `[::1]:${server.port}` });
+  t.after(() => client.close());
+  assert.equal((await client.set("k", "v")).epoch.server, `[::1]:${server.port}`);
+});
