@@ -11,6 +11,7 @@ import {
   anyKey,
   badArgument,
   checkedCas,
+  checkedTimeout,
   counter,
   wholeNumber,
   wireSeconds,
