@@ -11,6 +11,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { EverfreshError } from "everfresh";
 import type { LeaseClient } from "everfresh";
+import type { Random } from "#src/clock.ts";
 
 interface FakeItem {
   value: Buffer;
@@ -24,6 +25,8 @@ interface FakeItem {
 interface Command {
   readonly text: string;
   readonly connection: object;
+  /** The process that sent it; its commands to one server are executed and answered in their order. */
+  readonly process: number;
   readonly server: string;
   work(): unknown;
   resolve(value: unknown): void;
@@ -44,7 +47,8 @@ export class FakeMemcached {
   readonly #down = new Set<string>();
   #connections = new Map<string, object>();
   #held = false;
-  #lastCas = 0;
+  readonly #counters = new Map<string, number>();
+  #processes = 0;
 
   constructor(names: readonly string[] = ["fake:1"]) {
     this.#names = names;
@@ -53,10 +57,12 @@ export class FakeMemcached {
 
   /** A client of one process. */
   client(): LeaseClient {
+    const number = this.#processes++;
+    const send = this.#send.bind(this, number);
     const meta: LeaseClient["meta"] = {
-      get: (key, flags, call) => this.#send("mg", key, call?.on, (items) => this.#get(items, key, flags)) as never,
+      get: (key, flags, call) => send("mg", key, call?.on, (items) => this.#get(items, key, flags)) as never,
       set: (key, value, flags, call) =>
-        this.#send("ms", key, call?.on, (items) => {
+        send("ms", key, call?.on, (items) => {
           const { compareCas, ttl = 0, clientFlags = 0, mode = "set" } = flags;
           const old = this.#live(items, key);
           if (compareCas !== undefined && old === undefined) return { kind: "notFound" };
@@ -66,12 +72,12 @@ export class FakeMemcached {
           return { kind: "stored", cas: String(item.cas) };
         }) as never,
       delete: (key, flags, call) =>
-        this.#send("md", key, call?.on, (items) => {
+        send("md", key, call?.on, (items) => {
           const old = this.#live(items, key);
           if (old === undefined) return { kind: "notFound" };
           if (flags.compareCas !== undefined && old.cas !== Number(flags.compareCas)) return { kind: "exists" };
           if (flags.invalidate) {
-            Object.assign(old, { stale: true, sent: false, cas: ++this.#lastCas });
+            Object.assign(old, { stale: true, sent: false, cas: this.#nextCas(key) });
             if (flags.ttl !== undefined) old.expiresAt = this.#expiry(flags.ttl);
           } else items.delete(key);
           return { kind: "deleted" };
@@ -131,11 +137,33 @@ export class FakeMemcached {
     await turn();
   }
 
+  /** Something happens to one of the oldest commands: it is executed, answered, or its answer is lost. */
+  step(random: Random, lossy: number): boolean {
+    const heads = new Map<string, Command>();
+    for (const command of this.#waiting) {
+      const queue = `${command.process} ${command.server}`;
+      if (!heads.has(queue)) heads.set(queue, command);
+    }
+    const all = [...heads.values()];
+    const command = all[Math.floor(random.fraction() * all.length)];
+    if (command === undefined) return false;
+    const lost = random.fraction() < lossy;
+    const current = command.connection === this.#connections.get(command.server);
+    if (command.answer === undefined && current && !this.#down.has(command.server) && !lost) {
+      command.answer = { value: this.#work(command) };
+      return true;
+    }
+    this.#waiting.splice(this.#waiting.indexOf(command), 1);
+    if (lost) command.reject(new EverfreshError("EF_TIMEOUT", "lost", { server: command.server }));
+    else this.#finish(command);
+    return true;
+  }
+
   /** Forgets everything and counts from one again, on new connections. */
   restart(name = this.#names[0] ?? ""): void {
     this.#items.set(name, new Map());
     this.#connections.set(name, { server: name });
-    this.#lastCas = 0;
+    this.#counters.set(name, 0);
   }
 
   /** Loses the connections, not the items. */
@@ -193,9 +221,17 @@ export class FakeMemcached {
   }
 
   #put(items: Map<string, FakeItem>, key: string, value: Buffer, flags: number, ttl: number): FakeItem {
-    const item = { value, flags, cas: ++this.#lastCas, expiresAt: this.#expiry(ttl), stale: false, sent: false };
+    const item = { value, flags, cas: this.#nextCas(key), expiresAt: this.#expiry(ttl), stale: false, sent: false };
     items.set(key, item);
     return item;
+  }
+
+  /** Each server counts for itself. */
+  #nextCas(key: string): number {
+    const server = this.serverOf(key);
+    const next = (this.#counters.get(server) ?? 0) + 1;
+    this.#counters.set(server, next);
+    return next;
   }
 
   #expiry(ttl: number): number {
@@ -208,6 +244,7 @@ export class FakeMemcached {
   }
 
   #send(
+    number: number,
     verb: string,
     key: string,
     on: object | undefined,
@@ -223,6 +260,7 @@ export class FakeMemcached {
         text: `${verb} ${key}`,
         connection,
         server,
+        process: number,
         work: () => ({ ...work(this.#items.get(server) ?? new Map()), epoch: connection }),
         resolve,
         reject,
