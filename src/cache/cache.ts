@@ -15,6 +15,7 @@ import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./ent
 import type { Stored } from "./envelope.ts";
 import { rendering, type Inherited } from "./fragments.ts";
 import { Generations } from "./generations.ts";
+import { runLoader } from "./loading.ts";
 import { checkTags, Keys, rawTag, visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
 import {
@@ -31,6 +32,7 @@ import { startMonitor, type Monitor, type MonitorOptions } from "./monitor.ts";
 import { Turns } from "./rounds.ts";
 import type { Serializer } from "./serializer.ts";
 import { Tier } from "./tier.ts";
+import { openTransaction, type OpenTransaction } from "./transactions.ts";
 import { Writes } from "./writes.ts";
 
 /** The in-process tier over the servers. */
@@ -245,7 +247,7 @@ export class Cache {
    *   because the cache failed: then the value is computed.
    */
   getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
-    if (this.#peeks && (options === undefined || isPlain(options)) && rendering.getStore() === undefined) {
+    if (this.#peeks && (options === undefined || isPlain(options)) && mayPeek()) {
       const stored = this.#engine.peek(this.#keys.value(key), 0);
       if (stored !== undefined && this.#engine.watch === undefined) {
         this.#engine.tellHit(key);
@@ -261,7 +263,7 @@ export class Cache {
     load: (context: LoadContext) => T | Promise<T>,
     options?: ReadOptions,
   ): Promise<EntryAnswer<T> & { readonly value: T }> {
-    if (this.#peeks && (options === undefined || isPlain(options)) && rendering.getStore() === undefined) {
+    if (this.#peeks && (options === undefined || isPlain(options)) && mayPeek()) {
       const stored = this.#engine.peek(this.#keys.value(key), 0);
       if (stored !== undefined && this.#engine.watch === undefined) {
         this.#engine.tellHit(key);
@@ -549,6 +551,8 @@ export class Cache {
     full: boolean,
     prepare: ((caller: Caller) => void) | undefined,
   ): Promise<unknown> {
+    const transaction = openTransaction();
+    if (transaction !== undefined) return this.#readInside(transaction, key, load, plan, full, prepare);
     return new Promise((resolve, reject) => {
       this.#open();
       const wire = this.#keys.value(key);
@@ -564,6 +568,52 @@ export class Cache {
       const begin = outer === undefined || plan.collects ? ask : () => void this.#noteBeside(outer, wire).then(ask);
       if (plan.forceFresh && load !== undefined) this.#remove(wire, 0).then(begin, reject);
       else begin();
+    });
+  }
+
+  /** A read inside an open transaction: a hit of what that did not touch, or computed past the cache and not stored. */
+  async #readInside(
+    transaction: OpenTransaction,
+    key: string,
+    load: Loader | undefined,
+    plan: Plan,
+    full: boolean,
+    prepare: ((caller: Caller) => void) | undefined,
+  ): Promise<unknown> {
+    this.#open();
+    const wire = this.#keys.value(key);
+    if (plan.forceFresh) await this.#remove(wire, 0);
+    // Who only looks is not asked for a version, so a value with one is not looked for.
+    else if (plan.version === 0 && !transaction.touches(this.name, key, plan.tags)) {
+      const found = await new Promise<EntryAnswer<unknown>>((resolve, reject) => {
+        this.#engine.ask(wire, new Caller(key, plan, undefined, true, resolve, reject));
+      });
+      if (found.status === "hit" && !transaction.touches(this.name, key, found.tags)) {
+        const answered = new Caller(
+          key,
+          plan,
+          load,
+          full,
+          () => undefined,
+          () => undefined,
+        );
+        prepare?.(answered);
+        answered.onKnown?.();
+        return full ? found : found.value;
+      }
+    }
+    // What is rendered around this read holds what may never be committed, so it is not stored either.
+    rendering.getStore()?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
+    return await new Promise((resolve, reject) => {
+      const caller = new Caller(key, plan, load, full, resolve, reject);
+      if (plan.signal !== undefined) abortable(caller, plan.signal);
+      const why = "inside a transaction";
+      if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
+      else
+        runLoader(load, plan, key, undefined, this.#shared.clock).then(
+          ({ value }) => caller.answerUnstored(value, "bypass", why),
+          (error: unknown) => caller.fail(error),
+        );
     });
   }
 
@@ -647,6 +697,11 @@ function hitOf<T>(value: T, stored: Stored, now: number): EntryAnswer<T> & { rea
 }
 
 /** Whether a value that is at hand may be served without looking closer at the options. */
+/** Whether a value may be taken without asking: nothing around the caller wants to know of it. */
+function mayPeek(): boolean {
+  return rendering.getStore() === undefined && openTransaction() === undefined;
+}
+
 function isPlain(options: ReadOptions): boolean {
   return (
     options.version === undefined &&

@@ -14,3 +14,4 @@ export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts
 export type { Monitor, MonitorOptions, MonitorReport, StaleRead } from "./monitor.ts";
 export type { ReadOptions, StandardSchema, Ttl, ValueOptions } from "./options.ts";
 export type { Serializer } from "./serializer.ts";
+export { insideTransaction, openTransaction, type OpenTransaction } from "./transactions.ts";

@@ -10,6 +10,7 @@
  * load once more; a reader that began before COMMIT holds a lease that the delivery ends, so what it loaded is not stored.
  * Told before the commit, a reader could load the old value after the invalidation, and store it for good.
  */
+import { insideTransaction } from "../cache/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
@@ -19,7 +20,7 @@ import { databaseOf, type DatabaseHandle, type TransactionOf } from "./handles.t
 import { InvalidationPendingError } from "./pending.ts";
 import { Relay, type RelayCounts } from "./relay.ts";
 import { defaultTable, outboxSchema, tableName, type TableName } from "./schema.ts";
-import { currentTransaction, inScope, outOfScope } from "./scope.ts";
+import { isInside, TransactionScope } from "./scope.ts";
 import { statementsFor, type NamespaceCount, type Statements } from "./statements.ts";
 import { TargetSet, type Invalidatable, type OutboxRow } from "./targets.ts";
 import { unwatchStatements, watchStatements } from "./watch.ts";
@@ -111,7 +112,7 @@ export class Outbox {
       clock,
       random: options.random ?? systemRandom,
     });
-    if (options.relay !== false) outOfScope(() => this.#relay.start());
+    if (options.relay !== false) this.#relay.start();
   }
 
   /**
@@ -125,6 +126,9 @@ export class Outbox {
    * (`EF_INVALIDATION_PENDING`, `committed: true`) when the data **is committed** but a cache could not be reached:
    * do not run it again; the relays deliver.
    *
+   * Reads through the caches inside `work` are computed past the cache where `invalidate` has named their key or one of
+   * their tags, and nothing that is computed inside is stored; so name what you change before you read it.
+   *
    * @example
    * await outbox.transaction(db, async (tx, invalidate) => {
    *   await tx.insertInto("queue_item").values({ text }).execute();
@@ -137,7 +141,7 @@ export class Outbox {
     options: TransactionOptions = {},
   ): Promise<R> {
     this.#mustBeOpen();
-    if (currentTransaction()?.handle === db)
+    if (isInside(db))
       throw new EverfreshError(
         "EF_OPTION",
         "A transaction is open on this database already; use its tx and invalidate.",
@@ -145,9 +149,9 @@ export class Outbox {
     const database = databaseOf(db);
     const statements = this.#statements(await database.dialect());
     const touched = new TargetSet(this.#delivery.namespaces);
-    let open = true;
+    const scope = new TransactionScope(db, touched);
     const invalidate: Invalidate = (...targets) => {
-      if (!open)
+      if (!scope.open)
         throw new EverfreshError(
           "EF_OPTION",
           "invalidate was called after its transaction had ended; await what you start",
@@ -156,9 +160,12 @@ export class Outbox {
     };
     const { result, rows } = await database.transaction(async (tx, session) => {
       const begun = await statements.begin(session);
-      const answer = await inScope({ handle: db, touched }, async () => await work(tx, invalidate));
-      open = false;
-      return { result: answer, rows: await statements.write(session, touched.list(), this.#graceMs, begun) };
+      try {
+        const answer = await insideTransaction(scope, async () => await work(tx, invalidate));
+        return { result: answer, rows: await statements.write(session, touched.list(), this.#graceMs, begun) };
+      } finally {
+        scope.open = false;
+      }
     }, options.isolation);
     if (rows.length > 0) await this.#settle(db, statements, rows, result);
     return result;

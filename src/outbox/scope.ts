@@ -1,28 +1,29 @@
-/** The transaction that the running code is part of, carried along its promises. */
-import { AsyncLocalStorage } from "node:async_hooks";
+/** The transaction that is open around the running code, as the cache and the outbox see it. */
+import { openTransaction, type OpenTransaction } from "../cache/index.ts";
 import type { TargetSet } from "./targets.ts";
 
-/** What is known about the transaction that is open around the caller. */
-export interface TransactionScope {
+export class TransactionScope implements OpenTransaction {
   /** The handle that the transaction was begun on. */
   readonly handle: object;
-  /** What was named by `invalidate` so far. */
-  readonly touched: TargetSet;
+  readonly #touched: TargetSet;
+  open = true;
+
+  constructor(handle: object, touched: TargetSet) {
+    this.handle = handle;
+    this.#touched = touched;
+  }
+
+  touches(namespace: string, key: string, tags: readonly string[]): boolean {
+    if (this.#touched.size === 0) return false;
+    return (
+      this.#touched.has({ namespace, kind: "key", name: key }) ||
+      tags.some((name) => this.#touched.has({ namespace, kind: "tag", name }))
+    );
+  }
 }
 
-const scopes = new AsyncLocalStorage<TransactionScope>();
-
-/** The innermost transaction around the caller; undefined outside of any. */
-export function currentTransaction(): TransactionScope | undefined {
-  return scopes.getStore();
-}
-
-/** Runs `work` as part of a transaction. */
-export function inScope<R>(scope: TransactionScope, work: () => R): R {
-  return scopes.run(scope, work);
-}
-
-/** Runs `work` as part of no transaction. */
-export function outOfScope<R>(work: () => R): R {
-  return scopes.exit(work);
+/** Whether a transaction on `handle` is open around the caller. */
+export function isInside(handle: object): boolean {
+  const transaction = openTransaction();
+  return transaction instanceof TransactionScope && transaction.handle === handle;
 }

@@ -76,6 +76,10 @@ export class TargetSet {
     this.#targets.set(identity(target), target);
   }
 
+  has(target: Target): boolean {
+    return this.#targets.has(identity(target));
+  }
+
   list(): Target[] {
     return [...this.#targets.values()];
   }

@@ -1,0 +1,37 @@
+/**
+ * Reads inside a transaction of the outbox: what they may take from the cache, and what they must not give to it.
+ *
+ * A transaction sees its own writes, and the cache must not hide them: what it said it touches is computed, past the
+ * cache. What it loads may never be committed, so nothing that is computed inside is stored or shared with callers
+ * outside, and no lease is taken or waited for while the transaction holds its locks. Hits of anything else are served.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/** A transaction that is open around a caller. */
+export interface OpenTransaction {
+  /** False once it was committed or rolled back; what still runs from inside it is outside then. */
+  readonly open: boolean;
+  /** Whether it has named this key, or one of these tags, as changed. */
+  touches(namespace: string, key: string, tags: readonly string[]): boolean;
+}
+
+const around = new AsyncLocalStorage<OpenTransaction>();
+/** How many are open in this process: where there are none, a read pays nothing. */
+let running = 0;
+
+/** Runs `work` inside `transaction`. */
+export async function insideTransaction<R>(transaction: OpenTransaction, work: () => Promise<R>): Promise<R> {
+  running += 1;
+  try {
+    return await around.run(transaction, work);
+  } finally {
+    running -= 1;
+  }
+}
+
+/** The transaction that is open around the caller. */
+export function openTransaction(): OpenTransaction | undefined {
+  if (running === 0) return undefined;
+  const transaction = around.getStore();
+  return transaction?.open === true ? transaction : undefined;
+}

@@ -1,0 +1,101 @@
+/** What a transaction reads through the cache: its own writes, and never for others to see. */
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import { createCache, memory } from "everfresh";
+import { createOutbox, tag } from "everfresh/outbox";
+import { deferred } from "../support/deferred.ts";
+import { sqliteFile } from "./support.ts";
+
+/** A cache in memory over a table of one row, and an outbox between them. */
+async function place(t: TestContext) {
+  const file = sqliteFile();
+  const handle = file.open();
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }), namespace: "shop" });
+  const outbox = createOutbox({ db: handle, caches: cache, relay: false });
+  await outbox.install();
+  handle.exec("INSERT INTO items (id, text) VALUES (1, 'old')");
+  t.after(async () => {
+    await outbox.close();
+    await cache.close();
+    handle.close();
+    file.remove();
+  });
+  const load = () => (handle.prepare("SELECT text FROM items WHERE id = 1").all()[0] as { text: string }).text;
+  const change = (text: string) => handle.prepare("UPDATE items SET text = ? WHERE id = 1").run(text);
+  return { handle, cache, outbox, load, change };
+}
+
+test("a transaction reads what it wrote, and the cache does not keep it when it is rolled back", async (t) => {
+  const { handle, cache, outbox, load, change } = await place(t);
+  assert.equal(await cache.getOrSet("item", load, { tags: ["items"] }), "old");
+  await assert.rejects(
+    outbox.transaction(handle, async (_tx, invalidate) => {
+      change("new");
+      invalidate("item");
+      const inside = await cache.getOrSetEntry("item", load, { tags: ["items"] });
+      assert.deepEqual([inside.value, inside.status, inside.why], ["new", "bypass", "inside a transaction"]);
+      assert.equal(await cache.get("item"), undefined);
+      throw new Error("rolled back");
+    }),
+    /rolled back/,
+  );
+  assert.equal(await cache.getOrSet("item", load, { tags: ["items"] }), "old");
+});
+
+test("a tag that was named is bypassed as well, also where only the stored value knows it", async (t) => {
+  const { handle, cache, outbox, load, change } = await place(t);
+  await cache.getOrSet("item", load, { tags: ["items"] });
+  await outbox.transaction(handle, async (_tx, invalidate) => {
+    change("new");
+    invalidate(tag("items"));
+    assert.equal(await cache.getOrSet("item", load, { tags: ["items"] }), "new");
+    assert.equal(await cache.getOrSet("item", load), "new");
+    assert.equal(await cache.get("item"), undefined);
+  });
+  assert.equal((await cache.getOrSetEntry("item", load, { tags: ["items"] })).status, "miss");
+});
+
+test("what the transaction did not touch is served from the cache; what is missing is computed and not stored", async (t) => {
+  const { handle, cache, outbox, load } = await place(t);
+  await cache.getOrSet("other", () => "cached");
+  await outbox.transaction(handle, async (_tx, invalidate) => {
+    invalidate("item");
+    assert.equal((await cache.getOrSetEntry("other", () => "computed")).status, "hit");
+    assert.equal((await cache.getOrSetEntry("missing", load)).status, "bypass");
+    const many = await cache.getOrSetMany(["other", "item"], (keys) => keys.map((key) => `loaded ${key}`));
+    assert.deepEqual(
+      [...many],
+      [
+        ["other", "cached"],
+        ["item", "loaded item"],
+      ],
+    );
+  });
+  assert.equal(await cache.get("missing"), undefined);
+});
+
+test("what goes on after the transaction has ended reads the cache as anybody else", async (t) => {
+  const { handle, cache, outbox, load } = await place(t);
+  const held = deferred();
+  let late: Promise<unknown> | undefined;
+  await outbox.transaction(handle, (_tx, invalidate) => {
+    invalidate("item");
+    late = held.promise.then(() => cache.getOrSetEntry("item", load));
+  });
+  held.resolve();
+  assert.equal(((await late) as { status: string }).status, "miss");
+  assert.equal(await cache.get("item"), "old");
+});
+
+test("a caller outside never gets what a transaction computes", async (t) => {
+  const { handle, cache, outbox } = await place(t);
+  const held = deferred();
+  const inTransaction = outbox.transaction(handle, () =>
+    cache.getOrSet("item", () => held.promise.then(() => "uncommitted")),
+  );
+  const outside = cache.getOrSet("item", () => "committed");
+  assert.equal(await outside, "committed");
+  held.resolve();
+  assert.equal(await inTransaction, "uncommitted");
+  assert.equal(await cache.get("item"), "committed");
+});
