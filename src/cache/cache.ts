@@ -7,6 +7,7 @@ import type { Backend, ServerHealth } from "../backend/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import type { Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
+import { eventChannel } from "../events.ts";
 import { Caller, type EntryAnswer, type LoadContext, type Loader } from "./caller.ts";
 import { deliveriesOf, type Deliveries } from "./deliveries.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
@@ -101,6 +102,8 @@ const known: Record<keyof CacheOptions, true> = {
   timeout: true,
   hardTimeout: true,
 };
+
+const tagsChannel = eventChannel("everfresh:cache:tags");
 
 /** Entries have no such names, so a fragment and an entry never meet. */
 const fragmentPrefix = "(fragment):";
@@ -428,6 +431,7 @@ export class Cache {
     if (typeof tags === "string") throw new EverfreshError("EF_OPTION", "invalidateTags takes a list of tags");
     await settleAll(checkTags(tags).map((tag) => this.#renewGeneration(this.#keys.tag(tag))));
     this.#engine.distrust();
+    if (tagsChannel.hasSubscribers) tagsChannel.publish({ namespace: this.name, tags });
   }
 
   /** Invalidates and computes again: after a write, the next read is already a hit. */

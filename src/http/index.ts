@@ -8,6 +8,7 @@ export { field, listOf, type Fields } from "./fields.ts";
 export { identityRule, watchIdentity, type IdentityWatch } from "./identity.ts";
 export { preferredLanguage, type Coding } from "./negotiation.ts";
 export type { PageOptions, PagePolicy, SurrogateOptions } from "./options.ts";
+export { purgeInFront, type Purge, type PurgeOptions } from "./purge.ts";
 export { canonicalQuery } from "./query.ts";
 export type { Rendering, Verdict } from "./render.ts";
 export { isSafeMethod, splitTarget, type PageRequest } from "./request.ts";
