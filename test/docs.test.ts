@@ -23,6 +23,19 @@ test("every row of the article's bugs names a test that exists", () => {
   assert.deepEqual(missing, []);
 });
 
+test("every variable that the app and the cache read is in the table of the configuration", () => {
+  const sources = [...typescript("apps/queue/src"), "src/cache/from-env.ts"].map((file) => readFileSync(file, "utf8"));
+  const reads = /(?:env\[|reader\.(?:text|whole|oneOf)\(|text\(env, )"([A-Z][A-Z_]+)"/g;
+  const names = new Set(sources.flatMap((source) => [...source.matchAll(reads)].map(([, name = ""]) => name)));
+  const manual = readFileSync("docs/configuration.md", "utf8");
+  assert.ok(names.size > 10);
+  assert.deepEqual(
+    // DYNO tells that this is Heroku; nobody sets it.
+    [...names].filter((name) => name !== "DYNO" && !manual.includes(`\`${name}\``)),
+    [],
+  );
+});
+
 test("links in the manual lead to files that exist", () => {
   const broken = manuals.flatMap((manual) =>
     [...readFileSync(manual, "utf8").matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)]
@@ -45,8 +58,16 @@ test("the manual names only scripts of package.json", () => {
 });
 
 function markdown(folder: string): string[] {
+  return walk(folder).filter((file) => file.endsWith(".md"));
+}
+
+function typescript(folder: string): string[] {
+  return walk(folder).filter((file) => file.endsWith(".ts"));
+}
+
+function walk(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
-    return entry.isDirectory() ? markdown(path) : path.endsWith(".md") ? [path] : [];
+    return entry.isDirectory() ? walk(path) : [path];
   });
 }
