@@ -20,15 +20,27 @@ interface Statement {
   run(...parameters: readonly unknown[]): unknown;
 }
 
+/** So many statements are kept prepared for one handle. */
+const mostPrepared = 50;
+
 const turnsOfHandles = new WeakMap<SqliteLike, Turns>();
 
 /** The outbox's view of a SQLite handle. */
 export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
   const turns = turnsOfHandles.get(handle) ?? new Turns();
   turnsOfHandles.set(handle, turns);
+  const prepared = new Map<string, Statement>();
+  // Preparing costs more than running; the outbox says the same few statements over and over.
+  const prepare = (sql: string): Statement => {
+    const known = prepared.get(sql);
+    if (known !== undefined) return known;
+    const statement = handle.prepare(sql) as Statement;
+    if (/^(?:SELECT|INSERT|UPDATE|DELETE)/.test(sql) && prepared.size < mostPrepared) prepared.set(sql, statement);
+    return statement;
+  };
   const direct: Session = {
     query(sql, parameters = []) {
-      const statement = handle.prepare(sql) as Statement;
+      const statement = prepare(sql);
       if (statement.reader === false) {
         statement.run(...parameters);
         return Promise.resolve([]);
