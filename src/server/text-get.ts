@@ -49,7 +49,7 @@ export function readKeys(session: Session): boolean {
       if (stop - from > longestKey) refuse(session);
       else readKey(session, input, from, stop);
     }
-    session.at = to + 1;
+    session.at = Math.min(to + 1, end);
     if (to < end && byte === 10) {
       finish(session);
       return true;
