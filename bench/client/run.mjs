@@ -1,4 +1,4 @@
-// One contender, one workload, one process: `node run.mjs <contender> <workload> <milliseconds> <port>...`
+// One contender, one workload, one process: `node run.mjs <contender> <workload> <CPU milliseconds> <port>...`
 // Fills the servers, warms up, measures, prints one line of JSON. Every value read is checked.
 import { contenders } from "./contenders.mjs";
 import { workloads } from "./workloads.mjs";
@@ -8,8 +8,18 @@ const workload = workloads[workloadName];
 const client = await contenders[name](ports.map(Number));
 const state = await workload.prepare(client);
 
-async function load(durationMs) {
-  const until = performance.now() + durationMs;
+/**
+ * Runs until the process has used `cpuMs` of CPU time (at most eight times that by the clock), so that on a busy machine
+ * every client gets as much to warm up and to be measured with.
+ */
+async function load(cpuMs) {
+  const begin = process.cpuUsage();
+  const until = performance.now() + 8 * cpuMs;
+  let stop = false;
+  const watch = setInterval(() => {
+    const { user, system } = process.cpuUsage(begin);
+    stop = user + system >= cpuMs * 1000 || performance.now() > until;
+  }, 10);
   let done = 0;
   const caller = async (id) => {
     let turn = id;
@@ -19,9 +29,10 @@ async function load(durationMs) {
         turn += workload.concurrency;
         done += workload.counts;
       }
-    } while (performance.now() < until);
+    } while (!stop);
   };
   await Promise.all(Array.from({ length: workload.concurrency }, (_, id) => caller(id)));
+  clearInterval(watch);
   return done;
 }
 
