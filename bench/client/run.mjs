@@ -15,10 +15,10 @@ const state = await workload.prepare(client);
 async function load(cpuMs) {
   const begin = process.cpuUsage();
   const until = performance.now() + 8 * cpuMs;
-  let stop = false;
-  const watch = setInterval(() => {
+  const watch = { over: false };
+  const timer = setInterval(() => {
     const { user, system } = process.cpuUsage(begin);
-    stop = user + system >= cpuMs * 1000 || performance.now() > until;
+    watch.over = user + system >= cpuMs * 1000 || performance.now() > until;
   }, 10);
   let done = 0;
   const caller = async (id) => {
@@ -29,10 +29,10 @@ async function load(cpuMs) {
         turn += workload.concurrency;
         done += workload.counts;
       }
-    } while (!stop);
+    } while (!watch.over);
   };
   await Promise.all(Array.from({ length: workload.concurrency }, (_, id) => caller(id)));
-  clearInterval(watch);
+  clearInterval(timer);
   return done;
 }
 

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createClient, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
+import { politely, startPeer } from "../support/peers.ts";
 import { needs, programFile } from "../support/programs.ts";
 import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
 
@@ -262,4 +263,30 @@ test("a unix socket does as well", needs("memcached"), async (t) => {
   await client.set("k", "v");
   assert.equal(valueOf(await client.get("k")), "v");
   assert.equal(client.serverOf("k"), `unix:${path}`);
+});
+
+test("MemCachier's text login is the first thing that is said, and nothing before it", async (t) => {
+  const heard: string[] = [];
+  const peer = await startPeer((socket) => {
+    let loggedIn = false;
+    socket.on("data", (chunk) => {
+      const lines = chunk.toString().split("\r\n").slice(0, -1);
+      heard.push(...lines);
+      if (loggedIn) {
+        for (const line of lines) socket.write(politely(line));
+        return;
+      }
+      loggedIn = lines[0] === "set alice 0 0 6" && lines[1] === "s3cret";
+      socket.write(loggedIn ? "STORED\r\n" : "CLIENT_ERROR authentication failure\r\n");
+    });
+  });
+  t.after(() => peer.stop());
+  const login = { username: "alice", login: "memcachier" } as const;
+  const client = createClient({ servers: peer.address, ...login, password: "s3cret" });
+  t.after(() => client.close());
+  assert.equal(valueOf(await client.get("k")), "value of k");
+  assert.deepEqual(heard.slice(0, 2), ["set alice 0 0 6", "s3cret"]);
+  const wrong = createClient({ servers: peer.address, ...login, password: "guess" });
+  t.after(() => wrong.close());
+  await assert.rejects(wrong.get("k"), { code: "EF_AUTH" });
 });
