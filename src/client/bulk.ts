@@ -54,7 +54,7 @@ export class BulkCommands extends Commands {
         details,
         timeoutMs,
         options?.on,
-        options?.as !== "text",
+        options?.as === "bytes",
         read,
       );
       sent.push(

@@ -79,7 +79,7 @@ export class Commands {
         undefined,
         timeoutMs,
         undefined,
-        true,
+        false,
         reader,
       );
       this.router.link(plain).send(call);
@@ -105,7 +105,7 @@ export class Commands {
     const wanted = cas === true ? valueAndFlags | want.cas : valueAndFlags;
     const { key: wire, base64, home } = anyKey(key);
     const time = this.time(options);
-    const call = new Call("get", wire, base64, wanted, undefined, ttl, undefined, time, on, as !== "text", reader);
+    const call = new Call("get", wire, base64, wanted, undefined, ttl, undefined, time, on, as === "bytes", reader);
     return this.run(home, options, call);
   }
 
