@@ -12,7 +12,7 @@ export type LeaseCas = Cas;
 export type LeaseGetResult =
   | { readonly kind: "miss"; readonly epoch: LeaseEpoch }
   | {
-      readonly kind: "hit";
+      readonly kind: "hit" | "unchanged";
       readonly value: Buffer | undefined;
       readonly clientFlags: number;
       readonly cas: LeaseCas | undefined;
@@ -21,8 +21,7 @@ export type LeaseGetResult =
       readonly stale: boolean;
       readonly leased: boolean;
       readonly epoch: LeaseEpoch;
-    }
-  | { readonly kind: "unchanged"; readonly epoch: LeaseEpoch };
+    };
 
 export interface LeaseCallOptions {
   readonly on?: LeaseEpoch;
@@ -39,6 +38,8 @@ export interface LeaseClient {
         readonly ttl?: boolean;
         readonly vivify?: number;
         readonly recache?: number;
+        /** The value only if the number is another one by now; `EF_UNSUPPORTED` where the server cannot tell. */
+        readonly ifChangedFrom?: LeaseCas;
       },
       call?: LeaseCallOptions,
     ): Promise<LeaseGetResult>;

@@ -8,6 +8,7 @@
  *     take over         ms k "" C<cas of the old value> -> HD: the old value became a lease
  *     release           md k C<cas>
  *     invalidate        md k                            -> HD or NF: no older lease can fill any more
+ *     still the same?   mg k v c C<cas>   -> HD: it is     (from 1.6.40; before: mg k c, and mg k v when it is not)
  *     keep as stale     md k I T30                      -> the next reader gets X W and the old value
  *
  * Two details decide. W, Z and X are looked at before the value, because an item that was just made looks like a hit
@@ -16,7 +17,16 @@
  * all (`on`). `I` is never combined with `C` on `ms`: memcached would then store the older value.
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import type { Backend, Item, Reading, ReadSink, ServerHealth, Token, Want } from "./backend.ts";
+import {
+  sameToken,
+  type Backend,
+  type Item,
+  type Reading,
+  type ReadSink,
+  type ServerHealth,
+  type Token,
+  type Want,
+} from "./backend.ts";
 import type { LeaseCas as Cas, LeaseClient, LeaseEpoch as Epoch, LeaseGetResult } from "./lease-client.ts";
 
 /** In the flags: this item is a lease that was renewed or taken over. Values never have this number. */
@@ -51,6 +61,8 @@ class MetaBackend implements Backend {
   readonly #refused: LeaseBackendOptions["refused"];
   /** Where there is only one server, it is home to every key. */
   readonly #only: string | undefined;
+  /** Servers that do not take `mg k v C<cas>`. */
+  readonly #unconditional = new Set<string>();
 
   constructor(client: LeaseClient, options: LeaseBackendOptions) {
     this.#client = client;
@@ -91,14 +103,29 @@ class MetaBackend implements Backend {
     );
   }
 
-  /** Asks for the version alone, and for the bytes only when it is another one. */
+  /** Asks whether `known` still is the version, so that its bytes need not be sent again. */
   async #ask(key: string, want: Want, known: Token): Promise<Reading> {
-    const answer = await this.#client.meta.get(key, makeFlags(want, false));
+    const server = this.serverOf(key);
+    if (!this.#unconditional.has(server)) {
+      try {
+        const flags = { ...makeFlags(want, true), ifChangedFrom: known.version as Cas };
+        return await this.#weigh(key, want, known, await this.#client.meta.get(key, flags));
+      } catch (error) {
+        if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
+        this.#unconditional.add(server);
+      }
+    }
+    // Before 1.6.40: the version alone, and the bytes only when it is another one.
+    return await this.#weigh(key, want, known, await this.#client.meta.get(key, makeFlags(want, false)));
+  }
+
+  /** What the answer to such a question says. A number that matches on another connection says nothing. */
+  async #weigh(key: string, want: Want, known: Token, answer: LeaseGetResult): Promise<Reading> {
     if (answer.kind === "miss") return { kind: "absent" };
-    if (answer.kind !== "hit") return unexpected(answer.kind);
     const token = tokenOf(answer);
-    if (token.epoch === known.epoch && token.version === known.version && !answer.stale)
+    if (sameToken(token, known) && !answer.stale)
       return { kind: "same", token, ttlSeconds: answer.ttl, won: answer.won };
+    if (answer.kind === "hit" && answer.value !== undefined) return toReading(answer, want);
     if (answer.won) return { kind: "won", token };
     if (answer.leased && !answer.stale) return { kind: "leased" };
     return toReading(await this.#client.meta.get(key, getFlags(want)), want);
@@ -194,7 +221,7 @@ function toReading(answer: LeaseGetResult, want: Want): Reading {
   };
 }
 
-function tokenOf(answer: Extract<LeaseGetResult, { kind: "hit" }>): Token {
+function tokenOf(answer: Exclude<LeaseGetResult, { kind: "miss" }>): Token {
   return { epoch: answer.epoch, version: answer.cas };
 }
 

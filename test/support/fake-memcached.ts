@@ -208,9 +208,10 @@ export class FakeMemcached {
     }
     const leased = item.sent && !won;
     if (won) item.sent = true;
+    const unchanged = flags.ifChangedFrom === String(item.cas);
     return {
-      kind: "hit",
-      value: flags.value === false ? undefined : item.value,
+      kind: unchanged ? "unchanged" : "hit",
+      value: flags.value === false || unchanged ? undefined : item.value,
       clientFlags: item.flags,
       cas: String(item.cas),
       ttl: flags.ttl ? (item.expiresAt === Infinity ? -1 : Math.ceil((item.expiresAt - this.nowMs) / 1000)) : undefined,
