@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 /** The command `everfresh`: looks up the command that is meant and leaves with its exit code. */
 import { isEverfreshError } from "../errors.ts";
+import { outbox } from "./outbox.ts";
 import { serve } from "./serve.ts";
 
 /** Each command, with what it takes and does. */
 const commands: Readonly<Record<string, { readonly run: (args: string[]) => Promise<number>; readonly help: string }>> =
   {
+    outbox: { run: outbox, help: "install | watch <table> --tag <tag> | unwatch | status | relay" },
     serve: { run: serve, help: "[memcached's flags]   a memcached-compatible server on 127.0.0.1:11211" },
   };
 

@@ -1,0 +1,111 @@
+/**
+ * `everfresh outbox`: the table, the triggers and the relay of the outbox, for people and for deployments.
+ *
+ * It opens the database that DATABASE_URL (or `--db`) names with the driver of the project it is run in.
+ */
+import { once } from "node:events";
+import { parseArgs } from "node:util";
+import { cacheFromEnv } from "../cache/index.ts";
+import { EverfreshError } from "../errors.ts";
+import { createOutbox, type Outbox, type OutboxCache } from "../outbox/index.ts";
+import { openDatabase } from "./outbox-database.ts";
+
+const help = `everfresh outbox: invalidations that commit with the data.
+
+  everfresh outbox install                       create the table
+  everfresh outbox watch <table> --tag <tag>     put triggers on a table, so that every writer is seen;
+                                                 --tag may be repeated; "item:{id}" is one tag per changed row
+  everfresh outbox unwatch <table>               take the triggers away
+  everfresh outbox status                        what waits, by namespace; leaves with 1 when something is older than 10 s
+  everfresh outbox relay [--once]                deliver what was left, until SIGTERM or SIGINT; --once: what is due now
+
+  --db <url>            the database (default: DATABASE_URL): postgres://..., sqlite:file or a file name.
+                        It is opened with the driver of this project: pg; node:sqlite, better-sqlite3 or libsql
+  --namespace <name>    the namespace of the cache (default: everfresh)
+  --table <name>        the outbox's table (default: everfresh_outbox)
+
+The relay tells the cache that MEMCACHIER_* or MEMCACHE_* name.
+`;
+
+const flags = {
+  db: { type: "string" },
+  namespace: { type: "string", default: "everfresh" },
+  table: { type: "string" },
+  tag: { type: "string", multiple: true, default: [] as string[] },
+  once: { type: "boolean", default: false },
+  help: { type: "boolean", short: "h", default: false },
+} as const;
+
+/** Runs one of its commands. @returns the exit code */
+export async function outbox(args: string[]): Promise<number> {
+  const { values, positionals } = read(args);
+  const [command, table] = positionals;
+  if (values.help || command === undefined) {
+    (values.help ? process.stdout : process.stderr).write(help);
+    return values.help ? 0 : 2;
+  }
+  const takesTable = command === "watch" || command === "unwatch";
+  const isKnown = takesTable || command === "install" || command === "status" || command === "relay";
+  if (!isKnown || positionals.length !== (takesTable ? 2 : 1)) {
+    process.stderr.write(help);
+    return 2;
+  }
+  const database = await openDatabase(values.db ?? process.env["DATABASE_URL"]);
+  const toldCache = command === "relay" ? await cacheFromEnv(process.env, { namespace: values.namespace }) : undefined;
+  // Only the relay tells a cache; the other commands need to know no more than its name.
+  const cache: OutboxCache = toldCache?.cache ?? { name: values.namespace, invalidate: nobody, invalidateTags: nobody };
+  const made = createOutbox({
+    db: database.handle,
+    caches: cache,
+    relay: command === "relay" && !values.once,
+    ...(values.table === undefined ? {} : { table: values.table }),
+  });
+  try {
+    if (command === "relay") return await relay(made, values.once, toldCache?.description ?? "");
+    if (command === "status") return await status(made);
+    if (command === "install") await made.install();
+    else if (command === "watch") await made.watch(table ?? "", { tags: values.tag });
+    else await made.unwatch(table ?? "");
+    process.stdout.write(`${command}: done\n`);
+    return 0;
+  } finally {
+    await made.close();
+    await toldCache?.close();
+    await database.close();
+  }
+}
+
+function read(args: string[]) {
+  try {
+    return parseArgs({ args, options: flags, allowPositionals: true });
+  } catch (error) {
+    throw new EverfreshError("EF_OPTION", error instanceof Error ? error.message : String(error));
+  }
+}
+
+function nobody(): Promise<never> {
+  return Promise.reject(new EverfreshError("EF_OPTION", "no cache is told by this command"));
+}
+
+async function relay(made: Outbox, once_: boolean, description: string): Promise<number> {
+  if (once_) {
+    process.stdout.write(`relay: ${await made.relayOnce()} rows delivered\n`);
+    return 0;
+  }
+  process.stdout.write(`relay: running; ${description}\n`);
+  await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+  const { delivered, failed, errors } = made.relayCounts;
+  process.stdout.write(`relay: ${delivered} rows delivered, ${failed} attempts and ${errors} looks failed\n`);
+  return 0;
+}
+
+/** Rows this old mean that no relay runs, or that a cache server has been away for long. */
+const lateMs = 10_000;
+
+async function status(made: Outbox): Promise<number> {
+  const { dialect, table, waiting } = await made.status();
+  process.stdout.write(`${table} on ${dialect}: ${waiting.length === 0 ? "nothing waits" : ""}\n`);
+  for (const { namespace, rows, oldestMs, attempts } of waiting)
+    process.stdout.write(`  ${namespace}: ${rows} rows, the oldest ${oldestMs} ms, tried ${attempts} times in vain\n`);
+  return waiting.some(({ oldestMs }) => oldestMs > lateMs) ? 1 : 0;
+}

@@ -1,0 +1,91 @@
+/** `everfresh outbox`: install, watch, status, relay, as a deployment runs them. */
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { test, type TestContext } from "node:test";
+import { createCache, memcached } from "everfresh";
+import pg from "pg";
+import { sqliteFile } from "../outbox/support.ts";
+import { startMemcached } from "../support/memcached.ts";
+import { needsPostgres, startPostgres } from "../support/postgres.ts";
+import { needs } from "../support/programs.ts";
+
+const program = "dist/cli/main.js";
+
+function outbox(db: string, ...args: string[]): { status: number | null; out: string; error: string } {
+  const env = { ...process.env, DATABASE_URL: db };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, "outbox", ...args], {
+    env,
+    encoding: "utf8",
+  });
+  return { status, out: stdout, error: stderr };
+}
+
+test("without a database, a command or a known table it says what is missing", (t) => {
+  const file = sqliteFile();
+  t.after(() => file.remove());
+  assert.match(outbox("", "install").error, /set DATABASE_URL, or give --db/);
+  assert.equal(outbox("", "install").status, 1);
+  assert.equal(outbox(file.path).status, 2);
+  assert.equal(outbox(file.path, "watch").status, 2);
+  assert.match(outbox(file.path, "install", "--no-such-flag").error, /no-such-flag/);
+  assert.match(outbox(file.path, "watch", "items").error, /1 to 16 tags/);
+  assert.match(outbox(file.path, "--help").out, /unwatch/);
+});
+
+test("on SQLite: installed, watched, and what another program writes shows in the status", (t) => {
+  const file = sqliteFile();
+  const handle = file.open();
+  t.after(() => {
+    handle.close();
+    file.remove();
+  });
+  assert.deepEqual(outbox(`sqlite:${file.path}`, "install"), { status: 0, out: "install: done\n", error: "" });
+  assert.equal(outbox(file.path, "watch", "items", "--tag", "items", "--tag", "item:{id}").status, 0);
+  handle.exec("INSERT INTO items (id, text) VALUES (7, 'x')");
+  assert.match(outbox(file.path, "status").out, /everfresh: 2 rows/);
+  assert.equal(outbox(file.path, "unwatch", "items").status, 0);
+  handle.exec("UPDATE everfresh_outbox SET created_at = created_at - 60000");
+  assert.equal(outbox(file.path, "status").status, 1, "rows of a minute mean that no relay runs");
+  handle.exec("DELETE FROM items; DELETE FROM everfresh_outbox");
+  assert.match(outbox(file.path, "status").out, /nothing waits/);
+});
+
+test("on PostgreSQL: the relay tells the cache what psql did", skipWhereMissing(), async (t: TestContext) => {
+  const postgres = await startPostgres();
+  const server = await startMemcached();
+  t.after(async () => {
+    await server.stop();
+    await postgres.stop();
+  });
+  const db = await postgres.createDatabase();
+  const client = new pg.Client(db);
+  await client.connect();
+  await client.query("CREATE TABLE items (id int PRIMARY KEY, text text)");
+  assert.equal(outbox(db, "install").status, 0);
+  assert.equal(outbox(db, "watch", "items", "--tag", "items").status, 0);
+
+  const cache = createCache({ backend: memcached(server.address) });
+  const read = () => cache.getOrSetEntry("list", () => "loaded", { tags: ["items"] });
+  await read();
+  assert.equal((await read()).status, "hit");
+  const env = { ...process.env, DATABASE_URL: db, MEMCACHE_SERVERS: server.address };
+  const relay = spawn(process.execPath, [program, "outbox", "relay"], { env, stdio: ["ignore", "pipe", "inherit"] });
+  await once(relay.stdout, "data");
+  await client.query("INSERT INTO items VALUES (1, 'typed')");
+  const until = performance.now() + 5_000;
+  while ((await read()).status === "hit") {
+    assert.ok(performance.now() < until, "the relay did not deliver");
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const left = once(relay, "exit");
+  relay.kill("SIGTERM");
+  assert.deepEqual(await left, [0, null]);
+  assert.match(outbox(db, "status").out, /nothing waits/);
+  await cache.close();
+  await client.end();
+});
+
+function skipWhereMissing(): { skip: string | false } {
+  return needs("memcached").skip === false ? needsPostgres() : needs("memcached");
+}
