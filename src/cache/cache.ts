@@ -560,7 +560,7 @@ export class Cache {
     return new Promise((resolve, reject) => {
       this.#open();
       const wire = this.#keys.value(key);
-      const outer = load === undefined ? undefined : rendering.getStore();
+      const outer = load === undefined ? undefined : rendering.current;
       const ask = (): void => {
         const caller = new Caller(key, plan, load, full, resolve, reject);
         prepare?.(caller);
@@ -607,7 +607,7 @@ export class Cache {
       }
     }
     // What is rendered around this read holds what may never be committed, so it is not stored either.
-    rendering.getStore()?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
+    rendering.current?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
     return await new Promise((resolve, reject) => {
       const caller = new Caller(key, plan, load, full, resolve, reject);
       if (plan.signal !== undefined) abortable(caller, plan.signal);
@@ -703,7 +703,7 @@ function hitOf<T>(value: T, stored: Stored, now: number): EntryAnswer<T> & { rea
 /** Whether a value that is at hand may be served without looking closer at the options. */
 /** Whether a value may be taken without asking: nothing around the caller wants to know of it. */
 function mayPeek(): boolean {
-  return rendering.getStore() === undefined && openTransaction() === undefined;
+  return rendering.current === undefined && openTransaction() === undefined;
 }
 
 function isPlain(options: ReadOptions): boolean {

@@ -9,8 +9,8 @@
  *
  * The generation beside a key is read before the key itself: whoever reads an old value therefore has an old generation.
  */
-import { AsyncLocalStorage } from "node:async_hooks";
 import type { Backend } from "../backend/index.ts";
+import { Ambient } from "./ambient.ts";
 import type { Generation, Header } from "./envelope.ts";
 import { rawTag, type Keys } from "./keys.ts";
 
@@ -58,4 +58,4 @@ export class Inherited {
 }
 
 /** The value that is being computed. */
-export const rendering = new AsyncLocalStorage<Inherited>();
+export const rendering = new Ambient<Inherited>();

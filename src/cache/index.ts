@@ -8,6 +8,7 @@ export {
   type WriteOptions,
 } from "./cache.ts";
 export type { BatchLoader, BatchResult } from "./batch.ts";
+export { Ambient } from "./ambient.ts";
 export type { EntryAnswer, LoadContext, Status } from "./caller.ts";
 export type { Entry, EntryOptions } from "./entry.ts";
 export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts";

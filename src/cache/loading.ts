@@ -54,7 +54,7 @@ class Context implements LoadContext {
   }
 
   within<T>(work: () => T): T {
-    return rendering.run(this.inherited, work);
+    return rendering.within(this.inherited, work);
   }
 }
 
@@ -74,6 +74,7 @@ export function runLoader(
 ): Promise<Loaded> {
   return new Promise((resolve, reject) => {
     const context = new Context(plan, stale, home);
+    const ended = plan.collects ? rendering.begin() : undefined;
     const timer = clock.after(plan.hardMs, () => {
       const error = new EverfreshError("EF_LOAD_TIMEOUT", `the loader has not finished within ${plan.hardMs} ms`, {
         key,
@@ -83,6 +84,7 @@ export function runLoader(
     });
     const done = (value: unknown): void => {
       timer.cancel();
+      ended?.();
       const { inherited } = context;
       const ttl =
         inherited.freshUntil === Infinity ? context.ttl : Math.min(context.ttl, inherited.freshUntil - clock.now());
@@ -91,11 +93,12 @@ export function runLoader(
     };
     const failed = (error: unknown): void => {
       timer.cancel();
+      ended?.();
       reject(error);
     };
     const settle = async (): Promise<void> => {
       try {
-        done(await (plan.collects ? rendering.run(context.inherited, load, context) : load(context)));
+        done(await (plan.collects ? context.within(() => load(context)) : load(context)));
       } catch (error) {
         failed(error);
       }

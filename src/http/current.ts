@@ -1,13 +1,9 @@
 /** The page that is being rendered right now, wherever the code that adds to it stands. */
-import { AsyncLocalStorage } from "node:async_hooks";
+import { Ambient } from "../cache/index.ts";
 import type { Rendering } from "./render.ts";
 
-const current = new AsyncLocalStorage<Rendering>();
-
-/** Runs `work` so that {@link tags} speaks of `rendering`. */
-export function rendering<T>(page: Rendering, work: () => T): T {
-  return current.run(page, work);
-}
+/** Pages that are being rendered. */
+export const current = new Ambient<Rendering>();
 
 /** What the page that is being rendered shows. */
 export const tags = {
@@ -18,6 +14,6 @@ export const tags = {
    * be trusted, so that one page is sent without being stored.
    */
   add(...names: readonly string[]): void {
-    current.getStore()?.addTags(names);
+    current.current?.addTags(names);
   },
 };

@@ -20,7 +20,7 @@ import { answerWith, mark, prepare, type Answer, type AnswerFields, type Prepare
 import { mayBeServedStale, requestObstacle } from "./cacheable.ts";
 import type { CacheOutcome, Reason } from "./cache-status.ts";
 import { compressed } from "./compress.ts";
-import { rendering as runRendering } from "./current.ts";
+import { current } from "./current.ts";
 import { field } from "./fields.ts";
 import { preferredCoding, type Coding } from "./negotiation.ts";
 import { resolvePageOptions, type PageOptions, type PagePolicy } from "./options.ts";
@@ -213,7 +213,8 @@ export class ResponseCache<Source> {
     // A handler answers one request once. Should the cache ask again, there is nothing to be stored.
     if (visit.started || visit.answered) return Promise.reject(new GaveWay());
     visit.started = true;
-    return new Promise((resolve, reject) => {
+    const ended = current.begin();
+    return new Promise<Buffer>((resolve, reject) => {
       const page: Rendering = new Rendering({
         policy: this.policy,
         request: visit.request,
@@ -234,8 +235,8 @@ export class ResponseCache<Source> {
           reject(new GaveWay());
         },
       });
-      visit.begin(() => context.within(() => runRendering(page, () => visit.start(page))));
-    });
+      visit.begin(() => context.within(() => current.within(page, () => visit.start(page))));
+    }).finally(ended);
   }
 
   #answer(visit: Visit, page: Page, result: StoreResult): Answer {
