@@ -14,6 +14,7 @@
  */
 import { sameToken, type Backend, type Reading, type Token, type Want } from "../backend/index.ts";
 import type { Clock, Random, Timer } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { answerAll, type Caller, type Status } from "./caller.ts";
 import type { Deliveries } from "./deliveries.ts";
@@ -263,6 +264,14 @@ export class Engine implements FlightHost, LookupOwner {
   }
 
   settle(lookup: Lookup, reading: Reading): void {
+    try {
+      this.#settle(lookup, reading);
+    } catch (error) {
+      failAll(lookup.callers, error);
+    }
+  }
+
+  #settle(lookup: Lookup, reading: Reading): void {
     switch (reading.kind) {
       case "absent":
         this.#miss(lookup, "absent");
@@ -306,7 +315,10 @@ export class Engine implements FlightHost, LookupOwner {
       }
     }
     if (asked.length === 0) this.#judge(lookup, reading, stored);
-    else void Promise.all(asked).then(() => this.#judge(lookup, reading, stored));
+    else
+      void Promise.all(asked)
+        .then(() => this.#judge(lookup, reading, stored))
+        .catch((error: unknown) => failAll(lookup.callers, error));
   }
 
   #judge(lookup: Lookup, reading: ItemReading, stored: Stored | undefined): void {
@@ -434,13 +446,16 @@ export class Engine implements FlightHost, LookupOwner {
     const flight = new Flight(this, { wire, key, lease, load, plan, why, stale, original, background }, callers);
     this.#flights.set(wire, flight);
     if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);
-    void this.#evidence(lookup, plan, stale).then((evidence) => {
-      if (evidence === undefined) {
-        this.#bypass(wire, flight.abandon(), "unreachable");
-        return undefined;
-      }
-      return flight.run(evidence.space, evidence.tags);
-    });
+    void this.#evidence(lookup, plan, stale)
+      .then((evidence) => {
+        if (evidence === undefined) {
+          this.#bypass(wire, flight.abandon(), "unreachable");
+          return undefined;
+        }
+        return flight.run(evidence.space, evidence.tags);
+      })
+      // A serializer or a subscriber of the user's that throws must not leave anybody waiting.
+      .catch((error: unknown) => failAll(flight.abandon(), error));
   }
 
   /** The generations before the load, those that are missing created; undefined when one cannot be had. */
@@ -657,6 +672,10 @@ export class Engine implements FlightHost, LookupOwner {
   }
 }
 
+function failAll(callers: readonly Caller[], error: unknown): void {
+  for (const caller of callers) caller.fail(error);
+}
+
 function flush(engine: Engine): void {
   engine.flush();
 }
@@ -671,5 +690,10 @@ function misfit({ plan, load }: Caller, stored: Stored): string | undefined {
   if (load !== undefined && plan.version !== stored.version) return "version";
   if (plan.schema === undefined) return undefined;
   const result = plan.schema["~standard"].validate(stored.shared);
+  if (result instanceof Promise)
+    throw new EverfreshError(
+      "EF_OPTION",
+      "the schema checks asynchronously; a cached value is checked at once or not at all",
+    );
   return "issues" in result && result.issues !== undefined ? "schema" : undefined;
 }

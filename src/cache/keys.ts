@@ -19,6 +19,8 @@ const plain = /^[!-~]+$/;
 const namespacePattern = /^[A-Za-z0-9_.:/-]{1,100}$/;
 const longestTagBytes = 200;
 const limitRemembered = 5_000;
+/** The original of a long key is stored beside its value; longer ones are a mistake, and pass through here by accident. */
+const limitKeyLength = 16_384;
 /** A server with a thousandth of the keys is found among so many with all but certainty. */
 const limitAttempts = 50_000;
 
@@ -62,6 +64,8 @@ export class Keys {
   #make(key: string): string {
     if (typeof key !== "string" || key === "")
       throw new EverfreshError("EF_KEY", `a key is a text that is not empty; got ${typeof key}`);
+    if (key.length > limitKeyLength)
+      throw new EverfreshError("EF_KEY", `a key has at most ${limitKeyLength} characters; this one has ${key.length}`);
     const wire = this.#value + key;
     return wire.length <= longestKeyBytes && plain.test(key) ? wire : `${this.#namespace}~=${digest(key)}`;
   }

@@ -350,7 +350,8 @@ describe("on memcached", needs("memcached"), () => {
     assert.ok(JSON.stringify(value).length > 2_500_000);
     assert.deepEqual(await cache.getOrSet("rows", () => value), value);
     const other = createCache({ backend: memcached(server.address), namespace: "large" });
-    assert.deepEqual(await other.get("rows"), value);
+    // The first caller has its value before all chunks are stored; the others wait for them, and do not compute.
+    assert.deepEqual(await other.getOrSet("rows", () => []), value);
     assert.equal(await cache.set("text", "x".repeat(3_000_000)), true);
     assert.equal((await other.get<string>("text"))?.length, 3_000_000);
     await other.invalidate("rows");

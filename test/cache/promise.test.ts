@@ -530,6 +530,65 @@ describe("what is read", () => {
   });
 });
 
+describe("what users bring along and what goes wrong in it", () => {
+  test("a serializer that throws on reading is a miss, and on writing hands the value out unstored", async () => {
+    let broken = false;
+    const serializer = {
+      encode(value: unknown): Uint8Array {
+        if (broken) throw new Error("cannot encode");
+        return Buffer.from(JSON.stringify(value));
+      },
+      decode(bytes: Uint8Array): unknown {
+        if (broken) throw new Error("cannot decode");
+        return JSON.parse(Buffer.from(bytes).toString());
+      },
+    };
+    const cache = process({ serializer });
+    assert.deepEqual(await cache.getOrSet("k", () => ({ a: 1 })), { a: 1 });
+    assert.deepEqual(await cache.get("k"), { a: 1 });
+    broken = true;
+    assert.equal((await cache.getEntry("k")).why, "undecodable");
+    assert.deepEqual(await Promise.all([1, 2].map(() => cache.getOrSet("k", () => ({ a: 2 })))), [{ a: 2 }, { a: 2 }]);
+    await assert.rejects(cache.set("k", 1), /cannot encode/);
+  });
+
+  test("a serializer that fails between two callers of one value fails the second, and nobody waits for ever", async () => {
+    let decodes = 0;
+    const serializer = {
+      encode: (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value)),
+      decode(bytes: Uint8Array): unknown {
+        if (++decodes > 1) throw new Error("only once");
+        return JSON.parse(Buffer.from(bytes).toString());
+      },
+    };
+    const cache = process({ serializer });
+    await a.set("unrelated", 1);
+    const results = await Promise.allSettled([1, 2].map(() => cache.getOrSet("k", () => ({ a: 1 }))));
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      ["fulfilled", "rejected"],
+    );
+  });
+
+  test("a schema that would have to be waited for is refused", async () => {
+    await a.set("k", 1);
+    const schema = { "~standard": { validate: () => Promise.resolve({}) } };
+    await assert.rejects(
+      a.getOrSet("k", () => 1, { schema }),
+      { code: "EF_OPTION" },
+    );
+  });
+
+  test("a key of more than 16,384 characters is refused, and one of exactly so many works", async () => {
+    await assert.rejects(
+      a.getOrSet("k".repeat(16_385), () => 1),
+      { code: "EF_KEY" },
+    );
+    assert.equal(await a.getOrSet("ö".repeat(16_384), () => 1), 1);
+    assert.equal(await a.get("ö".repeat(16_384)), 1);
+  });
+});
+
 describe("relaxations that were asked for", () => {
   test("staleWhileRevalidate serves the old value while one in the fleet refreshes it", async () => {
     const options = { ttl: "10s", staleWhileRevalidate: "30s" } as const;
