@@ -33,6 +33,7 @@ try {
       site.cpu.push(measured.cpu);
     }
   report(sites);
+  if (frameworks.includes("node")) await streaming(sites);
 } finally {
   for (const child of running) child.kill("SIGKILL");
 }
@@ -44,6 +45,25 @@ async function load(site, duration) {
   if (result.non2xx > 0 || result.errors > 0) throw new Error(`${site.framework} ${site.mode}: errors`);
   const used = after.user + after.system - before.user - before.system;
   return { rate: result.requests.average, cpu: used / result.requests.total };
+}
+
+/** The first byte of 5 MB that are streamed, and what the server's memory grows by, with a body limit of 1 MiB. */
+async function streaming(sites) {
+  process.stdout.write("\n| 5 MB streamed | first byte, ms | memory, MB |\n|---|---|---|\n");
+  for (const site of sites.filter(({ framework, mode }) => framework === "node" && mode !== "local")) {
+    const times = [];
+    const before = (await usageOf(site)).rss;
+    for (let time = 0; time < 20; time++) {
+      const began = performance.now();
+      const response = await fetch(`${site.url}stream`);
+      const reader = response.body.getReader();
+      await reader.read();
+      times.push(performance.now() - began);
+      while (!(await reader.read()).done);
+    }
+    const grown = ((await usageOf(site)).rss - before) / 1_048_576;
+    process.stdout.write(`| ${site.mode} | ${median(times).toFixed(1)} | ${grown.toFixed(1)} |\n`);
+  }
 }
 
 function report(sites) {
@@ -77,9 +97,13 @@ async function startSite(framework, mode, memcached) {
 }
 
 async function cpuOf(site) {
+  return (await usageOf(site)).cpu;
+}
+
+async function usageOf(site) {
   const answered = once(site.child, "message");
-  site.child.send("cpu");
-  return (await answered)[0].cpu;
+  site.child.send("usage");
+  return (await answered)[0];
 }
 
 async function startMemcached() {

@@ -10,12 +10,28 @@ const local = mode === "local" ? { maxAge: "250ms" } : true;
 const cache = mode === "bare" ? undefined : createCache({ backend: memcached(servers), namespace: framework, local });
 const options = { ttl: "10m", tags: ["queue_item"] };
 
-const handler = (_req, res) => {
+const part = Buffer.alloc(64 * 1024, 120);
+/** 5 MB in parts, each one after the one before was taken. */
+async function stream(res) {
+  for (let sent = 0; sent < 80; sent++)
+    if (!res.write(part)) await new Promise((resolve) => res.once("drain", resolve));
+  res.end();
+}
+
+const handler = (req, res) => {
+  if (req.url === "/stream") {
+    void stream(res);
+    return;
+  }
   res.setHeader("content-type", type);
   res.end(body);
 };
 const bytes = Buffer.from(body);
-const bare = (_req, res) => {
+const bare = (req, res) => {
+  if (req.url === "/stream") {
+    void stream(res);
+    return;
+  }
   res.writeHead(200, { "content-type": type, "content-length": bytes.length });
   res.end(bytes);
 };
@@ -57,7 +73,7 @@ const starts = {
 };
 
 const port = await starts[framework]();
-process.on("message", () => process.send({ cpu: process.cpuUsage() }));
+process.on("message", () => process.send({ cpu: process.cpuUsage(), rss: process.memoryUsage().rss }));
 process.send({ port });
 process.once("SIGINT", () => process.exit());
 

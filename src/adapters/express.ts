@@ -18,7 +18,7 @@ export type ExpressRequest = IncomingMessage & {
 };
 
 /** The parts of Express' response that are used. */
-export type ExpressResponse = ServerResponse & { locals: object };
+export type ExpressResponse = ServerResponse & { locals?: object };
 
 /**
  * Caches what the rest of the route answers.
@@ -38,7 +38,9 @@ export function cachePage<Request extends ExpressRequest = ExpressRequest>(
     // Behind a proxy that is trusted, Express knows the scheme and the host that the visitor used.
     const scheme = req.protocol === "https" ? "https" : "http";
     const request = { ...requestOf(req), scheme, host: hostOf(req), path, query } as const;
-    visitPage(pages, { request, source: req, raw: req, res, identity: [req, res.locals] }, next);
+    // Whatever else speaks Express' middleware may have no `locals`.
+    const identity = typeof res.locals === "object" ? [req, res.locals] : [req];
+    visitPage(pages, { request, source: req, raw: req, res, identity }, next);
   };
 }
 
