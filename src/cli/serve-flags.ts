@@ -79,6 +79,7 @@ const knownExtended = new Set([
   "ssl_ca_cert",
   "ssl_verify_mode",
   "ssl_min_version",
+  "version",
 ]);
 /** Extended options (`-o`) that our server has nothing to do with. */
 const idleExtended = new Set(
@@ -102,6 +103,7 @@ export function readFlags(args: readonly string[], env: NodeJS.ProcessEnv): Serv
   const usersFile = given["auth-file"] ?? (isSasl ? env["MEMCACHED_SASL_PWDB"] : undefined);
   const protocol = readProtocol(given.protocol);
   const idleSeconds = extended.get("idle_timeout");
+  const version = extended.get("version");
   const options: ServerOptions = {
     limitBytes: number("-m", given["memory-limit"] ?? "64", 1) * 1024 * 1024,
     itemBytes: size("-I", given["max-item-size"] ?? "1m"),
@@ -113,6 +115,7 @@ export function readFlags(args: readonly string[], env: NodeJS.ProcessEnv): Serv
     watches: given["disable-watch"] !== true,
     shutdowns: given["enable-shutdown"] === true,
     login: isSasl ? "sasl" : hasFile ? "text" : "any",
+    ...(version === undefined ? {} : { version }),
     ...(given.delimiter === undefined ? {} : { prefixDelimiter: given.delimiter }),
     ...(idleSeconds === undefined ? {} : { idleTimeout: { seconds: number("idle_timeout", idleSeconds, 0) } }),
   };
@@ -200,14 +203,16 @@ function readTls(extended: ReadonlyMap<string, string>): NonNullable<ListenOptio
 }
 
 /**
- * The users of a file, one `name:password` in each line; what follows a second colon (the mechanism of SASL) counts
- * not. Lines that begin with # and empty ones are skipped (memcached's sasl_defs.c and authfile.c).
+ * The users of a file, one `name:password` in each line. In a file of SASL a second colon ends the password and the
+ * mechanism follows (memcached's sasl_defs.c); in a file of `-Y` the password may hold colons (authfile.c). Lines that
+ * begin with # and empty ones are skipped. All users share one namespace, as memcached has only one.
  */
-export function readUsers(content: string, file: string): User[] {
+export function readUsers(content: string, file: string, login: ServerOptions["login"]): User[] {
   const users: User[] = [];
   for (const line of content.split(/\r?\n/)) {
     if (line === "" || line.startsWith("#")) continue;
-    const [name = "", password = ""] = line.split(":");
+    const [name = "", ...rest] = line.split(":");
+    const password = login === "sasl" ? (rest[0] ?? "") : rest.join(":");
     if (name === "" || password === "") wrong(`${file}: each line is name:password`);
     users.push({ name, password, namespace: "shared" });
   }

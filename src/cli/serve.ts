@@ -30,6 +30,7 @@ const help = `everfresh serve: a memcached-compatible server; its flags are memc
   -e, --memory-file <file> keep what is stored over a restart in this file
   -b <n>  -P <file>  -u <user>  -v  -U 0
   -o idle_timeout=<s>      send away visitors who say nothing for so long
+  -o version=<text>        what the command "version" answers, for clients that choose commands by it
 `;
 
 export async function serve(args: string[]): Promise<number> {
@@ -44,8 +45,7 @@ export async function serve(args: string[]): Promise<number> {
   }
   for (const flag of order.ignored) process.stderr.write(`everfresh serve: ${flag} does nothing here\n`);
   const made = order.makesUser ? makeUser() : undefined;
-  const users =
-    order.usersFile === undefined ? made : readUsers(readFileSync(order.usersFile, "utf8"), order.usersFile);
+  const users = order.usersFile === undefined ? made : usersOf(order.usersFile, order);
   const stopping = new AbortController();
   const server = createServer({
     ...order.options,
@@ -53,7 +53,8 @@ export async function serve(args: string[]): Promise<number> {
     onShutdown: (graceful) => stopping.abort(graceful),
   });
   if (order.itemsFile !== undefined) warmUp(server, order.itemsFile);
-  for (const place of order.listen) await server.listen(place);
+  // All at once, so that nobody is answered at one place before the others are open.
+  await Promise.all(order.listen.map(async (place) => server.listen(place)));
   if (order.user !== undefined && process.getuid?.() === 0) becomeUser(order.user);
   if (order.pidFile !== undefined) writeFileSync(order.pidFile, `${process.pid}\n`);
   announce(server, made?.[0]);
@@ -72,6 +73,10 @@ function announce(server: CacheServer, user: User | undefined): void {
   process.stdout.write(`${lines.join("\n")}\n`);
 }
 
+function usersOf(file: string, { options }: ServeOrder): User[] {
+  return readUsers(readFileSync(file, "utf8"), file, options.login);
+}
+
 function makeUser(): User[] {
   const name = Buffer.from(systemRandom.bytes(3)).toString("hex").toUpperCase();
   return [{ name, password: Buffer.from(systemRandom.bytes(16)).toString("hex") }];
@@ -82,8 +87,7 @@ function obeySignals(server: CacheServer, order: ServeOrder, stop: () => void): 
   process.on("SIGHUP", () => {
     try {
       server.refreshCertificates();
-      if (order.usersFile !== undefined)
-        server.setUsers(readUsers(readFileSync(order.usersFile, "utf8"), order.usersFile));
+      if (order.usersFile !== undefined) server.setUsers(usersOf(order.usersFile, order));
     } catch (error) {
       process.stderr.write(`everfresh serve: kept the old users and certificates: ${String(error)}\n`);
     }

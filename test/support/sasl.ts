@@ -1,6 +1,6 @@
 /**
  * A real memcached that asks for a SASL login. The passwords are checked by a saslauthd of the test's own, because
- * packaged builds of memcached seldom have a password file.
+ * packaged builds of memcached seldom have a password file; those that have one, and our own server, get one.
  */
 import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -38,7 +38,9 @@ export async function startSaslMemcached(username: string, password: string): Pr
   });
   checker.listen(join(folder, "mux"));
   await once(checker, "listening");
-  const server = await startMemcached(["-S"], { SASL_CONF_PATH: folder });
+  const users = join(folder, "users");
+  await writeFile(users, `${username}:${password}\n`);
+  const server = await startMemcached(["-S"], { SASL_CONF_PATH: folder, MEMCACHED_SASL_PWDB: users });
   return {
     ...server,
     async stop() {
