@@ -74,7 +74,7 @@ try {
 }
 
 function measure(client, workload, ports) {
-  const node = [process.execPath, "--expose-gc", "--max-semi-space-size=64"];
+  const node = [process.execPath, "--expose-gc"];
   const args = ["bench/client/run.mjs", client, workload, String(milliseconds), ...ports.map(String)];
   const [program, ...rest] = [...(pinned ? ["taskset", "-c", "1"] : []), ...node, ...args];
   const run = spawnSync(program, rest, { encoding: "utf8", timeout: 60_000 });

@@ -53,7 +53,7 @@ process.stdout.write(
 await client.close();
 process.exit(0);
 
-/** Bytes allocated on the heap and outside of it, per operation, while no collection runs (young space is made large). */
+/** Bytes allocated on the heap and outside of it, per operation. */
 async function allocated() {
   globalThis.gc?.();
   const samples = [];

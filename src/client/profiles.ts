@@ -78,7 +78,7 @@ const everfresh: Profile = {
     if (flags === own.json) return asJson(answer);
     if (flags === own.integer) return toInteger(answer);
     if (flags === (own.integer | own.bigint)) return toBigInt(answer);
-    if (flags === own.bool) return toInteger(answer);
+    if (flags === own.bool) return toBoolean(answer);
     throw unreadable(flags, "everfresh");
   },
 };
@@ -99,7 +99,7 @@ const pylibmc: Profile = {
     const kind = flags & 23;
     if (kind === 0) return asBytes(answer);
     if (kind === 16) return asText(answer);
-    if (kind === 2) return answer.latin1Value().trim() !== "0";
+    if (kind === 2) return toBoolean(answer);
     if (kind === 4) return toInteger(answer);
     if (kind === 1) throw pickled();
     throw unreadable(flags, "pylibmc");
@@ -216,6 +216,11 @@ function toInteger(answer: Answer): number | bigint {
   const big = toBigInt(answer);
   const small = Number(big);
   return Number.isSafeInteger(small) ? small : big;
+}
+
+/** pylibmc's `True` and `False`: "1" and "0". */
+function toBoolean(answer: Answer): boolean {
+  return answer.latin1Value().trim() !== "0";
 }
 
 function toBigInt(answer: Answer): bigint {

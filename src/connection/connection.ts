@@ -214,8 +214,9 @@ export class Connection implements Asker {
     this.lostCalls = this.#calls.length;
     // Only the oldest call can be the one that the fault is about.
     this.#calls.shift()?.fail(cause.code, cause.message, server, cause.cause);
+    const rest = cause.code === "EF_CLOSED" ? cause.code : "EF_CONNECTION_LOST";
     for (let call = this.#calls.shift(); call !== undefined; call = this.#calls.shift())
-      call.fail("EF_CONNECTION_LOST", cause.message, server, cause);
+      call.fail(rest, cause.message, server, cause);
     this.#keeper.closed(cause);
   }
 }

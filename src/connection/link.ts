@@ -42,6 +42,9 @@ const suspectLimit = 3;
 /** Values that wait to be sent to one server, in bytes; beyond that calls are refused. */
 const unsentLimitBytes = 128 * 2 ** 20;
 
+/** An alarm that rings later than this was held up by this process itself. */
+const lateMs = 20;
+
 /** For so many calls of a tick room is kept. */
 const keptCalls = 4096;
 
@@ -80,6 +83,7 @@ export class Link implements ConnectionKeeper {
   #retry: Timer | undefined = undefined;
   #alarm: Timer | undefined = undefined;
   #alarmAt = Infinity;
+  #excused = false;
   /** When the connection was last seen to get on with its work. */
   #progressAt = 0;
 
@@ -355,9 +359,17 @@ export class Link implements ConnectionKeeper {
   }
 
   #expire(): void {
+    if (this.state === "closed") return;
+    const now = this.#clock.monotonic();
+    if (now > this.#alarmAt + lateMs && !this.#excused) {
+      // This process was busy, not the server: what has arrived meanwhile is read before anybody is given up.
+      this.#excused = true;
+      setImmediate(() => this.#expire());
+      return;
+    }
+    this.#excused = false;
     this.#alarm = undefined;
     this.#alarmAt = Infinity;
-    const now = this.#clock.monotonic();
     let next = Infinity;
     const still: Call<unknown>[] = [];
     let bytes = 0;

@@ -60,11 +60,6 @@ export class AsciiFrames {
     this.#block = this.#line;
   }
 
-  /** Whether a frame has begun and not ended. */
-  get inside(): boolean {
-    return this.#need > 0 || this.#lineLength > 0;
-  }
-
   feed(chunk: Buffer): void {
     const length = chunk.length;
     let at = 0;

@@ -263,3 +263,22 @@ test(
     await until(async () => (await codeOf(client.get("k"))) === "no error");
   },
 );
+
+test(
+  "a process that was busy beyond the deadline reads what has arrived before it gives anybody up",
+  needs("memcached"),
+  async (t) => {
+    const server = await startMemcached();
+    t.after(() => server.stop());
+    const client = createClient({ servers: server.address, timeoutMs: 100 });
+    t.after(() => client.close());
+    await client.set("k", "v");
+    const read = client.get("k");
+    // Until it is sent; then this process does nothing else for four deadlines.
+    await new Promise((resolve) => setImmediate(resolve));
+    const end = performance.now() + 400;
+    while (performance.now() < end);
+    assert.equal((await read).kind, "hit");
+    assert.equal(client.numbers().connects, 1);
+  },
+);
