@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { accessSync, constants, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** Each program: its names, and the package that brings it, by package manager. */
+/** Each program (or module of the system's Python): its names, and the package that brings it, by package manager. */
 const programs = {
   memcached: {
     names: ["memcached"],
@@ -18,6 +18,8 @@ const programs = {
     names: ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
     packages: { "apt-get": "chromium", dnf: "chromium", apk: "chromium" },
   },
+  pylibmc: { names: [], module: "pylibmc", packages: { "apt-get": "python3-pylibmc" } },
+  pymemcache: { names: [], module: "pymemcache", packages: { "apt-get": "python3-pymemcache" } },
 };
 
 /** How each package manager is asked, in the order in which they are looked for. */
@@ -39,8 +41,13 @@ function missing() {
   return Object.keys(programs).filter(
     (name) =>
       !isChosen(name) &&
+      !hasModule(programs[name].module) &&
       !programs[name].names.some((file) => folders.some((folder) => isExecutable(join(folder, file)))),
   );
+}
+
+function hasModule(module) {
+  return module !== undefined && succeeds("/usr/bin/python3", ["-c", `import ${module}`]);
 }
 
 /** `EVERFRESH_TEST_MEMCACHED`, `_CHROMIUM` name a program's file, `_POSTGRESQL` that of PostgreSQL's initdb. */
