@@ -6,7 +6,7 @@ import { createClient, type ClientOptions } from "everfresh/client";
 import { parseServers } from "#src/client/address.ts";
 import { parseCluster } from "#src/client/discovery.ts";
 import { startMemcached } from "../support/memcached.ts";
-import { politely, startPeer, startSpeaker } from "../support/peers.ts";
+import { onLines, politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
 
 describe("a server list", () => {
@@ -170,4 +170,25 @@ test("commands and changes of state are told on diagnostics channels, and counte
   assert.deepEqual([command?.["key"], command?.["error"], command?.["server"]], ["k", undefined, peer.address]);
   const numbers = client.numbers();
   assert.deepEqual([numbers.hits >= 1, numbers.connects, numbers.bytesRead > 20], [true, 1, true]);
+});
+
+test("a server that has nothing but classic text is spoken to in classic text, and meta is refused, not sent", async (t) => {
+  const heard: string[] = [];
+  const peer = await startPeer((socket) => {
+    onLines(socket, (line) => {
+      heard.push(line);
+      if (line === "version") socket.write("VERSION 1.4.0\r\n");
+      else if (line.startsWith("get ")) socket.write("VALUE k 16 4\r\ntext\r\nEND\r\n");
+      else socket.write("ERROR\r\n");
+    });
+  });
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address });
+  t.after(() => client.close());
+  const hit = await client.get("k");
+  assert.equal(hit.kind === "hit" && hit.value, "text");
+  assert.deepEqual([client.servers()[0]?.protocol, client.servers()[0]?.version], ["text", "1.4.0"]);
+  await assert.rejects(client.meta.get("k", { vivify: 30 }), { code: "EF_UNSUPPORTED" });
+  await assert.rejects(client.meta.delete("k", { invalidate: true }), { code: "EF_UNSUPPORTED" });
+  assert.ok(!heard.some((line) => /^m[gd] /.test(line)));
 });
