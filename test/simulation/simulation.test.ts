@@ -50,7 +50,8 @@ for (const kind of breaks)
   test(`a reader, and a writer who reads what it wrote, with one ${kind} at any point: fresh in every order`, () =>
     holds({ ...readerAndWriter, prompt: true, breaks: { [kind]: 1 } }));
 
-test("two readers and two writers, four processes: fresh in every order", () => holds(twoReadersTwoWriters));
+test("two readers and a writer, three processes: fresh in every order", () =>
+  holds({ ...twoReadersTwoWriters, processes: 3, actors: twoReadersTwoWriters.actors.slice(0, 3) }));
 
 test("a tag instead of a key, one timeout at any point: fresh in every order", () =>
   holds({
@@ -77,6 +78,8 @@ test("with the tier, an eviction at any point: fresh in every order", () =>
   }));
 
 if (large) {
+  test("two readers and two writers, four processes: fresh in every order", () => holds(twoReadersTwoWriters));
+
   for (const kind of breaks)
     test(`two readers and two writers, with one ${kind} at any point: fresh in every order`, () =>
       holds({ ...twoReadersTwoWriters, breaks: { [kind]: 1 } }));
@@ -112,6 +115,23 @@ function crowd(processes: number, key?: string): Actor[] {
 const everything = { restart: 1, cut: 2, timeout: 2, evict: 2, flush: 1, pause: 1 };
 const base = { processes: 3, servers: 2, tags: ["t", "u"], actors: crowd(3) } as const;
 
+/** Everybody writes through the outbox. */
+function transactors(processes: number): Actor[] {
+  return Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, does: ["read", "read", "read", "read"] },
+    { process, does: ["transact", "read", "transact"] },
+  ]);
+}
+
+const withOutbox: WorldOptions = {
+  ...base,
+  tags: ["t"],
+  actors: transactors(3),
+  outbox: "relayed",
+  breaks: { ...everything, kill: 2 },
+  earlyTimers: 10,
+};
+
 const worlds: Readonly<Record<string, WorldOptions>> = {
   "nothing breaks": base,
   "nothing breaks, with the tier": { ...base, local: true },
@@ -120,6 +140,7 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   "everything breaks, and time passes at odd moments": { ...base, breaks: everything, local: true, earlyTimers: 20 },
   "processes are killed": { ...base, breaks: { ...everything, kill: 2 }, earlyTimers: 20 },
   "stale values are allowed": { ...base, breaks: everything, earlyTimers: 5, staleWhileRevalidate: true },
+  "the outbox and its relays, processes are killed": withOutbox,
   "two keys": { ...base, actors: [...crowd(2, "k"), ...crowd(2, "l")], breaks: everything, earlyTimers: 5 },
 };
 
@@ -135,6 +156,35 @@ for (const [name, options] of Object.entries(worlds))
 
 const stale = /stale read/;
 const lost = /an invalidation of k was lost|stale read/;
+
+for (const [name, world, message] of [
+  [
+    "invalidating before the commit",
+    {
+      warm: true,
+      processes: 2,
+      actors: [
+        { process: 0, does: ["read"] },
+        { process: 1, does: ["tooEarly", "read"] },
+      ],
+    },
+    lost,
+  ],
+  [
+    "an outbox whose relays never look",
+    {
+      processes: 2,
+      actors: [
+        { process: 0, does: ["read", "read"] },
+        { process: 1, does: ["transact"] },
+      ],
+      outbox: "without relays",
+      breaks: { kill: 1 },
+    },
+    lost,
+  ],
+] as const satisfies readonly (readonly [string, WorldOptions, RegExp])[])
+  test(`${name} would be caught`, () => assert.rejects(manyAtRandom(world), { message }));
 
 const smallest: readonly {
   readonly name: string;
@@ -188,12 +238,14 @@ const smallest: readonly {
     atRandom: true,
     world: {
       countsLoads: false,
-      warm: true,
-      processes: 2,
+      processes: 3,
       actors: [
-        { process: 0, does: ["read", "read"] },
-        { process: 0, does: ["read"] },
-        { process: 1, does: ["write"] },
+        ...Array.from({ length: 4 }, (): Actor => ({
+          process: 0,
+          does: ["read", "read", "read", "read", "read", "read"],
+        })),
+        { process: 1, does: ["write", "write", "write"] },
+        { process: 2, does: ["write", "write", "write"] },
       ],
     },
     message: stale,

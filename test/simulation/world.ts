@@ -13,8 +13,12 @@ import { metaBackend } from "#src/backend/memcached.ts";
 import { createCache, type Cache } from "#src/cache/index.ts";
 import { placement } from "#src/client/ring.ts";
 import { parseServers } from "#src/client/address.ts";
+import { createOutbox, tag, type KyselyLike, type Outbox } from "everfresh/outbox";
+import { SimDatabase, type SimTransaction } from "./database.ts";
 import { SimProcess } from "./process.ts";
 import { SimServer } from "./server.ts";
+
+export type Deed = "read" | "write" | "writeTag" | "refresh" | "clear" | "transact" | "tooEarly";
 
 /** What somebody does in one of the processes, step after step. */
 export interface Actor {
@@ -22,9 +26,10 @@ export interface Actor {
   readonly process: number;
   /**
    * `read`: getOrSet. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
-   * commit, then refresh. `clear`: commit, then clear the namespace.
+   * commit, then refresh. `clear`: commit, then clear the namespace. `transact`: write and invalidate in a transaction of
+   * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose.
    */
-  readonly does: readonly ("read" | "write" | "writeTag" | "refresh" | "clear")[];
+  readonly does: readonly Deed[];
   readonly key?: string;
 }
 
@@ -53,12 +58,16 @@ export interface WorldOptions {
   readonly earlyTimers?: number;
   /** The namespace's generation is there already: fewer events, for exhaustive runs on one server. */
   readonly warm?: boolean;
+  /** Every process has an outbox, with a relay or without. For random runs: the database is not part of `state()`. */
+  readonly outbox?: "relayed" | "without relays";
   /** What was executed is heard at once: fewer orders, where the delay of answers is not the question. */
   readonly prompt?: boolean;
   /** Whether too many loads are a failure where nothing breaks. Default true. */
   readonly countsLoads?: boolean;
   readonly variant?: Variant;
 }
+
+const always = () => true;
 
 /** One thing that can happen now. */
 export interface Option {
@@ -74,6 +83,14 @@ interface ActorState {
   busy: boolean;
   /** The least version that its read may return: what had been acknowledged when it began. */
   least: number;
+}
+
+interface Pending {
+  readonly process: number;
+  readonly label: string;
+  readonly happen: () => void;
+  /** Whether it can happen now. */
+  readonly when: () => boolean;
 }
 
 interface Source {
@@ -95,7 +112,9 @@ export class World {
   readonly #options: WorldOptions;
   readonly #source = new Map<string, Source>();
   /** Answers of the database that are on their way, by process. */
-  readonly #pending: { readonly process: number; readonly label: string; readonly happen: () => void }[] = [];
+  readonly #pending: Pending[] = [];
+  readonly #database: SimDatabase | undefined;
+  readonly #outboxes: { readonly handle: KyselyLike; readonly outbox: Outbox }[] = [];
   readonly #actors: ActorState[];
   readonly #broken: Partial<Record<Break, number>> = {};
   readonly log: string[] = [];
@@ -133,6 +152,22 @@ export class World {
         ...(options.staleWhileRevalidate && { staleWhileRevalidate: "1m" }),
       });
     });
+    if (options.outbox !== undefined) {
+      const database = new SimDatabase(
+        (process, label, happen, when) => this.#soon(process, label, happen, when),
+        now,
+        (key) => {
+          this.#sourceOf(key).version += 1;
+        },
+      );
+      this.#database = database;
+      for (const [index, cache] of this.caches.entries()) {
+        const handle = database.handleOf(index);
+        const { clock, random } = this.processes[index] as SimProcess;
+        const relay = options.outbox === "relayed";
+        this.#outboxes.push({ handle, outbox: createOutbox({ db: handle, caches: cache, relay, clock, random }) });
+      }
+    }
     if (options.warm)
       this.servers[0]?.execute({ kind: "set", key: this.caches[0]?.name + "!0", value: "original", flags: {} });
     this.#actors = options.actors.map((actor) => ({ actor, next: 0, busy: false, least: 0 }));
@@ -147,6 +182,7 @@ export class World {
       if (next !== undefined) options.push({ label: `actor ${index} ${next}`, happen: () => this.#begin(index) });
     }
     for (const [index, event] of this.#pending.entries()) {
+      if (!event.when()) continue;
       options.push({
         label: event.label,
         happen: () => {
@@ -293,6 +329,7 @@ export class World {
 
   #kill(index: number): void {
     this.processes[index]?.kill();
+    this.#database?.killed(index);
     // Its connections to the database end as well; what it committed stays.
     for (let at = this.#pending.length - 1; at >= 0; at -= 1)
       if (this.#pending[at]?.process === index) this.#pending.splice(at, 1);
@@ -358,15 +395,24 @@ export class World {
     });
   }
 
-  async #write(process: number, key: string, does: "write" | "writeTag" | "refresh" | "clear"): Promise<void> {
+  async #write(process: number, key: string, does: Exclude<Deed, "read">): Promise<void> {
     const cache = this.caches[process];
     const source = this.#sourceOf(key);
+    if (does === "transact") {
+      await this.#transact(process, key, source);
+      return;
+    }
+    if (does === "tooEarly") {
+      await cache?.invalidate(key);
+      this.invalidations += 1;
+    }
     const version = await new Promise<number>((resolve) => {
       this.#soon(process, `${process} commit of ${key}`, () => resolve((source.version += 1)));
     });
     this.invalidations += 1;
     try {
-      if (does === "write") await cache?.invalidate(key);
+      if (does === "tooEarly") await Promise.resolve();
+      else if (does === "write") await cache?.invalidate(key);
       else if (does === "writeTag") await cache?.invalidateTags(this.#options.tags ?? []);
       else if (does === "clear") await cache?.clear();
       else await cache?.refresh(key, () => this.#load(process, key), { tags: this.#options.tags ?? [] });
@@ -379,8 +425,28 @@ export class World {
     source.acknowledged = Math.max(source.acknowledged, version);
   }
 
-  #soon(process: number, label: string, happen: () => void): void {
-    if (this.processes[process]?.alive) this.#pending.push({ process, label, happen });
+  async #transact(process: number, key: string, source: Source): Promise<void> {
+    const { handle, outbox } = this.#outboxes[process] ?? {};
+    if (handle === undefined || outbox === undefined) return;
+    let version = 0;
+    this.invalidations += 1;
+    try {
+      await outbox.transaction(handle, async (tx, invalidate) => {
+        (tx as unknown as SimTransaction).change(key);
+        // The transaction is the only one: what it commits is the next version.
+        version = source.version + 1;
+        invalidate(key, ...(this.#options.tags ?? []).map((name) => tag(name)));
+        await Promise.resolve();
+      });
+    } catch (error) {
+      if ((error as { code?: string }).code !== "EF_INVALIDATION_PENDING") throw error;
+      return;
+    }
+    source.acknowledged = Math.max(source.acknowledged, version);
+  }
+
+  #soon(process: number, label: string, happen: () => void, when: () => boolean = always): void {
+    if (this.processes[process]?.alive) this.#pending.push({ process, label, happen, when });
   }
 
   /** Reads once more when all is quiet, in an order that does not matter any more. */
@@ -399,11 +465,13 @@ export class World {
     await this.#drainUntil(() => last !== undefined, this.nowMs + 60_000, `a last read of ${key} got no answer`);
     if (this.failure) throw this.failure;
     // A process that was killed may have committed without telling anybody; that is what the outbox is for.
-    if ((this.#broken.kill ?? 0) === 0 && !last?.stale)
+    if (((this.#broken.kill ?? 0) === 0 || this.#options.outbox !== undefined) && !last?.stale)
       assert.equal(last?.value, this.#sourceOf(key).version, `an invalidation of ${key} was lost`);
   }
 
   #nothingPending(): boolean {
+    const relays = this.#options.outbox === "relayed" && this.processes.some(({ alive }) => alive);
+    if (relays && (this.#database?.waiting() ?? 0) > 0) return false;
     return (
       this.processes.every((process) => process.connections.every(({ late }) => late.length === 0)) &&
       this.caches.every(
