@@ -8,7 +8,8 @@ import { delimiter, join } from "node:path";
 const programs = {
   memcached: {
     names: ["memcached"],
-    packages: { "apt-get": "memcached", dnf: "memcached", apk: "memcached", brew: "memcached" },
+    // The second package is SASL PLAIN, for the tests of logins.
+    packages: { "apt-get": ["memcached", "libsasl2-modules"], dnf: "memcached", apk: "memcached", brew: "memcached" },
   },
   PostgreSQL: {
     names: ["initdb"],
@@ -59,7 +60,7 @@ function tryToInstall(names) {
   const name = Object.keys(managers).find((candidate) => succeeds(candidate, ["--version"]));
   if (name === undefined) return;
   const { refresh, install, asRoot } = managers[name];
-  const packages = names.map((program) => programs[program].packages[name]).filter(Boolean);
+  const packages = names.flatMap((program) => programs[program].packages[name] ?? []);
   if (packages.length === 0) return;
   const sudo = asRoot && process.getuid?.() !== 0 ? ["sudo", "-n"] : [];
   if (sudo.length > 0 && !succeeds("sudo", ["-n", "true"])) return;
