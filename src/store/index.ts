@@ -3,6 +3,7 @@ export * as layout from "./layout.ts";
 export { type StoreOptions, type ResolvedStoreOptions, largestStoreBytes, smallestStoreBytes } from "./options.ts";
 export type { Departure } from "./reclaimer.ts";
 export { longestRelative } from "./seconds.ts";
-export { type Draft, type Mode, type Outcome, Store, memcachedSize, mode, outcome } from "./store.ts";
+export { type Draft, type Mode, type Outcome, memcachedSize, mode, outcome } from "./draft.ts";
+export { Store } from "./store.ts";
 export { type Counted, type Found, type Keep, Memory, type Stored } from "./memory.ts";
 export { loadItems, saveItems } from "./snapshot.ts";

@@ -10,7 +10,8 @@
 import { longestKey, toBigInt } from "../protocol/index.ts";
 import * as at from "./layout.ts";
 import type { StoreOptions } from "./options.ts";
-import { type Mode, type Outcome, Store, mode, outcome } from "./store.ts";
+import { type Mode, type Outcome, mode, outcome } from "./draft.ts";
+import { Store } from "./store.ts";
 
 /** What was found under a key. */
 export interface Found {

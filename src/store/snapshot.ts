@@ -10,7 +10,8 @@
 import { closeSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { EverfreshError } from "../errors.ts";
 import * as at from "./layout.ts";
-import { type Store, mode, outcome } from "./store.ts";
+import { mode, outcome } from "./draft.ts";
+import type { Store } from "./store.ts";
 
 const title = Buffer.from("everfresh items 1\n");
 const recordBytes = 1 + 2 + 4 + 4 + 8 + 6;

@@ -7,6 +7,7 @@
  */
 import { type Halves, add, copyBytes, highOf, lowOf, readDecimal, subtract, writeDecimal } from "../protocol/index.ts";
 import { Arena } from "./arena.ts";
+import { type Draft, type Mode, type Outcome, emptyDraft, memcachedSize, mode, nothing, outcome } from "./draft.ts";
 import { hashOf } from "./hash.ts";
 import * as at from "./layout.ts";
 import { type ResolvedStoreOptions, type StoreOptions, resolveStoreOptions } from "./options.ts";
@@ -14,47 +15,6 @@ import { type Departure, Reclaimer } from "./reclaimer.ts";
 import { Seconds } from "./seconds.ts";
 import { Table } from "./table.ts";
 
-/** What came of storing or counting. */
-export const outcome = {
-  stored: 0,
-  notStored: 1,
-  exists: 2,
-  notFound: 3,
-  tooLarge: 4,
-  noMemory: 5,
-  nonNumeric: 6,
-} as const;
-export type Outcome = (typeof outcome)[keyof typeof outcome];
-
-/** How to store. */
-export const mode = { set: 0, add: 1, replace: 2, append: 3, prepend: 4 } as const;
-export type Mode = (typeof mode)[keyof typeof mode];
-
-/** What to store: filled in by the caller before `put`, so that no object is made for it. */
-export interface Draft {
-  key: Uint8Array;
-  keyStart: number;
-  keyEnd: number;
-  value: Uint8Array;
-  valueStart: number;
-  valueEnd: number;
-  flags: number;
-  /** The second of `Seconds.expiry`. */
-  expires: number;
-  /** Store only if the item's CAS is this one. */
-  compares: boolean;
-  cas: Halves;
-  /** With `compares`: an older CAS is stored nevertheless, marked stale. */
-  allowsStale: boolean;
-  /** The CAS that the item shall get, instead of the next one. */
-  chooses: boolean;
-  newCas: Halves;
-  /** Append and prepend create what is missing. */
-  vivifies: boolean;
-  binaryKey: boolean;
-}
-
-const nothing = new Uint8Array(0);
 /** Digits of the largest counter. */
 const longestNumber = 20;
 
@@ -64,23 +24,8 @@ export class Store {
   /** The memory of all items; see `layout.ts`. */
   readonly words: Int32Array;
   readonly bytes: Uint8Array;
-  readonly draft: Draft = {
-    key: nothing,
-    keyStart: 0,
-    keyEnd: 0,
-    value: nothing,
-    valueStart: 0,
-    valueEnd: 0,
-    flags: 0,
-    expires: 0,
-    compares: false,
-    cas: { high: 0, low: 0 },
-    allowsStale: false,
-    chooses: false,
-    newCas: { high: 0, low: 0 },
-    vivifies: false,
-    binaryKey: false,
-  };
+  /** What the next `put` stores. */
+  readonly draft: Draft = emptyDraft();
   /** The item that the last `put` or `count` left behind, or 0. */
   last = 0;
   /** The number that the last `count` arrived at. */
@@ -494,9 +439,4 @@ export class Store {
     }
     this.onDeparture?.(item, why);
   }
-}
-
-/** What memcached 1.6 on 64 bits counts for an item: 48 bytes of header, 8 of CAS, and what is stored. */
-export function memcachedSize(keyLength: number, flags: number, valueLength: number): number {
-  return 48 + 8 + keyLength + 1 + (flags === 0 ? 0 : 4) + valueLength + 2;
 }
