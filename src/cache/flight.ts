@@ -123,14 +123,14 @@ export class Flight {
     const unknown = loaded.tags.filter((tag) => !tags.has(tag));
     if (unknown.length > 0) this.#host.remember(this.wire, loaded.tags);
     if (!loaded.store || unknown.length > 0) {
-      await this.#unstored(loaded.value, loaded.store ? "new tags" : "not to be stored", durationMs, space, tags);
+      await this.#unstored(loaded, loaded.store ? "new tags" : "not to be stored", durationMs, space, tags);
       return;
     }
     let payload: Encoded;
     try {
       payload = encode(loaded.value, serializer);
     } catch (error) {
-      await this.#unstored(loaded.value, error instanceof Error ? error.message : "", durationMs, space, tags);
+      await this.#unstored(loaded, error instanceof Error ? error.message : "", durationMs, space, tags);
       return;
     }
     await this.#fill(payload, loaded, durationMs, space, tags);
@@ -148,7 +148,7 @@ export class Flight {
     const made = this.#madeFrom(loaded, tags);
     if (made === undefined || made.size > limitTags) {
       const why = made === undefined ? "a tag changed meanwhile" : "too many tags";
-      await this.#unstored(loaded.value, why, durationMs, space, tags);
+      await this.#unstored(loaded, why, durationMs, space, tags);
       return;
     }
     const names = [...made.keys()];
@@ -168,7 +168,7 @@ export class Flight {
     );
     const stored = unpack(bytes);
     if (stored === undefined || !stored.open(serializer)) {
-      await this.#unstored(loaded.value, "cannot be read back", durationMs, space, tags);
+      await this.#unstored(loaded, "cannot be read back", durationMs, space, tags);
       return;
     }
     const item: Item = { bytes, flags: 0, memo: stored };
@@ -203,7 +203,7 @@ export class Flight {
 
   /** Hands the value out without storing it; a release that still found the lease confirms it like a fill. */
   async #unstored(
-    value: unknown,
+    loaded: Loaded,
     why: string,
     durationMs: number,
     space: Evidence,
@@ -211,9 +211,12 @@ export class Flight {
   ): Promise<void> {
     this.#host.ended(this);
     const { early, late } = this.#split();
-    const each = forEach(value, early.length + late.length, this.#host.serializer);
+    const each = forEach(loaded.value, early.length + late.length, this.#host.serializer);
     const releasing = this.#start.lease.release();
-    const unchanged = late.length === 0 ? undefined : this.#unchanged(space, tags);
+    // Late callers may know of a write to anything that it was made from, so all of that must be known and unchanged.
+    const isKnown = loaded.known && loaded.tags.every((tag) => tags.has(tag));
+    const made = late.length > 0 && isKnown ? this.#madeFrom(loaded, tags) : undefined;
+    const unchanged = made && this.#unchanged(space, new Map([...tags, ...made]));
     for (const caller of early) caller.answerUnstored(each(), "miss", this.why);
     this.#host.loaded(this, durationMs, "unstored", why);
     if (late.length === 0) return;

@@ -15,6 +15,8 @@ export interface Loaded {
   readonly tags: readonly string[];
   /** Tags of the fragments within it, with the generations that those were made from. */
   readonly inherited: ReadonlyMap<string, Generation>;
+  /** Whether everything that was read while it was computed says what it was made from. */
+  readonly known: boolean;
   /** Whether it may be stored. */
   readonly store: boolean;
 }
@@ -88,8 +90,9 @@ export function runLoader(
       const { inherited } = context;
       const ttl =
         inherited.freshUntil === Infinity ? context.ttl : Math.min(context.ttl, inherited.freshUntil - clock.now());
-      const store = value !== undefined && !context.skipped && ttl > 0 && !inherited.unknown;
-      resolve({ value, ttlMs: ttl, tags: context.tags, inherited: context.inherited.tags, store });
+      const known = !inherited.unknown;
+      const store = value !== undefined && !context.skipped && ttl > 0 && known;
+      resolve({ value, ttlMs: ttl, tags: context.tags, inherited: inherited.tags, known, store });
     };
     const failed = (error: unknown): void => {
       timer.cancel();

@@ -217,3 +217,50 @@ test("with `shared` everybody gets the very same value, else a copy of their own
   own[0] = 0;
   assert.equal((await read(true)).toString(), "abc");
 });
+
+test("who came after a write does not share a page that was rendered before it, also when that page is not stored", async () => {
+  const [read, go] = [deferred(), deferred()];
+  const skipped = (): Promise<number> =>
+    cache.getOrSet("skipped", (context) => {
+      context.skip();
+      return row;
+    });
+  const inner = async (): Promise<number> => {
+    const seen = await cache.getOrSet("inner", () => row, { tags: ["rows"] });
+    await skipped();
+    if (renders > 1) return seen;
+    read.resolve();
+    await go.promise;
+    return seen;
+  };
+  const early = page(inner);
+  await read.promise;
+  row = 2;
+  await cache.invalidateTags(["rows"]);
+  const late = page(inner);
+  await settle();
+  go.resolve();
+  assert.equal(await early, "page of 1");
+  assert.equal(await late, "page of 2");
+});
+
+test("nor one whose loader named a tag for the first time", async () => {
+  const [read, go] = [deferred(), deferred()];
+  const load = async (context: { addTags(tags: readonly string[]): void }): Promise<number> => {
+    const seen = row;
+    context.addTags(["rows"]);
+    if (++renders > 1) return seen;
+    read.resolve();
+    await go.promise;
+    return seen;
+  };
+  const early = cache.getOrSet("tagged", load);
+  await read.promise;
+  row = 2;
+  await process(2).invalidateTags(["rows"]);
+  const late = cache.getOrSet("tagged", load);
+  await settle();
+  go.resolve();
+  assert.equal(await early, 1);
+  assert.equal(await late, 2);
+});
