@@ -7,6 +7,9 @@
  * later and in order. A call that timed out is answered so, and its command too may still be executed.
  */
 import type { LeaseClient, LeaseEpoch } from "#src/backend/lease-client.ts";
+import type { ClassicClient } from "#src/backend/index.ts";
+import type { StoreOptions } from "#src/client/command-types.ts";
+import { durationMs } from "#src/duration.ts";
 import { EverfreshError } from "#src/errors.ts";
 import type { Clock, Random, Timer } from "#src/clock.ts";
 import type { Command, Reply, SimServer } from "./server.ts";
@@ -42,6 +45,8 @@ export class SimProcess {
   readonly clock: Clock;
   readonly random: Random;
   readonly client: LeaseClient;
+  /** The same connections for a cache that knows no meta commands: text, where no store tells its number. */
+  readonly classic: ClassicClient;
   alive = true;
   /** Everything that this process has been told, in order. With the servers' state it decides what comes. */
   readonly heard: string[] = [];
@@ -83,6 +88,24 @@ export class SimProcess {
       servers: () => servers.map(({ name: server }) => ({ name: server, state: "up" as const })),
       close: () => Promise.resolve(),
     };
+    const store = async (key: string, value: unknown, flags: object, options: StoreOptions = {}) => {
+      const bytes = Buffer.from(value as string | Buffer).toString("latin1");
+      const ttl = options.ttl === undefined ? 0 : Math.ceil(durationMs(options.ttl, "ttl") / 1000);
+      const all = { ...flags, ttl, clientFlags: options.clientFlags ?? 0 };
+      const reply = (await this.#call({ kind: "set", key, value: bytes, flags: all }, options.on)) as object;
+      return { ...reply, cas: undefined };
+    };
+    this.classic = {
+      get: (key: string) => this.#call({ kind: "get", key, flags: { value: true, cas: true } }, undefined),
+      add: (key: string, value: unknown, options?: StoreOptions) => store(key, value, { mode: "add" }, options),
+      set: (key: string, value: unknown, options?: StoreOptions) => store(key, value, {}, options),
+      cas: (key: string, value: unknown, compareCas: string, options?: StoreOptions) =>
+        store(key, value, { compareCas }, options),
+      delete: (key: string) => this.#call({ kind: "delete", key, flags: {} }, undefined),
+      serverOf: (key: string) => this.client.serverOf(key),
+      servers: () => this.client.servers(),
+      close: () => Promise.resolve(),
+    } as never;
   }
 
   /** The timer that is due first. */

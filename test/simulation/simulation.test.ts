@@ -46,6 +46,9 @@ async function holds(options: WorldOptions): Promise<void> {
 
 test("a reader, and a writer who reads what it wrote: fresh in every order", () => holds(readerAndWriter));
 
+test("leases by add and cas, a reader, and a writer who reads what it wrote: fresh in every order", () =>
+  holds({ ...readerAndWriter, prompt: true, classic: true }));
+
 for (const kind of breaks)
   test(`a reader, and a writer who reads what it wrote, with one ${kind} at any point: fresh in every order`, () =>
     holds({ ...readerAndWriter, prompt: true, breaks: { [kind]: 1 } }));
@@ -140,6 +143,8 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   "everything breaks, and time passes at odd moments": { ...base, breaks: everything, local: true, earlyTimers: 20 },
   "processes are killed": { ...base, breaks: { ...everything, kill: 2 }, earlyTimers: 20 },
   "stale values are allowed": { ...base, breaks: everything, earlyTimers: 5, staleWhileRevalidate: true },
+  "leases by add and cas": { ...base, classic: true, breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
+  "leases by add and cas, with the tier": { ...base, classic: true, local: true, breaks: everything },
   "the outbox and its relays, processes are killed": withOutbox,
   "two keys": { ...base, actors: [...crowd(2, "k"), ...crowd(2, "l")], breaks: everything, earlyTimers: 5 },
 };

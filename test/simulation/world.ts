@@ -8,7 +8,7 @@
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import type { Backend } from "#src/backend/index.ts";
+import { classicBackend, type Backend } from "#src/backend/index.ts";
 import { metaBackend } from "#src/backend/memcached.ts";
 import { createCache, type Cache } from "#src/cache/index.ts";
 import { placement } from "#src/client/ring.ts";
@@ -58,6 +58,8 @@ export interface WorldOptions {
   readonly earlyTimers?: number;
   /** The namespace's generation is there already: fewer events, for exhaustive runs on one server. */
   readonly warm?: boolean;
+  /** Leases by `add` and `cas` instead of the meta commands. */
+  readonly classic?: boolean;
   /** Every process has an outbox, with a relay or without. For random runs: the database is not part of `state()`. */
   readonly outbox?: "relayed" | "without relays";
   /** What was executed is heard at once: fewer orders, where the delay of answers is not the question. */
@@ -139,7 +141,10 @@ export class World {
     );
     this.caches = this.processes.map((process) => {
       process.keepsLeases = options.variant?.keepsLeases ?? false;
-      const backend = metaBackend(process.client);
+      const { random } = process;
+      const backend = options.classic
+        ? classicBackend(process.classic, { itemLimitBytes: 1_000_000, random })
+        : metaBackend(process.client);
       return createCache({
         backend: options.variant?.backend?.(backend, process) ?? backend,
         namespace: "w",
