@@ -88,6 +88,8 @@ function stats(session: Session, words: number): void {
 
 function detail(session: Session, what: string): void {
   const { desk } = session;
+  // Prefixes are counted for all: where there are users, they would show the keys of others.
+  if (desk.accounts.guest === undefined) return answer(session, notAllowed.stats);
   if (what === "on") desk.detail ??= new PrefixCounts(desk.options.prefixDelimiter);
   else if (what === "off") desk.detail = undefined;
   else if (what === "dump") {

@@ -22,7 +22,8 @@ export function statistics(session: Session, name: string): Iterable<Statistic> 
     case "sizes":
       return sizes(session);
     case "conns":
-      return session.desk.house.connectionList();
+      // Where there are users, nobody is shown who the others are.
+      return session.desk.accounts.guest === undefined ? undefined : session.desk.house.connectionList();
     default:
       return undefined;
   }

@@ -129,8 +129,9 @@ export class Watch {
     );
   }
 
-  /** Tells those who watch `kind`; what happens to items only those who may see them. */
+  /** Tells those who watch `kind`; what happens to items, and who comes, only those who may see it. */
   #tell(kind: number, store: Store | undefined, what: string): void {
+    if (store === undefined && this.#desk.accounts.guest === undefined) return;
     const nowMs = this.#desk.clock.now();
     const line = `ts=${Math.floor(nowMs / 1000)}.${Math.floor(nowMs % 1000) * 1000} gid=${++this.#lines} ${what}\n`;
     for (const watcher of this.#watchers) {

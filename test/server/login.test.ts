@@ -140,6 +140,21 @@ test("users see their own keys only, and flush their own only", async (context) 
   assert.match(await said(bobs, "stats"), /STAT curr_items 0\r\n/);
 });
 
+test("users are not shown each other: no connections, no prefixes of keys, no watching of others", async (context) => {
+  const server = await started(context, { users: [ann, bob], limitBytes: 8 * 1024 * 1024 });
+  const watcher = await loggedIn(server, bob);
+  const bobs = await loggedIn(server, bob);
+  assert.equal(await said(bobs, "stats conns"), "ERROR\r\n");
+  assert.equal(await said(bobs, "stats detail on"), "CLIENT_ERROR stats not allowed\r\n");
+  watcher.send("watch fetchers mutations connevents deletions\r\n");
+  await watcher.hearUntil("OK\r\n");
+  const anns = await loggedIn(server, ann);
+  await said(anns, "set secret 0 0 1\r\na\r\nget secret\r\ndelete secret");
+  await said(bobs, "get mine");
+  const heard = await watcher.hearUntil("key=mine status=not_found");
+  assert.doesNotMatch(heard, /secret|conn_/);
+});
+
 test("a user who fills memory pushes out nobody else's items", async (context) => {
   const server = await started(context, { users: [ann, bob], limitBytes: 4 * 1024 * 1024 });
   const anns = await loggedIn(server, ann);
