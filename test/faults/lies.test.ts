@@ -6,7 +6,7 @@ import { freePort, startMemcached } from "../support/memcached.ts";
 import { politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
 
-const quick = { backoff: { firstMs: 1, longestMs: 5 }, timeoutMs: 150, connectTimeoutMs: 150 };
+const quick = { backoff: { firstMs: 1, longestMs: 5 }, timeoutMs: 300, connectTimeoutMs: 500 };
 
 function clientOf(address: string, options: Partial<ClientOptions> = {}): MemcachedClient {
   return createClient({ servers: address, protocol: "meta", ...quick, ...options });
@@ -249,9 +249,9 @@ test(
   async (t) => {
     const server = await startMemcached();
     t.after(() => server.stop());
-    const client = createClient({ servers: server.address, ...quick, timeoutMs: 60, connectTimeoutMs: 60 });
+    const client = createClient({ servers: server.address, ...quick, timeoutMs: 100, connectTimeoutMs: 200 });
     t.after(() => client.close());
-    await client.set("k", "v");
+    await client.set("k", "v", { timeoutMs: 5000 });
     server.signal("SIGSTOP");
     const codes = new Set<string>();
     await until(async () => {
@@ -272,7 +272,7 @@ test(
     t.after(() => server.stop());
     const client = createClient({ servers: server.address, timeoutMs: 100 });
     t.after(() => client.close());
-    await client.set("k", "v");
+    await client.set("k", "v", { timeoutMs: 5000 });
     const read = client.get("k");
     // Until it is sent; then this process does nothing else for four deadlines.
     await new Promise((resolve) => setImmediate(resolve));
