@@ -185,9 +185,17 @@ test("on PostgreSQL a relay listens: a watched table rings it long before it wou
   await eventually(() => outbox.relayCounts.listening, 5_000);
   await it.run("INSERT INTO items (text) VALUES ('from psql')");
   await eventually(() => cache.told.length === 1);
-  // The connection that listens is lost; the relay looks, and listens again.
-  await pool.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
-  await eventually(() => !outbox.relayCounts.listening);
+  // The connection that listens is lost; the relay looks, and listens again on another one.
+  const listening = async (): Promise<number[]> => {
+    const { rows } = await pool.query<{ pid: number }>(
+      "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()",
+    );
+    return rows.map(({ pid }) => pid);
+  };
+  const first = await listening();
+  assert.equal(first.length, 1);
+  await pool.query("SELECT pg_terminate_backend($1)", first);
+  await eventually(async () => (await listening()).some((pid) => pid !== first[0]), 5_000);
   await eventually(() => outbox.relayCounts.listening, 5_000);
   await it.run("INSERT INTO items (text) VALUES ('again')");
   await eventually(() => cache.told.length === 2);
