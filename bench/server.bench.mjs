@@ -57,15 +57,27 @@ for (const [workload, bar] of workloads) {
 memcached.stop();
 ours.stop();
 
-say("\nmemory per item, 1,000,000 items of 14 + 100 bytes");
+say("\nmemory per item, 1,000,000 items of 14 + 100 bytes; CPU per get and set then, and with 10,000,000 items");
 for (const [name, start] of [
   ["memcached", startMemcached],
   ["ours", startOurs],
 ]) {
-  const server = await start(["-m", "1024"]);
+  const server = await start(["-m", "4096"]);
   const empty = server.rssBytes();
-  await fill(server.port, 1_000_000);
-  say(`${name.padEnd(10)} ${((server.rssBytes() - empty) / 1_000_000).toFixed(0)} B`);
+  const costs = [];
+  for (const items of [1_000_000, 10_000_000]) {
+    await fill(server.port, items);
+    if (items === 1_000_000) say(`${name.padEnd(10)} ${((server.rssBytes() - empty) / items).toFixed(0)} B per item`);
+    const of = (workload) =>
+      median(Array.from({ length: rounds }, () => load(server, workload, seconds).cpuMicroseconds));
+    costs.push({ get: of("get"), set: of("set") });
+  }
+  const [few, many] = costs;
+  for (const workload of ["get", "set"])
+    say(
+      `${name.padEnd(10)} ${workload} ${few[workload].toFixed(2)} us, ${many[workload].toFixed(2)} us:` +
+        ` ${(many[workload] / few[workload]).toFixed(2)} times`,
+    );
   server.stop();
 }
 

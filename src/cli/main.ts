@@ -1,14 +1,18 @@
 #!/usr/bin/env node
 /** The command `everfresh`: looks up the command that is meant and leaves with its exit code. */
 import { isEverfreshError } from "../errors.ts";
-import { outbox } from "./outbox.ts";
-import { serve } from "./serve.ts";
 
-/** Each command, with what it takes and does. */
+/** Each command, with what it takes and does. Only the one that is meant is loaded: a server starts in the time of its own. */
 const commands: Readonly<Record<string, { readonly run: (args: string[]) => Promise<number>; readonly help: string }>> =
   {
-    outbox: { run: outbox, help: "install | watch <table> --tag <tag> | unwatch | status | relay" },
-    serve: { run: serve, help: "[memcached's flags]   a memcached-compatible server on 127.0.0.1:11211" },
+    outbox: {
+      run: async (args) => await (await import("./outbox.ts")).outbox(args),
+      help: "install | watch <table> --tag <tag> | unwatch | status | relay",
+    },
+    serve: {
+      run: async (args) => await (await import("./serve.ts")).serve(args),
+      help: "[memcached's flags]   a memcached-compatible server on 127.0.0.1:11211",
+    },
   };
 
 function usage(): string {

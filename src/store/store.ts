@@ -59,7 +59,8 @@ export class Store {
     this.#arena = new Arena(this.options.limitBytes);
     this.words = this.#arena.words;
     this.bytes = this.#arena.bytes;
-    this.#table = new Table(this.words, this.#arena.limitBytes >>> 6);
+    // Divided, not shifted: 4 GiB are 0 in 32 bits.
+    this.#table = new Table(this.words, Math.floor(this.#arena.limitBytes / 64));
     this.#reclaimer = new Reclaimer(this.#arena, this.#table, this.options.evicts, (item, why) =>
       this.#left(item, why),
     );

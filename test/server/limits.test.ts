@@ -1,10 +1,13 @@
 /** What a visitor can cost: connections, silence, unread answers, unfinished uploads, endless lines. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { readFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { type CacheServer, type ServerOptions, createServer } from "everfresh/server";
 import { ManualClock } from "everfresh/testing";
+import { answering, freePort } from "../support/memcached.ts";
 import { talk } from "../support/talk.ts";
 
 async function started(context: TestContext, options: ServerOptions = {}): Promise<CacheServer> {
@@ -156,3 +159,37 @@ test("commands that came before a half-close are answered", async (context) => {
   visitor.socket.end("set k 0 0 1\r\nv\r\nget k\r\n");
   assert.equal(await visitor.hearAll(), "STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\n");
 });
+
+/** As many visitors as the operating system lets one process have sockets for, at both ends. */
+const crowd = 10_000;
+
+test(
+  "ten thousand visitors who say nothing cost little memory, and the next one is answered",
+  { skip: process.platform !== "linux" && "the memory of another process is read from /proc" },
+  async (context) => {
+    const port = await freePort();
+    const args = ["dist/cli/main.js", "serve", "-p", String(port), "-c", String(crowd + 10)];
+    const server = spawn(process.execPath, args, { stdio: "ignore" });
+    const sockets: Socket[] = [];
+    context.after(async () => {
+      for (const socket of sockets) socket.destroy();
+      server.kill("SIGKILL");
+      await once(server, "exit");
+    });
+    await answering(port);
+    const rssKb = (): number =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(server.pid)}/status`, "utf8"))?.[1]);
+    const alone = rssKb();
+    while (sockets.length < crowd) {
+      const batch = Array.from({ length: 250 }, () => connect(port, "127.0.0.1"));
+      sockets.push(...batch);
+      await Promise.all(batch.map((socket) => once(socket, "connect")));
+    }
+    const next = await talk(port);
+    next.send("mn\r\n");
+    assert.equal(await next.hearUntil("\r\n"), "MN\r\n");
+    next.close();
+    const perVisitorKb = (rssKb() - alone) / crowd;
+    assert.ok(perVisitorKb <= 20, `${perVisitorKb.toFixed(1)} KB per visitor`);
+  },
+);

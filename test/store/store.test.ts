@@ -270,3 +270,12 @@ test("sizes that are no sizes are refused at once", () => {
     assert.throws(() => new Memory({ limitBytes }), { code: "EF_OPTION" });
   assert.throws(() => new Memory({ limitBytes: mebibyte, limitItems: 0 }), { code: "EF_OPTION" });
 });
+
+test("the index grows with the items up to the largest memory, so that chains stay short", () => {
+  for (const limitBytes of [8 * mebibyte, 4096 * mebibyte]) {
+    const memory = new Memory({ limitBytes });
+    for (let name = 0; name < 5_000; name++) memory.set(key(name), Buffer.from("v"));
+    const { buckets } = memory.store;
+    assert.ok(buckets >= 5_000, `${buckets} buckets with ${limitBytes} bytes`);
+  }
+});
