@@ -152,7 +152,7 @@ class Capture {
     const answer = this.#rendering.complete(Buffer.concat(this.#chunks, this.#length));
     if (res.headersSent) return res.end(...(args as Parameters<ServerResponse["end"]>));
     if (done !== undefined) res.once("finish", done);
-    for (const name of res.getHeaderNames()) if (!(name in answer.fields)) keepOrDrop(res, name, answer.status);
+    for (const name of res.getHeaderNames()) if (!(name in answer.fields)) keepOrDrop(res, name, answer);
     setFields(res, answer.fields);
     res.statusCode = answer.status;
     if (answer.body === undefined) res.end();
@@ -196,10 +196,15 @@ class Capture {
   }
 }
 
-/** A 304 or 412 carries little of what the handler set (RFC 9110 section 15.4.5); whole answers keep all of it. */
-function keepOrDrop(res: ServerResponse, name: string, status: number): void {
-  const describesBody = name.startsWith("content-") || name === "last-modified" || name === "transfer-encoding";
-  if (describesBody && (status === 304 || status === 412 || status === 416)) res.removeHeader(name);
+/**
+ * A 304 or 412 carries little of what the handler set (RFC 9110 section 15.4.5); whole answers keep all of it, but for the
+ * framing: what says its length must not say Transfer-Encoding as well (RFC 9112 section 6.2).
+ */
+function keepOrDrop(res: ServerResponse, name: string, { status, fields }: Answer): void {
+  const describesBody = name.startsWith("content-") || name === "last-modified";
+  const isBare = status === 304 || status === 412 || status === 416;
+  const framesTwice = name === "transfer-encoding" && (isBare || fields["content-length"] !== undefined);
+  if (framesTwice || (describesBody && isBare)) res.removeHeader(name);
 }
 
 function setHeaders(res: ServerResponse, headers: unknown): void {

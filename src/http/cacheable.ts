@@ -79,7 +79,7 @@ export function responseObstacle(response: ResponseHead, policy: StoragePolicy, 
   const forbidden = directiveObstacle(directives, policy);
   if (forbidden !== undefined) return forbidden;
   const lifetime = explicitLifetime(directives, fields, nowMs, !policy.isPrivate);
-  if (lifetime !== undefined && lifetime <= arrivalAge(fields)) return "not-fresh";
+  if (lifetime !== undefined && lifetime <= arrivalAge(fields, nowMs)) return "not-fresh";
   // RFC 9111 section 4.1: a Vary with "*" never matches.
   if (varyNames(fields).includes("*")) return "vary-any";
   if (policy.negotiatesCoding && isEncoded(fields)) return "encoded";
@@ -103,7 +103,7 @@ export function lifetimeMs(fields: Fields, policy: StoragePolicy, nowMs: number)
   const directives = parseCacheControl(field(fields, "cache-control"));
   const explicit = explicitLifetime(directives, fields, nowMs, !policy.isPrivate);
   if (explicit === undefined) return policy.ttlMs;
-  return Math.min(policy.ttlMs, (explicit - arrivalAge(fields)) * 1000);
+  return Math.min(policy.ttlMs, (explicit - arrivalAge(fields, nowMs)) * 1000);
 }
 
 /** The names in Vary, in lower case, each once, sorted. */

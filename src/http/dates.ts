@@ -3,15 +3,16 @@
 const months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
 /** Sun, 06 Nov 1994 08:49:37 GMT */
-const fixed = /^[A-Za-z]{3}, (\d{2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT$/;
+const fixed = /^[A-Za-z]{3}, (\d{2}) ([A-Za-z]{3}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT$/i;
 /** Sunday, 06-Nov-94 08:49:37 GMT */
-const rfc850 = /^[A-Za-z]{6,9}, (\d{2})-([A-Za-z]{3})-(\d{2}) (\d{2}):(\d{2}):(\d{2}) GMT$/;
+const rfc850 = /^[A-Za-z]{6,9}, (\d{2})-([A-Za-z]{3})-(\d{2}) (\d{2}):(\d{2}):(\d{2}) GMT$/i;
 /** Sun Nov  6 08:49:37 1994 */
 const asctime = /^[A-Za-z]{3} ([A-Za-z]{3}) ([ \d]\d) (\d{2}):(\d{2}):(\d{2}) (\d{4})$/;
 
 /**
  * Milliseconds since 1970 of an HTTP date; undefined when it is none. The caller decides what an unreadable date
- * means: for `Expires` it is the past (RFC 9111 section 5.3), for `If-Modified-Since` the field is ignored.
+ * means: for `Expires` it is the past (RFC 9111 section 5.3), for `If-Modified-Since` the field is ignored. Upper and lower
+ * case mean the same (RFC 9111 section 4.2).
  *
  * @param nowMs used for two-digit years: more than 50 years ahead means the century before
  */

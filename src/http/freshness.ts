@@ -31,12 +31,16 @@ export function explicitLifetime(
   return Math.max(0, Math.floor((expiresMs - dateMs) / 1000));
 }
 
-/** The age in seconds with which a response arrives: what its `Age` says (RFC 9111 section 5.1), else 0. */
-export function arrivalAge(fields: Fields): number {
-  const age = field(fields, "age");
-  if (age === undefined) return 0;
+/**
+ * The age in seconds with which a response arrives (RFC 9111 section 4.2.3): what its `Age` says or what its `Date` shows,
+ * whichever is more. A handler that passes on what it fetched elsewhere may say both.
+ */
+export function arrivalAge(fields: Fields, nowMs: number): number {
   // Section 5.1: of several values the first counts; one that is invalid is ignored.
-  return deltaSeconds(age.split(",")[0]?.trim()) ?? 0;
+  const said = deltaSeconds(field(fields, "age")?.split(",")[0]?.trim()) ?? 0;
+  const date = field(fields, "date");
+  const dateMs = date === undefined ? undefined : parseHttpDate(date, nowMs);
+  return dateMs === undefined ? said : Math.max(said, Math.floor((nowMs - dateMs) / 1000));
 }
 
 /** RFC 9111 section 4.2.3: the age on arrival plus the time in here; the clock may have been set back meanwhile. */

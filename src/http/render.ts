@@ -165,7 +165,7 @@ export class Rendering {
       fields,
       body,
       storedAtMs,
-      arrivalAgeSeconds: arrivalAge(head.fields),
+      arrivalAgeSeconds: arrivalAge(head.fields, storedAtMs),
       freshUntilMs: storedAtMs + lifetimeMs(head.fields, policy, storedAtMs),
       tags: this.tags,
     };

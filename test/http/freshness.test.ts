@@ -10,7 +10,12 @@ const at = (seconds: number): string => formatHttpDate(now + seconds * 1000);
 
 describe("the three forms of a date (RFC 9110 section 5.6.7)", () => {
   const moment = Date.UTC(1994, 10, 6, 8, 49, 37);
-  for (const text of ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"])
+  for (const text of [
+    "Sun, 06 Nov 1994 08:49:37 GMT",
+    "Sunday, 06-Nov-94 08:49:37 GMT",
+    "Sun Nov  6 08:49:37 1994",
+    "SUN, 06 nov 1994 08:49:37 gmt",
+  ])
     test(`${text} is read`, () => assert.equal(parseHttpDate(text, now), moment));
 
   for (const text of [
@@ -70,8 +75,15 @@ describe("age (RFC 9111 sections 4.2.3 and 5.1)", () => {
     ["1.5", 0],
   ] as const)
     test(`a response with Age ${String(age)} arrives ${expected} seconds old`, () => {
-      assert.equal(arrivalAge(age === undefined ? {} : { age }), expected);
+      assert.equal(arrivalAge(age === undefined ? {} : { age }, now), expected);
     });
+
+  test("a Date that lies back counts as age, unless Age says more", () => {
+    assert.equal(arrivalAge({ date: at(-90) }, now), 90);
+    assert.equal(arrivalAge({ date: at(-90), age: "100" }, now), 100);
+    assert.equal(arrivalAge({ date: at(90), age: "5" }, now), 5);
+    assert.equal(arrivalAge({ date: "yesterday" }, now), 0);
+  });
 
   test("the time in the cache is added, in whole seconds", () => {
     assert.equal(currentAge(0, now, now + 999), 0);
