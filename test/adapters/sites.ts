@@ -243,6 +243,8 @@ export const sites = { "node:http": nodeSite, Express: expressSite, Fastify: fas
 /** What came back. */
 export interface Got {
   readonly status: number;
+  /** The statuses of interim responses that came before. */
+  readonly interim: readonly number[];
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
   readonly text: string;
@@ -251,11 +253,13 @@ export interface Got {
 /** Asks without any help of a client library: no redirects, no decompression, no fields of its own. */
 export async function ask(
   url: string,
-  headers: Record<string, string> = {},
+  headers: Record<string, string | string[]> = {},
   method = "GET",
   onChunk: (chunk: Buffer) => void = () => undefined,
 ): Promise<Got> {
   const req = httpRequest(url, { method, headers, agent: false });
+  const interim: number[] = [];
+  req.on("information", ({ statusCode }: { statusCode: number }) => interim.push(statusCode));
   req.end();
   const [res] = (await once(req, "response")) as [IncomingMessage];
   const chunks: Buffer[] = [];
@@ -264,5 +268,5 @@ export async function ask(
     onChunk(chunk as Buffer);
   }
   const body = Buffer.concat(chunks);
-  return { status: res.statusCode ?? 0, headers: res.headers, body, text: body.toString() };
+  return { status: res.statusCode ?? 0, interim, headers: res.headers, body, text: body.toString() };
 }
