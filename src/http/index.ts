@@ -5,6 +5,7 @@ export type { Reason } from "./cache-status.ts";
 export { onlyCookies, parseCookies } from "./cookies.ts";
 export { tags } from "./current.ts";
 export { field, listOf, type Fields } from "./fields.ts";
+export { PageWithHoles, TrustedHtml, trustedHtml, type HoleValue, type OpenedPage } from "./holes.ts";
 export { identityRule, watchIdentity, type IdentityWatch } from "./identity.ts";
 export { preferredLanguage, type Coding } from "./negotiation.ts";
 export type { PageOptions, PagePolicy, SurrogateOptions } from "./options.ts";
