@@ -28,7 +28,7 @@ export function noStore(reply: FastifyReply): FastifyReply {
   return reply.header("cache-control", "no-store").header("vary", "accept, cookie");
 }
 
-export function sendHtml(reply: FastifyReply, html: string): FastifyReply {
+export function sendHtml(reply: FastifyReply, html: string | Buffer): FastifyReply {
   return noStore(reply).type("text/html; charset=utf-8").send(html);
 }
 

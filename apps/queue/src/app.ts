@@ -11,7 +11,9 @@ import { loggerOptions, type Logging } from "./logging.ts";
 import { assetFolder, assetVersion, Pages } from "./page.ts";
 import type { QueueCache } from "./queue-cache.ts";
 import { QueueStore } from "./queue-store.ts";
-import { viewEntry, QueueViews, type Look } from "./queue-view.ts";
+import { cachedPages, renderedPages, type PageLook, type QueuePages } from "./queue-page.ts";
+import { viewEntry, QueueViews } from "./queue-view.ts";
+import { QueueWrites } from "./queue-writes.ts";
 import { queueRoutes } from "./routes.ts";
 import { bodyLimitBytes, csrfToken, protect } from "./security.ts";
 
@@ -19,7 +21,7 @@ import { bodyLimitBytes, csrfToken, protect } from "./security.ts";
 export interface AppParts {
   readonly config: Pick<
     Config,
-    "production" | "sessionSecret" | "slowQueryMs" | "writesPerMinute" | "maxItems" | "trustedProxies"
+    "production" | "sessionSecret" | "slowQueryMs" | "pageCache" | "writesPerMinute" | "maxItems" | "trustedProxies"
   >;
   readonly database: Database;
   readonly cache: QueueCache;
@@ -49,8 +51,10 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     forceCloseConnections: "idle",
   });
   const store = new QueueStore(database);
-  const views = new QueueViews(viewEntry(cache.cache, store, config.slowQueryMs, app.log), app.log);
-  const pages = new Pages({ database: database.kind, cache: cache.kind, slowQueryMs: config.slowQueryMs });
+  const views = new QueueViews(viewEntry(cache.cache, store, config.slowQueryMs, app.log));
+  const rendering = new Pages({ database: database.kind, cache: cache.kind, slowQueryMs: config.slowQueryMs });
+  const pages = config.pageCache ? cachedPages(cache.cache, views, rendering) : renderedPages(views, rendering);
+  const writes = new QueueWrites({ database, cache: cache.cache, store, pages, log: app.log });
 
   await protect(app, config);
   app.removeContentTypeParser("text/plain");
@@ -58,14 +62,14 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(assets);
   if (parts.logging !== undefined) logRequests(app);
   letConnectionsGo(app);
-  queueRoutes(app, { config, database, store, views, pages });
+  queueRoutes(app, { config, store, views, pages, writes });
   app.get("/healthz", async (_request, reply) => {
     const state = await health(database, cache, views);
     return sendJson(reply.code(state.status === "down" ? 503 : 200), state);
   });
-  app.setNotFoundHandler((request, reply) => notFound(request, reply, pages));
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { pages, views }));
-  app.addHook("onClose", () => views.settled());
+  app.setNotFoundHandler((request, reply) => notFound(request, reply, rendering));
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { rendering, pages }));
+  app.addHook("onClose", () => writes.close());
   return app;
 }
 
@@ -124,17 +128,16 @@ async function answerError(
   error: unknown,
   request: FastifyRequest,
   reply: FastifyReply,
-  { pages, views }: { readonly pages: Pages; readonly views: QueueViews },
+  { rendering, pages }: { readonly rendering: Pages; readonly pages: QueuePages },
 ): Promise<FastifyReply> {
   const told = explained(error, request.log);
   reply.code(told.statusCode);
   if (told.statusCode === 503) reply.header("retry-after", "5");
   const posted = request.routeOptions.url === "/add" || request.routeOptions.url === "/remove";
-  if (!posted || told.statusCode >= 500 || wantsJson(request)) return answerPlainly(reply, told, pages);
-  const look = await lookIfPossible(views);
-  if (look === undefined) return answerPlainly(reply, told, pages);
-  const html = pages.queue({
-    look,
+  if (!posted || told.statusCode >= 500 || wantsJson(request)) return answerPlainly(reply, told, rendering);
+  const look = await lookIfPossible(pages);
+  if (look === undefined) return answerPlainly(reply, told, rendering);
+  const html = look.fillIn({
     csrf: csrfToken(request, reply),
     text: textField(request, "text") ?? "",
     ...(told.field === "text"
@@ -144,9 +147,9 @@ async function answerError(
   return sendHtml(reply, html);
 }
 
-async function lookIfPossible(views: QueueViews): Promise<Look | undefined> {
+async function lookIfPossible(pages: QueuePages): Promise<PageLook | undefined> {
   try {
-    return await views.look();
+    return await pages.look();
   } catch {
     return undefined;
   }

@@ -26,6 +26,8 @@ export interface Config {
   readonly poolSize: number;
   /** `SLOW_QUERY_MS`, how much the queue's query is slowed down to make caching visible. Default: 0. */
   readonly slowQueryMs: number;
+  /** `PAGE_CACHE`: 1 (default) caches the whole page; 0 renders it for each visitor from the cached query, as the article does. */
+  readonly pageCache: boolean;
   /** `WRITES_PER_MINUTE`, adds and removes together, per address of the network. Default: 120; 0 means no limit. */
   readonly writesPerMinute: number;
   /** `QUEUE_MAX_ITEMS`, adding to a longer queue is refused. Default: 1,000,000. */
@@ -68,6 +70,7 @@ export function configFromEnv(env: NodeJS.ProcessEnv): Config {
     database: databaseTarget(env, { production, heroku }, problems),
     poolSize: reader.whole("DATABASE_POOL_SIZE", 5, 1, 1_000),
     slowQueryMs: reader.whole("SLOW_QUERY_MS", 0, 0, 60_000),
+    pageCache: reader.oneOf("PAGE_CACHE", ["0", "1"], "1") === "1",
     writesPerMinute: reader.whole("WRITES_PER_MINUTE", 120, 0, 1_000_000),
     maxItems: reader.whole("QUEUE_MAX_ITEMS", 1_000_000, 1, 1_000_000_000),
     sessionSecret: sessionSecret(reader, production, problems),

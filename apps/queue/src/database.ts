@@ -17,11 +17,6 @@ export interface Database {
   /** What it is, safe to print. */
   readonly shown: string;
   readonly db: Kysely<Tables>;
-  /**
-   * How long after a call failed without an answer its statement may still commit: PostgreSQL ends it by then. 0 where a
-   * failed call has certainly done nothing.
-   */
-  readonly uncertainMs: number;
   /** Rejects when the queue cannot be read: the database does not answer, or lacks the table. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -52,7 +47,6 @@ export async function openDatabase(
     kind: target.kind,
     shown: `${target.kind === "sqlite" ? "SQLite" : "PostgreSQL"} (${target.shown})`,
     db,
-    uncertainMs: target.kind === "sqlite" ? 0 : statementMs + 1_000,
     ping: async () => void (await db.selectFrom("queue_item").select("id").limit(1).execute()),
     close: () => db.destroy(),
   };

@@ -7,6 +7,6 @@ export { checkText, longestText } from "./item-text.ts";
 export { logStream, type Logging } from "./logging.ts";
 export { migrate } from "./migrate.ts";
 export { QueueStore, windowSize, type Item, type QueueWindow } from "./queue-store.ts";
-export { QueueViews, type QueueView, type Look } from "./queue-view.ts";
+export { type QueueView } from "./queue-view.ts";
 export { openCache, type QueueCache } from "./queue-cache.ts";
 export { run, type RunningApp } from "./run.ts";

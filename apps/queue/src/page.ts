@@ -1,21 +1,24 @@
-/** The pages as HTML, and the same numbers as JSON. Templates escape everything by default. */
+/** The pages as HTML: what is the same for everybody, and what goes into the holes. Templates escape everything by default. */
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Eta } from "eta";
-import { Shell } from "./shell.ts";
+import { PageWithHoles, trustedHtml, type HoleValue } from "everfresh/http";
 import type { Database } from "./database.ts";
+import { panel } from "./panel.ts";
 import type { QueueCache } from "./queue-cache.ts";
-import type { Look, QueueView, Refresh } from "./queue-view.ts";
 import type { Item } from "./queue-store.ts";
-import { age, count, items, milliseconds } from "./words.ts";
+import type { QueueView, Seen } from "./queue-view.ts";
+import { count, items, milliseconds } from "./words.ts";
 
 const home = fileURLToPath(new URL("../../", import.meta.url));
 export const assetFolder = join(home, "public");
+const viewFolder = join(home, "views");
 
 /** Changes with every asset, and is part of their addresses: a browser may keep them for ever. */
 export const assetVersion = fingerprint(assetFolder);
+const viewVersion = fingerprint(viewFolder);
 
 /** A sentence at the top of the queue: what the last action did. */
 export interface Notice {
@@ -23,27 +26,8 @@ export interface Notice {
   readonly text: string;
 }
 
-/** The panel: where a view came from, in numbers and in words. */
-export interface Panel {
-  readonly source: Look["source"];
-  readonly tookMs: number;
-  readonly ageMs: number;
-  readonly queryMs: number;
-  /** The lengths of the two bars, of 1,000. */
-  readonly bar: { readonly view: number; readonly query: number };
-  readonly words: { readonly took: string; readonly age: string; readonly query: string; readonly sentence: string };
-}
-
-/** What a write cost, for the panel. */
-export interface WriteCost {
-  readonly tookMs: number;
-  readonly refreshMs: number;
-  readonly cache: Refresh["kind"];
-  readonly sentence: string;
-}
-
-export interface QueuePage {
-  readonly look: Look;
+/** What is one visitor's own on the page of the queue. */
+export interface VisitorsOwn {
   readonly csrf: string;
   readonly notice?: Notice | undefined;
   readonly write?: string | undefined;
@@ -51,6 +35,29 @@ export interface QueuePage {
   readonly text?: string;
   readonly fieldError?: string | undefined;
 }
+
+/** The places of the page that differ from one answer to the next. */
+const holes = [
+  "csrf",
+  "source",
+  "took",
+  "age",
+  "sentence",
+  "viewBar",
+  "queryBar",
+  "noticeKind",
+  "notice",
+  "write",
+  "writeState",
+  "text",
+  "fieldState",
+  "fieldError",
+] as const;
+
+export type Holes = Readonly<Record<(typeof holes)[number], HoleValue>>;
+
+/** The page of the queue as it is cached: with holes, and with what the panel says of its view. */
+export const cutPage = new PageWithHoles<(typeof holes)[number], Pick<QueueView, "computedAt" | "queryMs">>(holes);
 
 export interface MessagePage {
   readonly title: string;
@@ -74,43 +81,35 @@ const cacheNames: Record<About["cache"], string> = {
 
 /** Renders pages; one per process. */
 export class Pages {
-  readonly #eta = new Eta({ views: join(home, "views"), cache: true, varName: "it", autoTrim: false });
+  readonly #eta = new Eta({ views: viewFolder, cache: true, varName: "it", autoTrim: false });
   readonly #about: object;
-  /** The page of the latest view, which nearly always is the one that is asked for again. */
-  #latest: { readonly id: string; readonly shell: Shell } | undefined;
+  /** Tells pages apart that other templates, other holes or another configuration made. */
+  readonly version: string;
 
-  constructor({ database, cache, slowQueryMs }: About) {
+  constructor(about: About) {
+    const { database, cache, slowQueryMs } = about;
     this.#about = {
       database: databaseNames[database],
       cache: cacheNames[cache],
       slow: count(slowQueryMs),
       slowQueryMs,
     };
+    this.version = createHash("sha256")
+      .update(JSON.stringify([assetVersion, viewVersion, holes, this.#about]))
+      .digest("hex")
+      .slice(0, 12);
   }
 
-  /** The page of the queue. Without anything to tell, only the panel and the token differ from the one before. */
-  queue(page: QueuePage): string {
-    const { view } = page.look;
-    const shown = panel(page.look);
-    if (page.notice !== undefined || page.fieldError !== undefined || page.text !== undefined)
-      return this.#render(view, { ...page, panel: shown });
-    if (this.#latest?.id !== view.id)
-      this.#latest = { id: view.id, shell: new Shell((slots) => this.#render(view, slots)) };
-    return this.#latest.shell.fill(page.csrf, shown);
-  }
-
-  message(page: MessagePage): string {
-    return this.#eta.render("message", { ...page, assetVersion });
-  }
-
-  #render(view: QueueView, page: object): string {
+  /** The page of the queue around what is put into its holes. */
+  queue(view: QueueView, own: Holes): string {
     const hidden = view.total - view.front.length - view.back.length;
     return this.#eta.render("queue", {
-      ...page,
+      ...own,
       about: this.#about,
       assetVersion,
       total: view.total,
       totalWords: items(view.total),
+      query: milliseconds(view.queryMs),
       list: this.#eta.render("list", {
         ...view,
         hidden: hidden > 0 ? count(hidden) : undefined,
@@ -118,29 +117,37 @@ export class Pages {
       }),
     });
   }
+
+  /** What goes into the holes for one visitor. */
+  values(seen: Seen, own: VisitorsOwn): Holes {
+    const { source, bar, words } = panel(seen);
+    return {
+      csrf: own.csrf,
+      source,
+      took: words.took,
+      age: words.age,
+      sentence: words.sentence,
+      viewBar: String(bar.view),
+      queryBar: String(bar.query),
+      noticeKind: own.notice?.kind ?? "",
+      notice: own.notice?.text ?? "",
+      write: own.write ?? "",
+      writeState: own.write === undefined ? hiddenState : noState,
+      text: own.text ?? "",
+      fieldState: own.fieldError === undefined ? noState : invalidState,
+      fieldError: own.fieldError ?? "",
+    };
+  }
+
+  message(page: MessagePage): string {
+    return this.#eta.render("message", { ...page, assetVersion });
+  }
 }
 
-export function panel(look: Look): Panel {
-  const { source, tookMs, ageMs } = look;
-  const { queryMs } = look.view;
-  const words = { took: milliseconds(tookMs), age: age(ageMs), query: milliseconds(queryMs) };
-  const computed = `This view was computed just now by a query of the database that took ${words.query}.`;
-  const sentence =
-    source === "cache"
-      ? `This view came from the cache in ${words.took}. It was computed ${words.age} ago, by a query that took ${words.query}.`
-      : `${computed} ${look.asked ? "The next one comes from the cache." : "There was no cache to ask."}`;
-  return { source, tookMs, ageMs, queryMs, bar: bar(look), words: { ...words, sentence } };
-}
-
-export function writeCost(what: "add" | "remove", tookMs: number, refresh: Refresh): WriteCost {
-  const [took, refreshed] = [milliseconds(tookMs), milliseconds(refresh.tookMs)];
-  const sentences: Record<Refresh["kind"], string> = {
-    fresh: `Your ${what} took ${took}: ${refreshed} of it computed the new view, so that nobody has to wait for it now.`,
-    late: `Your ${what} took ${took}; the new view is still being computed.`,
-    pending: `Your ${what} took ${took}. The cache cannot be reached; until it can, views come from the database.`,
-  };
-  return { tookMs, refreshMs: refresh.tookMs, cache: refresh.kind, sentence: sentences[refresh.kind] };
-}
+/** Attributes of elements; a text would be escaped, and is none. */
+const noState = trustedHtml("");
+const hiddenState = trustedHtml(" hidden");
+const invalidState = trustedHtml(' aria-invalid="true" autofocus');
 
 /** Where an item stands, counted from the front; undefined when the window does not show it. */
 export function positionOf(view: QueueView, item: Item): number | undefined {
@@ -148,13 +155,6 @@ export function positionOf(view: QueueView, item: Item): number | undefined {
   if (inFront !== -1) return inFront + 1;
   const inBack = view.back.findIndex((each) => each.id === item.id);
   return inBack === -1 ? undefined : view.total - view.back.length + inBack + 1;
-}
-
-/** How long this view took beside how long the query took. */
-function bar(look: Look): { readonly view: number; readonly query: number } {
-  const longest = Math.max(look.tookMs, look.view.queryMs, 1);
-  const share = (ms: number): number => Math.max(6, Math.round((1_000 * ms) / longest));
-  return { view: share(look.tookMs), query: share(look.view.queryMs) };
 }
 
 function fingerprint(folder: string): string {

@@ -8,6 +8,9 @@
 import { type Kysely } from "kysely";
 import type { Database, Tables } from "./database.ts";
 
+/** What statements run on: the database, or a transaction that is open. */
+export type Executor = Kysely<Tables>;
+
 export interface Item {
   readonly id: number;
   readonly text: string;
@@ -60,9 +63,9 @@ export class QueueStore {
       : { total, front: items.slice(0, windowSize), back: items.slice(-windowSize) };
   }
 
-  /** Adds an item at the back. When this resolves it is committed. */
-  async add(text: string): Promise<Item> {
-    return await this.#db.insertInto("queue_item").values({ text }).returning(["id", "text"]).executeTakeFirstOrThrow();
+  /** Adds an item at the back. When this resolves it is committed, or will be with `tx`. */
+  async add(text: string, tx: Executor = this.#db): Promise<Item> {
+    return await tx.insertInto("queue_item").values({ text }).returning(["id", "text"]).executeTakeFirstOrThrow();
   }
 
   /**
@@ -70,9 +73,16 @@ export class QueueStore {
    * Undefined means that the queue was empty at some moment during the call.
    */
   async removeFront(): Promise<Item | undefined> {
+    return await this.removeFrontBy((take) => take(this.#db));
+  }
+
+  /** The same, where `attempt` says what each attempt to `take` the item runs on: a transaction of its own. */
+  async removeFrontBy<Taken>(
+    attempt: (take: (tx: Executor) => Promise<Item | undefined>) => Promise<Taken | undefined>,
+  ): Promise<Taken | undefined> {
     for (let tries = 0; tries < removeTries; tries += 1) {
-      const item = await this.#takeFront();
-      if (item !== undefined) return item;
+      const taken = await attempt((tx) => this.#takeFront(tx));
+      if (taken !== undefined) return taken;
       // Nothing free is not the same as nothing there: others may hold rows and still let go of them.
       if (!(await this.#waitForFront())) return undefined;
     }
@@ -94,8 +104,8 @@ export class QueueStore {
     return total >= limit;
   }
 
-  async #takeFront(): Promise<Item | undefined> {
-    return await this.#db
+  async #takeFront(tx: Executor): Promise<Item | undefined> {
+    return await tx
       .deleteFrom("queue_item")
       .where("id", "=", (query) => {
         const front = query.selectFrom("queue_item").select("id").orderBy("id").limit(1);

@@ -10,7 +10,7 @@ for (const databases of testDatabases())
     test("the second time there is nothing to do, and what is in the tables stays", async (t) => {
       const database = await openAt(await databases.url());
       t.after(() => database.close());
-      assert.deepEqual(await migrate(database), ["001-queue-item"]);
+      assert.deepEqual(await migrate(database), ["001-queue-item", "002-outbox"]);
       const item = await new QueueStore(database).add("stays");
       assert.deepEqual(await migrate(database), []);
       assert.deepEqual((await new QueueStore(database).window()).front, [item]);
@@ -24,7 +24,7 @@ for (const databases of testDatabases())
         [0, 0, 0],
         ends.map((end) => end.output).join(""),
       );
-      assert.equal(ends.filter((end) => end.output.includes("Migrated: 001-queue-item.")).length, 1);
+      assert.equal(ends.filter((end) => end.output.includes("Migrated: 001-queue-item, 002-outbox.")).length, 1);
       assert.equal(ends.filter((end) => end.output.includes("up to date")).length, 2);
     });
   });
