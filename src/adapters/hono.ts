@@ -248,5 +248,13 @@ function fieldsOf(headers: Headers): AnswerFields {
 function requestOf(raw: Request, method: string): PageRequest {
   const { protocol, host } = new URL(raw.url);
   const scheme = protocol === "https:" ? "https" : "http";
-  return { method, scheme, host, ...splitTarget(raw.url), fields: Object.fromEntries(raw.headers) };
+  // Every adapter under Hono makes one absolute URL of what was sent, and names the same host by it.
+  return {
+    method,
+    scheme,
+    host,
+    ...splitTarget(raw.url),
+    isOdd: raw.url.includes("#"),
+    fields: Object.fromEntries(raw.headers),
+  };
 }

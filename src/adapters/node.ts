@@ -7,6 +7,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import type { TLSSocket } from "node:tls";
 import {
   identityRule,
+  isOddTarget,
   isSafeMethod,
   ResponseCache,
   splitTarget,
@@ -115,13 +116,13 @@ export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: P
 
 /** A request of `node:http` as the rules see it. */
 export function requestOf(req: IncomingMessage): PageRequest {
-  const { path, query } = splitTarget(req.url ?? "/");
+  const target = req.url ?? "/";
   return {
     method: req.method ?? "GET",
     scheme: (req.socket as Partial<TLSSocket>).encrypted === true ? "https" : "http",
     host: String(req.headers.host ?? req.headers[":authority"] ?? ""),
-    path,
-    query,
+    ...splitTarget(target),
+    isOdd: isOddTarget(target),
     fields: req.headers as PageRequest["fields"],
   };
 }

@@ -15,6 +15,8 @@ export type Reason =
   | "no-user"
   | "url-too-long"
   | "no-host"
+  | "target"
+  | "content"
   | "upgrade"
   | "option"
   | "head"

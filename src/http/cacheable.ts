@@ -55,6 +55,9 @@ export function requestObstacle(
   if (request.fields["upgrade"] !== undefined) return "upgrade";
   // Without an authority there is no target URI (RFC 9110 section 7.1), so there is no key.
   if (request.host === "") return "no-host";
+  if (request.isOdd === true) return "target";
+  // RFC 9110 section 9.3.1: content of a GET means nothing, but some handlers read it, and no key holds it.
+  if (hasContent(request.fields)) return "content";
   if (request.path.length + request.query.length > longestTarget) return "url-too-long";
   // RFC 9111 section 3.5: a shared cache must not answer a request with Authorization from what others received.
   // The fields by which proxies and APIs name a user are taken for the same.
@@ -173,6 +176,12 @@ function directiveObstacle(directives: Directives, policy: StoragePolicy): Reaso
   // Section 5.2.2.7; again with or without names of fields.
   if (directives.has("private") && !policy.isPrivate) return "private";
   return undefined;
+}
+
+/** RFC 9112 section 6.3: how a request says that it has content. */
+function hasContent(fields: Fields): boolean {
+  if (fields["transfer-encoding"] !== undefined) return true;
+  return fields["content-length"] !== undefined && fields["content-length"] !== "0";
 }
 
 function isEncoded(fields: Fields): boolean {

@@ -14,7 +14,9 @@ export type Fields = Readonly<Record<string, string | readonly string[]>>;
 /** The value of a field; several lines become one, as RFC 9110 section 5.3 allows. Undefined where it is absent. */
 export function field(fields: Fields, name: string): string | undefined {
   const value = fields[name];
-  return typeof value === "string" || value === undefined ? value : value.join(", ");
+  if (typeof value === "string") return value;
+  // A name out of `Vary` may be one that every object has (`constructor`).
+  return Array.isArray(value) ? value.join(", ") : undefined;
 }
 
 /** Cuts a list at its commas, but not at commas inside of quoted strings; trims, and drops empty elements. */

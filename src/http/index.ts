@@ -12,6 +12,6 @@ export type { PageOptions, PagePolicy, SurrogateOptions } from "./options.ts";
 export { purgeInFront, type Purge, type PurgeOptions } from "./purge.ts";
 export { canonicalQuery } from "./query.ts";
 export type { Rendering, Verdict } from "./render.ts";
-export { isSafeMethod, splitTarget, type PageRequest } from "./request.ts";
+export { isOddTarget, isSafeMethod, splitTarget, type PageRequest } from "./request.ts";
 export { ResponseCache, urlTag, type Framework, type Served } from "./response-cache.ts";
 export type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";

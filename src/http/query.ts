@@ -1,8 +1,9 @@
 /**
  * The query of a URL in one canonical form, so that `?b=2&a=1` and `?a=1&b=2` are one page.
  *
- * Parameters are sorted by their name as it was sent; those of one name keep their order, which programs do observe.
- * Nothing is decoded: `%41` and `A` stay two pages, because what decodes them in between is not ours to know.
+ * Parameters are sorted by their name; those of one name keep their order, which programs do observe, also where some of
+ * them are written in another way (`%61`, `a[]`, `a.b`). Nothing is decoded: `%41` and `A` stay two pages, because what
+ * decodes them in between is not ours to know.
  */
 
 /** Which parameters count: all of them, or those in a list. What does not count, the handler does not get to see. */
@@ -14,7 +15,12 @@ export function canonicalQuery(query: string, rule: QueryRule): string {
   if (rule === "all" && !query.includes("&")) return query;
   const kept = query.split("&").filter((part) => part !== "" && (rule === "all" || rule.includes(decodedName(part))));
   if (kept.length < 2) return kept[0] ?? "";
-  return kept.toSorted((a, b) => compare(nameOf(a), nameOf(b))).join("&");
+  return kept.toSorted((a, b) => compare(variableOf(a), variableOf(b))).join("&");
+}
+
+/** What a program may put a parameter into: its decoded name, without what follows a bracket or a dot. */
+function variableOf(part: string): string {
+  return decodedName(part).replace(/(?<=.)[[.].*$/s, "");
 }
 
 function nameOf(part: string): string {

@@ -12,6 +12,8 @@ export interface PageRequest {
   /** What follows the `?`, without it. */
   readonly query: string;
   readonly fields: Fields;
+  /** Whether its target is more than a path and a query; see `isOddTarget`. */
+  readonly isOdd?: boolean;
 }
 
 /** Whether the method promises to change nothing (RFC 9110 section 9.2.1). */
@@ -24,6 +26,14 @@ export function canonicalHost(scheme: "http" | "https", host: string): string {
   const lower = host.toLowerCase();
   const defaultPort = scheme === "https" ? ":443" : ":80";
   return lower.endsWith(defaultPort) ? lower.slice(0, -defaultPort.length) : lower;
+}
+
+/**
+ * Whether a request target is more than the origin-form of RFC 9112 section 3.2.1: an absolute URL, whose host may be another
+ * one than the field Host names, or with a fragment. What programs make of those differs, so no key could stand for it.
+ */
+export function isOddTarget(target: string): boolean {
+  return !target.startsWith("/") || target.includes("#");
 }
 
 /** Cuts a request target (RFC 9112 section 3.2, origin-form or absolute-form) into path and query. */

@@ -28,7 +28,7 @@ import { decodeRecord, encodeRecord, type Page, type PageRecord } from "./page.t
 import { Rendering } from "./render.ts";
 import { canonicalHost, isSafeMethod, type PageRequest } from "./request.ts";
 import type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";
-import { baseKey, codedKey, variantKey } from "./variants.ts";
+import { baseKey, codedKey, part, variantKey } from "./variants.ts";
 
 /** What an adapter does with a request. */
 export type Served =
@@ -277,7 +277,7 @@ export class ResponseCache<Source> {
     if (obstacle !== undefined) return obstacle;
     let base = baseKey(request, policy, user);
     const further = policy.keyOf?.(source);
-    if (further !== undefined) base += `+${further.length}:${further}`;
+    if (further !== undefined) base += `+${part(further)}`;
     const options = this.#optionsFor(request, source);
     return {
       request,

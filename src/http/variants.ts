@@ -8,14 +8,14 @@
  * so that no two different requests can share one: neither by moving a character from one part to its neighbour, nor by
  * sending what stands for "absent".
  *
- * The parts are: scheme, host, path, canonical query, user, cookies, each declared header, the names and values of the
- * headers that responses were found to vary on, and the content coding.
+ * The parts are: scheme, host, path, canonical query, user, cookies, each declared header; behind an `@` each, what else says
+ * where the request was sent; the names and values of the headers that responses were found to vary on, and the content coding.
  */
 import { onlyCookies } from "./cookies.ts";
 import { field, isToken, type Fields } from "./fields.ts";
 import type { Coding } from "./negotiation.ts";
 import { canonicalQuery, type QueryRule } from "./query.ts";
-import { canonicalHost, type PageRequest } from "./request.ts";
+import type { PageRequest } from "./request.ts";
 
 /** A header that is part of the key: by its value, or by what a function makes of the value. */
 export interface VaryRule {
@@ -38,7 +38,8 @@ export const mostVaryNames = 8;
 export function baseKey(request: PageRequest, policy: KeyPolicy, user: string | undefined): string {
   let key = "page";
   key += part(request.scheme);
-  key += part(canonicalHost(request.scheme, request.host));
+  // As it was sent: handlers look sites up by it and redirect to it, and not all of them know that case and `:80` mean nothing.
+  key += part(request.host);
   key += part(request.path);
   key += part(canonicalQuery(request.query, policy.query));
   key += part(user);
@@ -47,6 +48,44 @@ export function baseKey(request: PageRequest, policy: KeyPolicy, user: string | 
     const value = normalised(field(request.fields, rule.header));
     key += part(rule.as === undefined ? value : rule.as(value));
   }
+  return key + addressKey(request);
+}
+
+/**
+ * Fields by which proxies say where a request was sent, or as what. Programs believe them whoever sent them, and so do
+ * frameworks that trust a proxy; few responses name them in Vary. Most requests have none.
+ */
+export const addressFields: readonly string[] = [
+  "forwarded",
+  "x-forwarded-host",
+  "x-forwarded-proto",
+  "x-forwarded-port",
+  "x-forwarded-prefix",
+  "x-forwarded-scheme",
+  "x-forwarded-server",
+  "x-host",
+  "x-original-host",
+  "x-original-url",
+  "x-rewrite-url",
+  "x-http-method",
+  "x-http-method-override",
+  "x-method-override",
+];
+
+const believed: ReadonlySet<string> = new Set(addressFields);
+/** What they all begin with: most requests have few fields that do, so few are looked up. */
+const [f, x] = [102, 120];
+
+function addressKey({ host, fields }: PageRequest): string {
+  let key = "";
+  for (const name in fields) {
+    const first = name.charCodeAt(0);
+    if ((first === x || first === f) && believed.has(name)) key += `@${part(name)}${part(field(fields, name))}`;
+  }
+  // Behind a proxy that is trusted, or with two of them, these are not the host that the key has already.
+  const [sent, authority] = [field(fields, "host"), field(fields, ":authority")];
+  if (sent !== undefined && sent !== host) key += `@${part("host")}${part(sent)}`;
+  if (authority !== undefined && authority !== host) key += `@${part(":authority")}${part(authority)}`;
   return key;
 }
 
@@ -81,6 +120,9 @@ function normalised(value: string | undefined): string | undefined {
   return value.replaceAll(/[ \t]*,[ \t]*/g, ",").trim();
 }
 
-function part(text: string | undefined): string {
-  return text === undefined ? "-" : `${text.length}:${text}`;
+/** One part of a key. Functions among the options make some of them, and what is no text has no length to tell it by. */
+export function part(text: string | undefined): string {
+  if (text === undefined) return "-";
+  if (typeof text !== "string") throw new TypeError(`a part of a page's key is no text but a ${typeof text}`);
+  return `${text.length}:${text}`;
 }

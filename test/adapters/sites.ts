@@ -28,6 +28,10 @@ export interface Asked {
   header(name: string): string | undefined;
   /** The user that an outer layer has found by the cookie `sid`. */
   user(): string | undefined;
+  /** Everything by which the framework says where the request was sent. */
+  address(): unknown;
+  /** The request's headers as they came, where the framework shows them. */
+  raw(): unknown;
 }
 
 /** What it answers. */
@@ -81,6 +85,8 @@ const nodeSite: StartSite = async (cache, routes) => {
           url: req.url ?? "",
           header: (name) => req.headers[name] as string | undefined,
           user: () => (req as { user?: string }).user,
+          address: () => [req.url, req.headers.host],
+          raw: () => [req.rawHeaders, req.headersDistinct],
         };
         void Promise.resolve(route.handler(asked)).then((told) => send(res, told));
       };
@@ -98,7 +104,8 @@ const nodeSite: StartSite = async (cache, routes) => {
   const server = createServer((req, res) => {
     Object.assign(req, { user: userOf(req.headers.cookie) });
     const method = req.method === "HEAD" ? "GET" : req.method;
-    listeners.get(`${method} ${(req.url ?? "").split("?")[0]}`)?.(req, res);
+    const { pathname } = new URL(req.url ?? "", "http://site");
+    listeners.get(`${method} ${pathname}`)?.(req, res);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -134,6 +141,8 @@ const expressSite: StartSite = async (cache, routes) => {
         url: req.url,
         header: (name) => req.get(name),
         user: () => (req as { user?: string }).user,
+        address: () => [req.url, req.originalUrl, req.host, req.hostname, req.protocol, req.subdomains, req.query],
+        raw: () => [req.rawHeaders, req.headersDistinct],
       };
       const told = await route.handler(asked);
       res.set(told.headers ?? {}).status(told.status ?? 200);
@@ -179,6 +188,8 @@ const fastifySite: StartSite = async (cache, routes) => {
           url: request.url,
           header: (name) => request.headers[name] as string | undefined,
           user: () => (request as { user?: string }).user,
+          address: () => [request.url, request.originalUrl, request.host, request.protocol, request.query],
+          raw: () => [request.raw.rawHeaders, request.raw.headersDistinct],
         };
         const told = await route.handler(asked);
         reply.code(told.status ?? 200).headers(told.headers ?? {});
@@ -211,6 +222,8 @@ const honoSite: StartSite = async (cache, routes) => {
         url: c.req.url.replace(/^https?:\/\/[^/]+/, ""),
         header: (name) => c.req.header(name),
         user: () => c.get("user"),
+        address: () => [c.req.url, c.req.path, c.req.query(), c.req.header("host")],
+        raw: () => [...c.req.raw.headers],
       };
       const told = await route.handler(asked);
       const body =

@@ -45,6 +45,10 @@ describe("requests", () => {
     ],
     ["a request to switch protocols", request({ upgrade: "websocket" }), "upgrade"],
     ["no host (RFC 9110 section 7.1)", request({}, { host: "" }), "no-host"],
+    ["a target that is not a path and a query", request({}, { isOdd: true }), "target"],
+    ["a GET with content", request({ "content-length": "1" }), "content"],
+    ["a GET with content in chunks", request({ "transfer-encoding": "chunked" }), "content"],
+    ["a GET that says that it has none", request({ "content-length": "0" }), undefined],
     ["a very long URL", request({}, { path: `/${"x".repeat(9_000)}` }), "url-too-long"],
   ];
   for (const [title, asked, expected] of rows)

@@ -5,8 +5,8 @@ import { onlyCookies, parseCookies } from "#src/http/cookies.ts";
 import type { Fields } from "#src/http/fields.ts";
 import { preferredLanguage } from "#src/http/negotiation.ts";
 import { canonicalQuery } from "#src/http/query.ts";
-import { splitTarget, type PageRequest } from "#src/http/request.ts";
-import { baseKey, codedKey, unkeyedNames, variantKey, type KeyPolicy } from "#src/http/variants.ts";
+import { isOddTarget, splitTarget, type PageRequest } from "#src/http/request.ts";
+import { addressFields, baseKey, codedKey, unkeyedNames, variantKey, type KeyPolicy } from "#src/http/variants.ts";
 
 const policy: KeyPolicy = { query: "all", vary: [], keyCookies: [] };
 
@@ -20,8 +20,7 @@ describe("one page", () => {
   const rows: readonly (readonly [string, Partial<PageRequest>, Partial<PageRequest>])[] = [
     ["GET and HEAD", { method: "GET" }, { method: "HEAD" }],
     ["the order of parameters", { query: "b=2&a=1" }, { query: "a=1&b=2" }],
-    ["the case of the host", { host: "Shop.TEST" }, { host: "shop.test" }],
-    ["the port that the scheme implies", { host: "shop.test:443" }, { host: "shop.test" }],
+    ["a field Host that says the host once more", { fields: { host: "shop.test" } }, {}],
   ];
   for (const [title, a, b] of rows) test(`${title} makes no difference`, () => assert.equal(key(a), key(b)));
 });
@@ -31,6 +30,20 @@ describe("two pages", () => {
     ["the scheme", { scheme: "http" }, { scheme: "https" }],
     ["the host", { host: "a.test" }, { host: "b.test" }],
     ["the port", { host: "a.test:8443" }, { host: "a.test" }],
+    ["the case of the host, which handlers may look up or redirect to", { host: "A.test" }, { host: "a.test" }],
+    [
+      "a port that says nothing, which they may repeat under another scheme",
+      { host: "a.test:443" },
+      { host: "a.test" },
+    ],
+    ["a field Host that names another host than the proxy", { fields: { host: "b.test" } }, {}],
+    [
+      "an :authority beside Host",
+      { fields: { host: "shop.test", ":authority": "b.test" } },
+      { fields: { host: "shop.test" } },
+    ],
+    ["a parameter's other spelling before it", { query: "%61=1&a=2" }, { query: "a=2&%61=1" }],
+    ["an item of a list before it", { query: "a[]=1&a[0]=2" }, { query: "a[0]=2&a[]=1" }],
     ["the path", { path: "/a" }, { path: "/a/" }],
     ["the case of the path", { path: "/a" }, { path: "/A" }],
     ["path or query", { path: "/a", query: "b" }, { path: "/ab", query: "" }],
@@ -38,6 +51,16 @@ describe("two pages", () => {
     ["the value of a parameter", { query: "n=07" }, { query: "n=7" }],
   ];
   for (const [title, a, b] of rows) test(`${title} makes two`, () => assert.notEqual(key(a), key(b)));
+
+  for (const name of addressFields)
+    test(`${name} makes two, and each of its values`, () => {
+      assert.notEqual(key({ fields: { [name]: "a" } }), key({}));
+      assert.notEqual(key({ fields: { [name]: "a" } }), key({ fields: { [name]: "b" } }));
+    });
+
+  test("what is no text makes no key, because a thing has no length to tell it by", () => {
+    for (const user of [{}, 7, null, true]) assert.throws(() => key({}, {}, user as never), TypeError);
+  });
 
   test("every user has a page of their own, and nobody's is that of everybody", () => {
     assert.notEqual(key({}, {}, "1"), key({}, {}, "2"));
@@ -74,6 +97,10 @@ describe("headers that are part of the key", () => {
     assert.notEqual(learned({ x: "1" }), learned({ x: "2" }));
     assert.notEqual(variantKey("page", ["x"], { x: "1" }), variantKey("page", ["y"], { y: "1" }));
   });
+  test("a name that every object has is a header like others", () => {
+    assert.equal(variantKey("page", ["constructor"], {}), variantKey("page", ["constructor"], {}));
+    assert.notEqual(variantKey("page", ["constructor"], {}), variantKey("page", ["constructor"], { constructor: "1" }));
+  });
   test("a name that is keyed or settled need not be learned", () => {
     assert.deepEqual(
       unkeyedNames(["a", "accept-encoding", "c", "bad name"], { ...policy, vary }, ["accept-encoding"]),
@@ -106,7 +133,7 @@ test("different requests never share a key, whatever their parts are made of", (
     fc.property(parts, parts, (a, b) => {
       const same = JSON.stringify([a.host, a.path, a.user ?? null, a.a ?? null, a.learned, a.coding ?? null]);
       const other = JSON.stringify([b.host, b.path, b.user ?? null, b.a ?? null, b.learned, b.coding ?? null]);
-      if (same !== other && !a.host.endsWith(":443") && !b.host.endsWith(":443")) assert.notEqual(keyOf(a), keyOf(b));
+      if (same !== other) assert.notEqual(keyOf(a), keyOf(b));
     }),
     { numRuns: 2_000 },
   );
@@ -130,6 +157,11 @@ describe("queries", () => {
 });
 
 describe("request targets", () => {
+  for (const target of ["http://h.test/a", "HTTPS://h.test", "/a#b", "/a?b#c", "*"])
+    test(`${target} is odd`, () => assert.equal(isOddTarget(target), true));
+  for (const target of ["/", "//h.test/a", "/a?b=http://h.test", "/%23"])
+    test(`${target} is a path and a query`, () => assert.equal(isOddTarget(target), false));
+
   for (const [target, path, query] of [
     ["/", "/", ""],
     ["/a?b=1", "/a", "b=1"],

@@ -1,0 +1,105 @@
+/** Attempts to put something of an attacker's into a page that others see, for each framework, with bytes no client would send. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { after, describe, test } from "node:test";
+import { createCache, memory } from "everfresh";
+import { ask, sites, type Asked, type Route } from "./sites.ts";
+
+/** Headers that proxies use to say where a request was sent, and that programs believe. */
+const believed = [
+  "x-forwarded-host",
+  "x-forwarded-proto",
+  "x-forwarded-scheme",
+  "x-forwarded-port",
+  "x-forwarded-prefix",
+  "x-forwarded-server",
+  "x-host",
+  "x-original-host",
+  "x-original-url",
+  "x-rewrite-url",
+  "forwarded",
+  "x-http-method-override",
+  "x-http-method",
+  "x-method-override",
+];
+
+/** A handler that believes everything, and says it. */
+const echo = (asked: Asked): { body: string } => ({
+  body: JSON.stringify([asked.url, asked.address(), ...believed.map((name) => asked.header(name))]),
+});
+
+const options = { ttl: "1m" } as const;
+const routes: readonly Route[] = [
+  { path: "/page", options, handler: echo },
+  { path: "/few", options: { ...options, query: ["n"] }, handler: echo },
+  {
+    path: "/blind",
+    options: { ...options, cookies: "ignore" },
+    handler: (asked) => ({ body: JSON.stringify(asked.raw()) }),
+  },
+];
+
+/** Sends bytes, and answers all that comes back until the connection ends. */
+async function send(origin: string, head: string): Promise<string> {
+  const { port } = new URL(origin);
+  const socket = connect(Number(port), "127.0.0.1");
+  socket.end(head.replaceAll("HOST", new URL(origin).host) + "Connection: close\r\n\r\n", "latin1");
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await once(socket, "close");
+  return Buffer.concat(chunks).toString("latin1");
+}
+
+const get = (target: string, ...headers: string[]): string =>
+  [
+    `GET ${target} HTTP/1.1`,
+    ...(headers.some((line) => /^host:/i.test(line)) ? [] : ["Host: HOST"]),
+    ...headers,
+    "",
+  ].join("\r\n");
+
+const attacks: readonly (readonly [title: string, victim: string, head: string])[] = [
+  ...believed.map((name) => [name, "/page", get("/page", `${name}: evil.test`)] as const),
+  ["an absolute target elsewhere", "/page", get("http://evil.test/page")],
+  ["an absolute target here, with a Host elsewhere", "/page", get("http://HOST/page", "Host: evil.test")],
+  ["an absolute target with another scheme", "/page", get("https://HOST/page")],
+  ["an absolute target with a user", "/page", get("http://evil@HOST/page")],
+  ["a fragment", "/page", get("/page#evil")],
+  ["a fragment with a query", "/page", get("/page#evil?x=y")],
+  ["a fragment behind a query", "/page?x=y", get("/page?x=y#evil")],
+  ["another Host", "/page", get("/page", "Host: evil.test")],
+  ["two Hosts", "/page", get("/page", "Host: HOST", "Host: evil.test")],
+  ["two Hosts, the other way", "/page", get("/page", "Host: evil.test", "Host: HOST")],
+  ["the port of another scheme", "/page", get("/page", "Host: 127.0.0.1:443")],
+  ["a parameter", "/page", get("/page?evil=1")],
+  ["a parameter that does not count", "/few?n=1", get("/few?n=1&evil=1")],
+  ["a parameter that does not count, encoded", "/few?n=1", get("/few?%65vil=1&n=1")],
+  ["a parameter behind a semicolon", "/few?n=1", get("/few?n=1;evil=1")],
+  ["a second value of a parameter", "/few?n=1", get("/few?n=1&n=evil")],
+  ["a second value under an encoded name", "/few?n=1", get("/few?n=1&%6e=evil")],
+  ["parameters of a hash", "/few?n=1", get("/few?n=1&n[evil]=1")],
+  ["a cookie that is not to be seen", "/blind", get("/blind", "Cookie: sid=evil")],
+  ["two cookies that are not to be seen", "/blind", get("/blind", "Cookie: sid=evil", "cookie: a=evil")],
+  ["a condition that is not to be seen", "/blind", get("/blind", 'If-None-Match: "evil"', "Range: bytes=0-1")],
+];
+
+const opened: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const close of opened) await close();
+});
+
+for (const framework of Object.keys(sites) as (keyof typeof sites)[])
+  describe(`${framework}: nothing of an attacker's reaches others by`, async () => {
+    const cache = createCache({ backend: memory({ limitBytes: 8_000_000 }) });
+    const site = await sites[framework](cache, routes);
+    opened.push(() => site.close());
+    for (const [title, victim, head] of attacks)
+      test(title, async () => {
+        await cache.clear();
+        const expected = (await ask(site.origin + victim)).text;
+        await cache.clear();
+        for (let time = 0; time < 2; time++) await send(site.origin, head);
+        assert.equal((await ask(site.origin + victim)).text, expected);
+      });
+  });
