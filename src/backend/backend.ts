@@ -74,6 +74,12 @@ export type Reading =
 export interface ReadSink {
   found(reading: Reading): void;
   failed(error: unknown): void;
+  /**
+   * For backends that can lend bytes: what was found is an item with flags 0 that is neither stale nor being refreshed, and
+   * its bytes lie in `data` from `start` to `end` until this returns. True: that was enough, and nothing follows. False:
+   * `found` follows, with bytes that may be kept.
+   */
+  glance?(data: Buffer, start: number, end: number): boolean;
 }
 
 /** The state of one server, as `cache.health()` shows it. */

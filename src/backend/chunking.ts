@@ -41,7 +41,7 @@ export class ChunkingBackend implements Backend {
   }
 
   async read(key: string, want: Want): Promise<Reading> {
-    return await this.#assemble(await this.#below.read(key, want));
+    return await this.assemble(await this.#below.read(key, want));
   }
 
   readInto(key: string, want: Want, sink: ReadSink): void {
@@ -51,7 +51,7 @@ export class ChunkingBackend implements Backend {
         (reading) => sink.found(reading),
         (error: unknown) => sink.failed(error),
       );
-    else below.readInto(key, want, new ChunkSink(sink, (reading) => this.#assemble(reading)));
+    else below.readInto(key, want, new ChunkSink(this, sink));
   }
 
   claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
@@ -103,7 +103,7 @@ export class ChunkingBackend implements Backend {
   }
 
   /** Reads the chunks of a manifest; one that cannot be had makes it an item that nobody can decode. */
-  async #assemble(reading: Reading): Promise<Reading> {
+  async assemble(reading: Reading): Promise<Reading> {
     if (reading.kind !== "item" || reading.item.flags !== manifestMark) return reading;
     const manifest = readManifest(reading.item.bytes);
     if (manifest === undefined) return reading;
@@ -123,17 +123,21 @@ export class ChunkingBackend implements Backend {
 }
 
 class ChunkSink implements ReadSink {
+  readonly #backend: ChunkingBackend;
   readonly #sink: ReadSink;
-  readonly #assemble: (reading: Reading) => Promise<Reading>;
 
-  constructor(sink: ReadSink, assemble: (reading: Reading) => Promise<Reading>) {
+  constructor(backend: ChunkingBackend, sink: ReadSink) {
+    this.#backend = backend;
     this.#sink = sink;
-    this.#assemble = assemble;
+  }
+
+  glance(data: Buffer, start: number, end: number): boolean {
+    return this.#sink.glance?.(data, start, end) ?? false;
   }
 
   found(reading: Reading): void {
     if (reading.kind !== "item" || reading.item.flags !== manifestMark) this.#sink.found(reading);
-    else void this.#assemble(reading).then((whole) => this.#sink.found(whole));
+    else void this.#backend.assemble(reading).then((whole) => this.#sink.found(whole));
   }
 
   failed(error: unknown): void {

@@ -4,7 +4,7 @@
  * The client of `everfresh/client` has all of it; a simulated world may stand in for it.
  */
 
-import type { Cas, ConnectionEpoch } from "../client/index.ts";
+import type { Answer, Cas, ConnectionEpoch } from "../client/index.ts";
 
 export type LeaseEpoch = ConnectionEpoch;
 export type LeaseCas = Cas;
@@ -23,26 +23,49 @@ export type LeaseGetResult =
       readonly epoch: LeaseEpoch;
     };
 
+/** The same before anything was taken out of it. Lent: it is read until the sink returns, and nothing of it is kept. */
+export type LeaseAnswer = Pick<
+  Answer,
+  | "kind"
+  | "clientFlags"
+  | "cas"
+  | "ttl"
+  | "won"
+  | "stale"
+  | "leased"
+  | "hasData"
+  | "data"
+  | "dataStart"
+  | "dataEnd"
+  | "bytes"
+>;
+
+/** Who waits for such an answer. One of the two is called, once, after the asking has returned. */
+export interface LeaseSink {
+  answered(answer: LeaseAnswer, epoch: LeaseEpoch): void;
+  failed(error: unknown): void;
+}
+
+export interface LeaseGetFlags {
+  readonly value?: boolean;
+  readonly clientFlags?: boolean;
+  readonly cas?: boolean;
+  readonly ttl?: boolean;
+  readonly vivify?: number;
+  readonly recache?: number;
+  /** The value only if the number is another one by now; `EF_UNSUPPORTED` where the server cannot tell. */
+  readonly ifChangedFrom?: LeaseCas;
+}
+
 export interface LeaseCallOptions {
   readonly on?: LeaseEpoch;
 }
 
 export interface LeaseClient {
   readonly meta: {
-    get(
-      key: string,
-      flags: {
-        readonly value?: boolean;
-        readonly clientFlags?: boolean;
-        readonly cas?: boolean;
-        readonly ttl?: boolean;
-        readonly vivify?: number;
-        readonly recache?: number;
-        /** The value only if the number is another one by now; `EF_UNSUPPORTED` where the server cannot tell. */
-        readonly ifChangedFrom?: LeaseCas;
-      },
-      call?: LeaseCallOptions,
-    ): Promise<LeaseGetResult>;
+    get(key: string, flags: LeaseGetFlags, call?: LeaseCallOptions): Promise<LeaseGetResult>;
+    /** The same without a promise and without copies, for clients that can. */
+    getInto?(key: string, flags: LeaseGetFlags, sink: LeaseSink): void;
     set(
       key: string,
       value: Uint8Array | string,

@@ -16,21 +16,9 @@
  * from one again, so each command that compares is sent on the connection that answered with the number, or not at
  * all (`on`). `I` is never combined with `C` on `ms`: memcached would then store the older value.
  */
-import { EverfreshError, isEverfreshError } from "../errors.ts";
-import {
-  sameToken,
-  type Backend,
-  type Item,
-  type Reading,
-  type ReadSink,
-  type ServerHealth,
-  type Token,
-  type Want,
-} from "./backend.ts";
-import type { LeaseCas as Cas, LeaseClient, LeaseEpoch as Epoch, LeaseGetResult } from "./lease-client.ts";
-
-/** In the flags: this item is a lease that was renewed or taken over. Values never have this number. */
-const leaseMark = 0x1ea5e;
+import type { Backend, Item, Reading, ReadSink, ServerHealth, Token, Want } from "./backend.ts";
+import type { LeaseCas as Cas, LeaseClient, LeaseEpoch } from "./lease-client.ts";
+import { leaseMark, MetaRead, type MetaReader } from "./meta-read.ts";
 
 /** A longer relative time is taken for a date by memcached (protocol.txt, "Expiration times"). */
 const longestTtlSeconds = 30 * 24 * 60 * 60;
@@ -52,83 +40,54 @@ export function metaBackend(client: LeaseClient, options: LeaseBackendOptions = 
   return new MetaBackend(client, options);
 }
 
-class MetaBackend implements Backend {
+class MetaBackend implements Backend, MetaReader {
   readonly reach = "fleet";
   readonly keepsStale = true;
   readonly itemLimitBytes: number;
   readonly previous: Backend | undefined;
-  readonly #client: LeaseClient;
-  readonly #refused: LeaseBackendOptions["refused"];
+  readonly client: LeaseClient;
+  readonly refused: LeaseBackendOptions["refused"];
   /** Where there is only one server, it is home to every key. */
   readonly #only: string | undefined;
   /** Servers that do not take `mg k v C<cas>`. */
   readonly #unconditional = new Set<string>();
 
   constructor(client: LeaseClient, options: LeaseBackendOptions) {
-    this.#client = client;
+    this.client = client;
     const [first, second] = client.servers();
     this.#only = second === undefined ? first?.name : undefined;
     this.previous = options.previous;
-    this.#refused = options.refused;
+    this.refused = options.refused;
     this.itemLimitBytes = options.itemLimitBytes ?? defaultItemLimitBytes;
   }
 
   describe(): string {
-    const names = this.#client.servers().map((server) => server.name);
+    const names = this.client.servers().map((server) => server.name);
     return `memcached at ${names.join(", ")}`;
   }
 
   serverOf(key: string): string {
-    return this.#only ?? this.#client.serverOf(key);
+    return this.#only ?? this.client.serverOf(key);
   }
 
   servers(): readonly ServerHealth[] {
-    return this.#client.servers().map(({ name, state }) => ({ name, state }));
+    return this.client.servers().map(({ name, state }) => ({ name, state }));
   }
 
   read(key: string, want: Want): Promise<Reading> {
-    if (want.known !== undefined) return this.#ask(key, want, want.known);
-    return this.#client.meta.get(key, getFlags(want)).then((answer) => toReading(answer, want));
+    return new Promise((found, failed) => this.readInto(key, want, { found, failed }));
   }
 
   readInto(key: string, want: Want, sink: ReadSink): void {
-    const answering =
-      want.known === undefined ? this.#client.meta.get(key, getFlags(want)) : this.#ask(key, want, want.known);
-    answering.then(
-      (answer) => sink.found("epoch" in answer ? toReading(answer, want) : answer),
-      (error: unknown) => {
-        if (this.#refused !== undefined && isEverfreshError(error, "EF_UNSUPPORTED")) this.#refused(key, want, sink);
-        else sink.failed(error);
-      },
-    );
+    new MetaRead(this, key, want, sink).ask();
   }
 
-  /** Asks whether `known` still is the version, so that its bytes need not be sent again. */
-  async #ask(key: string, want: Want, known: Token): Promise<Reading> {
-    const server = this.serverOf(key);
-    if (!this.#unconditional.has(server)) {
-      try {
-        const flags = { ...makeFlags(want, true), ifChangedFrom: known.version as Cas };
-        return await this.#weigh(key, want, known, await this.#client.meta.get(key, flags));
-      } catch (error) {
-        if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
-        this.#unconditional.add(server);
-      }
-    }
-    // Before 1.6.40: the version alone, and the bytes only when it is another one.
-    return await this.#weigh(key, want, known, await this.#client.meta.get(key, makeFlags(want, false)));
+  isUnconditional(key: string): boolean {
+    return this.#unconditional.size > 0 && this.#unconditional.has(this.serverOf(key));
   }
 
-  /** What the answer to such a question says. A number that matches on another connection says nothing. */
-  async #weigh(key: string, want: Want, known: Token, answer: LeaseGetResult): Promise<Reading> {
-    if (answer.kind === "miss") return { kind: "absent" };
-    const token = tokenOf(answer);
-    if (sameToken(token, known) && !answer.stale)
-      return { kind: "same", token, ttlSeconds: answer.ttl, won: answer.won };
-    if (answer.kind === "hit" && answer.value !== undefined) return toReading(answer, want);
-    if (answer.won) return { kind: "won", token };
-    if (answer.leased && !answer.stale) return { kind: "leased" };
-    return toReading(await this.#client.meta.get(key, getFlags(want)), want);
+  foundUnconditional(key: string): void {
+    this.#unconditional.add(this.serverOf(key));
   }
 
   async claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
@@ -151,84 +110,40 @@ class MetaBackend implements Backend {
     clientFlags: number,
   ): Promise<Token | undefined> {
     const flags = { compareCas: token.version as Cas, ttl: wireTtl(seconds), clientFlags, returnCas: true };
-    const answer = await this.#client.meta.set(key, bytes, flags, { on: token.epoch as Epoch });
+    const answer = await this.client.meta.set(key, bytes, flags, { on: token.epoch as LeaseEpoch });
     if (answer.kind !== "stored") return undefined;
     return { epoch: answer.epoch, version: answer.cas };
   }
 
   async expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
     const flags = { compareCas: token.version as Cas, invalidate: true, ttl: wireTtl(keepSeconds) };
-    const answer = await this.#client.meta.delete(key, flags, { on: token.epoch as Epoch });
+    const answer = await this.client.meta.delete(key, flags, { on: token.epoch as LeaseEpoch });
     return answer.kind === "deleted";
   }
 
   async drop(key: string, token: Token): Promise<boolean> {
     const flags = { compareCas: token.version as Cas };
-    const answer = await this.#client.meta.delete(key, flags, { on: token.epoch as Epoch });
+    const answer = await this.client.meta.delete(key, flags, { on: token.epoch as LeaseEpoch });
     return answer.kind === "deleted";
   }
 
   async put(key: string, item: Item, ttlSeconds: number, mode: "set" | "add"): Promise<boolean> {
     const flags = { ttl: wireTtl(ttlSeconds), clientFlags: item.flags, mode };
-    const answer = await this.#client.meta.set(key, item.bytes, flags);
+    const answer = await this.client.meta.set(key, item.bytes, flags);
     return answer.kind === "stored";
   }
 
   async remove(key: string, keepSeconds = 0): Promise<boolean> {
     const flags = keepSeconds > 0 ? { invalidate: true, ttl: wireTtl(keepSeconds) } : {};
-    const answer = await this.#client.meta.delete(key, flags);
+    const answer = await this.client.meta.delete(key, flags);
     return answer.kind === "deleted";
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#client.close(), this.previous?.close()]);
+    await Promise.all([this.client.close(), this.previous?.close()]);
   }
-}
-
-type GetFlags = Parameters<LeaseClient["meta"]["get"]>[1];
-
-/** Flags by what is wanted; all of one shape, which is what makes reading them fast. */
-const flagsOf = new WeakMap<Want, GetFlags>();
-
-function getFlags(want: Want): GetFlags {
-  let flags = flagsOf.get(want);
-  if (flags === undefined) flagsOf.set(want, (flags = makeFlags(want, true)));
-  return flags;
-}
-
-function makeFlags(want: Want, value: boolean): GetFlags {
-  const { lease: vivify, recache, ttl = false } = want;
-  // Fields that are undefined count as absent for the client, and keep the shape.
-  return { value, clientFlags: true, cas: true, ttl, vivify, recache } as GetFlags;
-}
-
-function toReading(answer: LeaseGetResult, want: Want): Reading {
-  if (answer.kind === "miss") return { kind: "absent" };
-  if (answer.kind !== "hit") return unexpected(answer.kind);
-  const bytes = answer.value ?? Buffer.alloc(0);
-  if (answer.clientFlags === leaseMark || (bytes.length === 0 && (answer.won || answer.leased))) {
-    if (answer.won) return { kind: "won", token: tokenOf(answer) };
-    return want.lease === undefined ? { kind: "absent" } : { kind: "leased" };
-  }
-  return {
-    kind: "item",
-    item: { bytes, flags: answer.clientFlags },
-    token: tokenOf(answer),
-    ttlSeconds: answer.ttl,
-    stale: answer.stale,
-    won: answer.won,
-    leased: answer.leased,
-  };
-}
-
-function tokenOf(answer: Exclude<LeaseGetResult, { kind: "miss" }>): Token {
-  return { epoch: answer.epoch, version: answer.cas };
 }
 
 function wireTtl(seconds: number): number {
   return Math.min(Math.ceil(seconds), longestTtlSeconds);
-}
-
-function unexpected(kind: string): never {
-  throw new EverfreshError("EF_PROTOCOL", `the server answered ${kind} to a question that was not asked`);
 }

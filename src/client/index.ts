@@ -1,6 +1,7 @@
 /** `everfresh/client`: the memcached client. */
 export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "../errors.ts";
-export type { CallOptions, ConnectionEpoch } from "../connection/index.ts";
+export type { CallOptions, CallSink, ConnectionEpoch } from "../connection/index.ts";
+export type { Answer } from "../protocol/index.ts";
 export type { ServerSpec } from "./address.ts";
 export type { Cas } from "./arguments.ts";
 export { createClient, type MemcachedClient, type ServerInfo } from "./client.ts";

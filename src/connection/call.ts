@@ -37,6 +37,14 @@ export type Reading<T> = (
   last: boolean,
 ) => T | typeof unfinished;
 
+/** Who is told how a call ended, where a promise on the way would count. One of the two is called, once. */
+export interface CallSink {
+  /** While the answer is read; it is lent, so nothing of it may be kept. Must not throw. */
+  answered(answer: Answer, epoch: ConnectionEpoch): void;
+  /** Never within the call that sent the command. */
+  failed(error: unknown): void;
+}
+
 /** How many calls failed with each code. */
 export type Tally = Partial<Record<ErrorCode, number>>;
 
@@ -64,15 +72,16 @@ export class Call<T> implements Command {
   readonly on: ConnectionEpoch | undefined;
   /** Whether the caller keeps a value as bytes. */
   readonly keepsBytes: boolean;
-  readonly promise: Promise<T>;
   /** When to give up, on the monotonic clock, in whole milliseconds (fractions would be boxed); set when it is queued. */
   deadline = 0;
   settled = false;
   /** Where failures are counted. */
   tally: Tally | undefined = undefined;
   readonly #read: Reading<unknown>;
-  readonly #resolve: Resolve<unknown>;
-  readonly #reject: Reject;
+  readonly #sink: CallSink | undefined;
+  #promise: Promise<T> | undefined = undefined;
+  #resolve: Resolve<unknown> | undefined = undefined;
+  #reject: Reject | undefined = undefined;
   #unlisten: (() => void) | undefined = undefined;
 
   constructor(
@@ -87,6 +96,7 @@ export class Call<T> implements Command {
     on: ConnectionEpoch | undefined,
     keepsBytes: boolean,
     read: Reading<T>,
+    sink?: CallSink,
   ) {
     this.verb = verb;
     this.key = key;
@@ -99,9 +109,20 @@ export class Call<T> implements Command {
     this.on = on;
     this.keepsBytes = keepsBytes;
     this.#read = read;
-    this.promise = new Promise<T>(executor as (resolve: Resolve<T>, reject: Reject) => void);
+    this.#sink = sink;
+    if (sink === undefined) this.#promise = this.#promised();
+  }
+
+  /** Settled with the call. A call with a sink has none until somebody asks for it, who learns only when it is over. */
+  get promise(): Promise<T> {
+    return (this.#promise ??= this.settled ? Promise.resolve(undefined as T) : this.#promised());
+  }
+
+  #promised(): Promise<T> {
+    const promise = new Promise<T>(executor as (resolve: Resolve<T>, reject: Reject) => void);
     this.#resolve = nextResolve as Resolve<unknown>;
     this.#reject = nextReject;
+    return promise;
   }
 
   /** Ends the waiting when `signal` fires. */
@@ -118,14 +139,21 @@ export class Call<T> implements Command {
     const { kind } = answer;
     const code = kind === "hit" || kind === "miss" || kind === "stored" ? undefined : failures[kind];
     if (code !== undefined) return this.fail(code, `The server answered: ${answer.text.slice(0, 200)}`, epoch.server);
+    if (this.#sink !== undefined) return this.#tell(this.#sink, answer, epoch);
     try {
       const result = this.#read(answer, this, epoch, last);
       if (result === unfinished) return;
       this.#settle();
-      this.#resolve(result);
+      this.#resolve?.(result);
     } catch (error) {
       this.failWith(error);
     }
+  }
+
+  #tell(sink: CallSink, answer: Answer, epoch: ConnectionEpoch): void {
+    this.#settle();
+    this.#resolve?.(undefined);
+    sink.answered(answer, epoch);
   }
 
   /** Ends the call with an error of ours that says which command and key it was. */
@@ -146,7 +174,9 @@ export class Call<T> implements Command {
     this.#settle();
     if (this.tally !== undefined && error instanceof EverfreshError)
       this.tally[error.code] = (this.tally[error.code] ?? 0) + 1;
-    this.#reject(error);
+    this.#reject?.(error);
+    const sink = this.#sink;
+    if (sink !== undefined) queueMicrotask(() => sink.failed(error));
   }
 
   shownKey(): string {

@@ -37,7 +37,6 @@ export class Answer {
   /** Which of the keys of a command with several is meant. */
   index = 0;
   clientFlags = 0;
-  cas: string | undefined = undefined;
   ttl: number | undefined = undefined;
   size: number | undefined = undefined;
   hitBefore: boolean | undefined = undefined;
@@ -55,6 +54,29 @@ export class Answer {
   dataEnd = 0;
   /** Whether `data` was made for this value alone and may be given away. */
   owned = false;
+  #cas: string | undefined = undefined;
+  /** Where the token lies, until somebody wants it as a text. */
+  #casLine: Buffer | undefined = undefined;
+  #casStart = 0;
+  #casEnd = 0;
+
+  /** The token of the version, where it was asked for. */
+  get cas(): string | undefined {
+    if (this.#casLine !== undefined) this.cas = this.#casLine.toString("latin1", this.#casStart, this.#casEnd);
+    return this.#cas;
+  }
+
+  set cas(text: string | undefined) {
+    this.#cas = text;
+    this.#casLine = undefined;
+  }
+
+  /** Says that the token lies in `line` from `start` to `end`. */
+  findCas(line: Buffer, start: number, end: number): void {
+    this.#casLine = line;
+    this.#casStart = start;
+    this.#casEnd = end;
+  }
 
   /** Everything forgotten, ready for the next reply. */
   reset(kind: AnswerKind): void {

@@ -134,7 +134,7 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
         break;
       case 0x63: // c
         next = tokenEnd(line, token, end);
-        answer.cas = line.toString("latin1", token, next);
+        answer.findCas(line, token, next);
         break;
       case 0x74: // t
         next = tokenEnd(line, token, end);

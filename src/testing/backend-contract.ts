@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "../clock.ts";
-import { sameToken, type Backend, type Item, type Reading, type Token } from "../backend/index.ts";
+import { sameToken, type Backend, type Item, type Reading, type Token, type Want } from "../backend/index.ts";
 
 /** A backend that is open, and how the suite may treat it. */
 export interface OpenBackend {
@@ -154,6 +154,40 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
         const reading = await backend.read(wire, {});
         assert.ok(reading.kind === "item" && reading.item.bytes.equals(value));
       }
+    });
+
+    test("a sink is told what a promise would be, once, after the asking; what it was lent may be enough for it", async () => {
+      const { readInto } = backend;
+      if (readInto === undefined) return;
+      const into = (wire: string, want: Want, enough?: boolean): Promise<string> =>
+        new Promise((resolve, reject) => {
+          let asking = true;
+          const told = (what: string): void => (asking ? reject(new Error("told within the call")) : resolve(what));
+          readInto.call(backend, wire, want, {
+            found: (reading) => told(reading.kind === "item" ? `item ${reading.item.bytes.toString()}` : reading.kind),
+            failed: reject,
+            ...(enough !== undefined && {
+              glance(data, start, end) {
+                if (enough) told(`glance ${data.toString("latin1", start, end)}`);
+                return enough;
+              },
+            }),
+          });
+          asking = false;
+        });
+      const wire = key();
+      assert.equal(await into(wire, {}, true), "absent");
+      assert.equal(await into(wire, lease, true), "won");
+      assert.equal(await into(wire, lease, true), "leased");
+      await backend.put(wire, item("value"), 60, "set");
+      for (const want of [{}, lease]) {
+        assert.equal(await into(wire, want), "item value");
+        assert.equal(await into(wire, want, false), "item value");
+        assert.match(await into(wire, want, true), /^(?:glance|item) value$/);
+      }
+      if (!backend.keepsStale) return;
+      await backend.remove(wire, 30);
+      assert.equal(await into(wire, lease, true), "item value", "a stale one is not lent");
     });
 
     test("an invalidated item that is kept is stale, one reader wins its refresh, and a fill ends that", async () => {

@@ -1,7 +1,8 @@
 /** The meta commands against a real memcached. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createClient, type MemcachedClient } from "everfresh/client";
+import { createClient, isEverfreshError, type CallSink, type MemcachedClient } from "everfresh/client";
+import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
 
@@ -32,6 +33,41 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
   test("what is not there is a miss, and deleting it is notFound", async () => {
     assert.equal((await client.meta.get("nothing")).kind, "miss");
     assert.equal((await client.meta.delete("nothing")).kind, "notFound");
+  });
+
+  test("a sink is told of a hit and of a miss in the order of the questions, and of a refusal afterwards", async () => {
+    await client.meta.set("lent", "bytes", { clientFlags: 7 });
+    const told: string[] = [];
+    const over = deferred<void>();
+    const sink = (name: string): CallSink => ({
+      answered: (answer) => {
+        told.push(`${name} ${answer.kind}${answer.hasData ? ` ${answer.textValue()} ${answer.clientFlags}` : ""}`);
+        if (told.length === 3) over.resolve();
+      },
+      failed: (error) => void told.push(`${name} ${isEverfreshError(error) ? error.code : "other"}`),
+    });
+    client.meta.getInto("lent", {}, sink("first"));
+    client.meta.getInto("nothing lent", {}, sink("refused"));
+    client.meta.getInto("nothing-lent", {}, sink("second"));
+    assert.deepEqual(told, [], "nothing before the asking has returned");
+    await over.promise;
+    assert.deepEqual(told, ["refused EF_KEY", "first hit bytes 7", "second miss"]);
+  });
+
+  test("closing waits for what a sink was promised, and refuses later questions", async () => {
+    const own = createClient({ servers: server.address });
+    const told: string[] = [];
+    const sink: CallSink = {
+      answered: (answer) => void told.push(answer.kind),
+      failed: (error) => void told.push(isEverfreshError(error) ? error.code : "other"),
+    };
+    own.meta.getInto("nothing", {}, sink);
+    await own.close();
+    assert.deepEqual(told, ["miss"]);
+    own.meta.getInto("nothing", {}, sink);
+    assert.deepEqual(told, ["miss"], "not within the call");
+    await Promise.resolve();
+    assert.deepEqual(told, ["miss", "EF_CLOSED"]);
   });
 
   test("one caller wins the lease, the others see that somebody has it, and an invalidation kills it", async () => {
