@@ -557,22 +557,39 @@ export class Cache {
   ): Promise<unknown> {
     const transaction = openTransaction();
     if (transaction !== undefined) return this.#readInside(transaction, key, load, plan, full, prepare);
-    return new Promise((resolve, reject) => {
-      this.#open();
-      const wire = this.#keys.value(key);
-      const outer = load === undefined ? undefined : rendering.current;
-      const ask = (): void => {
-        const caller = new Caller(key, plan, load, full, resolve, reject);
-        prepare?.(caller);
-        if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
-        if (plan.signal !== undefined) abortable(caller, plan.signal);
-        if (!caller.done) this.#engine.ask(wire, caller);
-      };
-      // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
-      const begin = outer === undefined || plan.collects ? ask : () => void this.#noteBeside(outer, wire).then(ask);
-      if (plan.forceFresh && load !== undefined) this.#remove(wire, 0).then(begin, reject);
-      else begin();
-    });
+    this.#open();
+    const wire = this.#keys.value(key);
+    if (load !== undefined) {
+      const outer = rendering.current;
+      if (plan.forceFresh || outer !== undefined) return this.#readAfter(key, wire, load, plan, full, prepare, outer);
+    }
+    return this.#call(wire, new Caller(key, plan, load, full), prepare);
+  }
+
+  #call(wire: string, caller: Caller, prepare: ((caller: Caller) => void) | undefined): Promise<unknown> {
+    prepare?.(caller);
+    const { signal } = caller.plan;
+    if (signal !== undefined) caller.listen(signal);
+    if (!caller.done) this.#engine.ask(wire, caller);
+    return caller.promise;
+  }
+
+  /** A read that must do something first; its caller comes only then. */
+  async #readAfter(
+    key: string,
+    wire: string,
+    load: Loader,
+    plan: Plan,
+    full: boolean,
+    prepare: ((caller: Caller) => void) | undefined,
+    outer: Inherited | undefined,
+  ): Promise<unknown> {
+    if (plan.forceFresh) await this.#remove(wire, 0);
+    // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
+    if (outer !== undefined && !plan.collects) await this.#noteBeside(outer, wire);
+    const caller = new Caller(key, plan, load, full);
+    if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
+    return await this.#call(wire, caller, prepare);
   }
 
   /** A read inside an open transaction: a hit of what that did not touch, or computed past the cache and not stored. */
@@ -589,18 +606,11 @@ export class Cache {
     if (plan.forceFresh) await this.#remove(wire, 0);
     // Who only looks is not asked for a version, so a value with one is not looked for.
     else if (plan.version === 0 && !transaction.touches(this.name, key, plan.tags)) {
-      const found = await new Promise<EntryAnswer<unknown>>((resolve, reject) => {
-        this.#engine.ask(wire, new Caller(key, plan, undefined, true, resolve, reject));
-      });
+      const looking = new Caller(key, plan, undefined, true);
+      this.#engine.ask(wire, looking);
+      const found = (await looking.promise) as EntryAnswer<unknown>;
       if (found.status === "hit" && !transaction.touches(this.name, key, found.tags)) {
-        const answered = new Caller(
-          key,
-          plan,
-          load,
-          full,
-          () => undefined,
-          () => undefined,
-        );
+        const answered = new Caller(key, plan, load, full);
         prepare?.(answered);
         answered.onKnown?.();
         return full ? found : found.value;
@@ -608,17 +618,16 @@ export class Cache {
     }
     // What is rendered around this read holds what may never be committed, so it is not stored either.
     rendering.current?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
-    return await new Promise((resolve, reject) => {
-      const caller = new Caller(key, plan, load, full, resolve, reject);
-      if (plan.signal !== undefined) abortable(caller, plan.signal);
-      const why = "inside a transaction";
-      if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
-      else
-        runLoader(load, plan, key, undefined, this.#shared.clock).then(
-          ({ value }) => caller.answerUnstored(value, "bypass", why),
-          (error: unknown) => caller.fail(error),
-        );
-    });
+    const caller = new Caller(key, plan, load, full);
+    if (plan.signal !== undefined) caller.listen(plan.signal);
+    const why = "inside a transaction";
+    if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
+    else
+      runLoader(load, plan, key, undefined, this.#shared.clock).then(
+        ({ value }) => caller.answerUnstored(value, "bypass", why),
+        (error: unknown) => caller.fail(error),
+      );
+    return await caller.promise;
   }
 
   /** Notes the generation beside a key, which must be known before the key is read. */
@@ -679,16 +688,6 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   });
 }
 
-function abortable(caller: Caller, signal: AbortSignal): void {
-  const abort = (): void => {
-    caller.fail(
-      new EverfreshError("EF_ABORTED", "the caller's signal fired", { key: caller.key, cause: signal.reason }),
-    );
-  };
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort, { once: true });
-}
-
 function hitOf<T>(value: T, stored: Stored, now: number): EntryAnswer<T> & { readonly value: T } {
   return {
     value,
@@ -700,12 +699,12 @@ function hitOf<T>(value: T, stored: Stored, now: number): EntryAnswer<T> & { rea
   };
 }
 
-/** Whether a value that is at hand may be served without looking closer at the options. */
 /** Whether a value may be taken without asking: nothing around the caller wants to know of it. */
 function mayPeek(): boolean {
   return rendering.current === undefined && openTransaction() === undefined;
 }
 
+/** Whether a value that is at hand may be served without looking closer at the options. */
 function isPlain(options: ReadOptions): boolean {
   return (
     options.version === undefined &&

@@ -1,4 +1,5 @@
 /** One caller who waits for a value: what was asked, when, and how it is answered. Answered once. */
+import { EverfreshError } from "../errors.ts";
 import type { Stored } from "./envelope.ts";
 import { visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
@@ -49,52 +50,68 @@ export interface LoadContext {
   within<T>(work: () => T): T;
 }
 
+type Settle = (outcome: unknown) => void;
+
+let nextResolve: Settle;
+let nextReject: Settle;
+/** One executor for all promises saves a closure for each. */
+const executor = (resolve: Settle, reject: Settle): void => {
+  nextResolve = resolve;
+  nextReject = reject;
+};
+
 export class Caller {
   readonly key: string;
   readonly plan: Plan;
   /** Undefined for those who only look. */
   readonly load: Loader | undefined;
+  /** Whether it wants an {@link EntryAnswer}, not the value alone. */
+  readonly full: boolean;
   /** When this caller came. What began before may hold what the source held before. */
   readonly moment = nextMoment();
+  /** The answer. */
+  readonly promise: Promise<unknown>;
   /** How often it had to start over, and how often it found the key leased. */
   restarts = 0;
   polls = 0;
   /** Monotonic milliseconds; set when it first finds the key leased. */
-  waitUntil: number | undefined;
+  waitUntil: number | undefined = undefined;
   done = false;
   /** Computed together with others, by one loader call: it takes no turn of its own. */
   batched = false;
   /** Called once, when it is known that this caller is answered, waits for somebody else, or computes. */
-  onKnown: (() => void) | undefined;
+  onKnown: (() => void) | undefined = undefined;
   /** Told what the answer was made from, for the value around it; undefined: nobody knows. */
-  onHeader: ((header: Stored | undefined) => void) | undefined;
-  readonly #full: boolean;
-  readonly #resolve: (answer: unknown) => void;
-  readonly #reject: (error: unknown) => void;
+  onHeader: ((header: Stored | undefined) => void) | undefined = undefined;
+  readonly #resolve: Settle;
+  readonly #reject: Settle;
+  #unlisten: (() => void) | undefined = undefined;
 
-  constructor(
-    key: string,
-    plan: Plan,
-    load: Loader | undefined,
-    full: boolean,
-    resolve: (answer: never) => void,
-    reject: (error: unknown) => void,
-  ) {
+  constructor(key: string, plan: Plan, load: Loader | undefined, full: boolean) {
     this.key = key;
     this.plan = plan;
     this.load = load;
-    this.#full = full;
-    this.#resolve = resolve as (answer: unknown) => void;
-    this.#reject = reject;
+    this.full = full;
+    this.promise = new Promise(executor);
+    this.#resolve = nextResolve;
+    this.#reject = nextReject;
+  }
+
+  /** Ends the waiting when `signal` fires. */
+  listen(signal: AbortSignal): void {
+    const abort = (): void => {
+      const cause: unknown = signal.reason;
+      this.fail(new EverfreshError("EF_ABORTED", "the caller's signal fired", { key: this.key, cause }));
+    };
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort, { once: true });
+    this.#unlisten = () => signal.removeEventListener("abort", abort);
   }
 
   /** Answers with what was read or just stored. */
   answer(value: unknown, stored: Stored, status: Status, why: string | undefined, now: number): void {
-    if (this.done) return;
-    this.done = true;
-    this.onKnown?.();
-    this.onHeader?.(status === "stale" ? undefined : stored);
-    if (!this.#full) this.#resolve(value);
+    if (!this.#end(status === "stale" ? undefined : stored)) return;
+    if (!this.full) this.#resolve(value);
     else
       this.#resolve({
         value,
@@ -108,20 +125,24 @@ export class Caller {
 
   /** Answers with a value that is not stored, or with the lack of one. */
   answerUnstored(value: unknown, status: Status, why: string | undefined): void {
-    if (this.done) return;
-    this.done = true;
-    this.onKnown?.();
-    this.onHeader?.(undefined);
-    if (!this.#full) this.#resolve(value);
+    if (!this.#end(undefined)) return;
+    if (!this.full) this.#resolve(value);
     else this.#resolve({ value, status, ageMs: 0, ttlMs: 0, tags: [], why });
   }
 
   fail(error: unknown): void {
-    if (this.done) return;
+    if (!this.#end(undefined)) return;
+    this.#reject(error);
+  }
+
+  /** Tells those who wanted to know that this is over; false where it was already. */
+  #end(header: Stored | undefined): boolean {
+    if (this.done) return false;
     this.done = true;
     this.onKnown?.();
-    this.onHeader?.(undefined);
-    this.#reject(error);
+    this.onHeader?.(header);
+    this.#unlisten?.();
+    return true;
   }
 }
 

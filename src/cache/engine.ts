@@ -18,7 +18,7 @@ import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { answerAll, type Caller, type Status } from "./caller.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { unpack, type Stored } from "./envelope.ts";
+import { unpack, unpackLent, type Stored } from "./envelope.ts";
 import { Flight, type Evidence, type FlightHost } from "./flight.ts";
 import type { Home } from "./fragments.ts";
 import type { GenerationRead, Generations } from "./generations.ts";
@@ -73,6 +73,7 @@ const limitRestarts = 20;
 const limitHints = 10_000;
 
 const justLooking: Want = {};
+const plain = { stale: false, ttlSeconds: undefined };
 
 const reads = eventChannel("everfresh:cache:read");
 const loads = eventChannel("everfresh:cache:load");
@@ -263,6 +264,23 @@ export class Engine implements FlightHost, LookupOwner {
     return this.generations.read(this.#parts.keys.tag(tag), lookup.moment);
   }
 
+  /** A hit that can be told from lent bytes: a value made from the same generations as others that were found current. */
+  glance(lookup: Lookup, data: Buffer, start: number, end: number): boolean {
+    const proven = lookup.space?.proven;
+    if (proven === undefined || this.#tier !== undefined || this.watch !== undefined) return false;
+    const stored = unpackLent(data, start, end, proven);
+    if (stored === undefined || this.#flaw(lookup, plain, stored) !== undefined) return false;
+    const { callers } = lookup;
+    try {
+      if (!stored.open(this.serializer)) return false;
+      for (const caller of callers) if (caller.plan.shared || misfit(caller, stored) !== undefined) return false;
+      this.#answer(callers, stored, "hit", undefined);
+    } catch (error) {
+      failAll(callers, error);
+    }
+    return true;
+  }
+
   settle(lookup: Lookup, reading: Reading): void {
     try {
       this.#settle(lookup, reading);
@@ -347,7 +365,7 @@ export class Engine implements FlightHost, LookupOwner {
   }
 
   /** Why the value may not be served as fresh to anybody; undefined: it may. */
-  #flaw(lookup: Lookup, reading: ItemReading, stored: Stored): string | undefined {
+  #flaw(lookup: Lookup, reading: Pick<ItemReading, "stale" | "ttlSeconds">, stored: Stored): string | undefined {
     if (reading.stale) return "invalidated";
     if (stored.freshUntil <= this.clock.now()) return "expired";
     if (stored.key === undefined ? this.#parts.keys.isDigest(lookup.wire) : stored.key !== lookup.key)
@@ -569,7 +587,9 @@ export class Engine implements FlightHost, LookupOwner {
   }
 
   #answer(callers: readonly Caller[], stored: Stored, status: Status, why: string | undefined): void {
-    answerAll(callers, stored, this.serializer, this.keeps || status === "stale", status, why, this.clock.now());
+    // Asking for the time costs as much as finding a key.
+    const now = callers.some((caller) => caller.full) ? this.clock.now() : 0;
+    answerAll(callers, stored, this.serializer, this.keeps || status === "stale", status, why, now);
     if (reads.hasSubscribers) for (const caller of callers) this.#tell(caller, status, why);
   }
 

@@ -22,6 +22,7 @@ export const generationBytes = 8;
 
 const magic = 0xe1;
 const fixedBytes = 20;
+const formatBits = 0x07;
 const hasKey = 0x10;
 
 /** What a value was made from. Equal provenances are one object, as far as they are remembered. */
@@ -29,6 +30,11 @@ export interface Provenance {
   readonly space: Generation;
   readonly tags: readonly string[];
   readonly generations: readonly Generation[];
+}
+
+/** The same, with the bytes that it was read from. */
+export interface KnownProvenance extends Provenance {
+  readonly bytes: Buffer;
 }
 
 /** What the envelope tells. */
@@ -78,29 +84,47 @@ export function pack(header: Header, payload: Encoded): Buffer {
 
 /** What was read, or undefined where the bytes are no envelope of ours. */
 export function unpack(bytes: Buffer): Stored | undefined {
-  if (bytes.length < fixedBytes || bytes[0] !== magic) return undefined;
+  const end = bytes.length;
+  if (end < fixedBytes || bytes[0] !== magic) return undefined;
   const marks = bytes[1] ?? 0;
-  const format = (marks & 0x07) as Format;
+  const format = (marks & formatBits) as Format;
   let at = fixedBytes + bytes.readUInt16BE(18);
-  if (at > bytes.length || format > formats.custom) return undefined;
+  if (at > end || format > formats.custom) return undefined;
   const provenance = provenanceOf(bytes, at);
   if (provenance === undefined) return undefined;
   let key: string | undefined;
   if (marks & hasKey) {
-    if (at + 2 > bytes.length) return undefined;
-    const end = at + 2 + bytes.readUInt16BE(at);
-    if (end > bytes.length) return undefined;
-    key = bytes.toString("utf8", at + 2, end);
-    at = end;
+    if (at + 2 > end) return undefined;
+    const keyEnd = at + 2 + bytes.readUInt16BE(at);
+    if (keyEnd > end) return undefined;
+    key = bytes.toString("utf8", at + 2, keyEnd);
+    at = keyEnd;
   }
-  return new Stored(bytes, at, provenance, key, format);
+  return new Stored(bytes, 0, at, end, provenance, key, format);
+}
+
+/**
+ * The same for bytes that are lent, from `start` to `end`, where they have no original key and exactly this provenance;
+ * otherwise undefined. What is returned is worth nothing after they were given back.
+ */
+export function unpackLent(bytes: Buffer, start: number, end: number, provenance: KnownProvenance): Stored | undefined {
+  const known = provenance.bytes;
+  const from = start + fixedBytes;
+  const at = from + known.length;
+  if (at > end || bytes[start] !== magic) return undefined;
+  const marks = bytes[start + 1] ?? 0;
+  const format = (marks & formatBits) as Format;
+  if ((marks & hasKey) !== 0 || format > formats.custom) return undefined;
+  if ((((bytes[start + 18] ?? 0) << 8) | (bytes[start + 19] ?? 0)) !== known.length) return undefined;
+  for (let index = 0; index < known.length; index++) if (bytes[from + index] !== known[index]) return undefined;
+  return new Stored(bytes, start, at, end, provenance, undefined, format);
 }
 
 /** Most values of an application have the provenance of others; it is taken apart once. */
-const remembered = new Map<string, Provenance>();
+const remembered = new Map<string, KnownProvenance>();
 const limitRemembered = 1_000;
 
-function provenanceOf(bytes: Buffer, end: number): Provenance | undefined {
+function provenanceOf(bytes: Buffer, end: number): KnownProvenance | undefined {
   const text = bytes.toString("latin1", fixedBytes, end);
   let provenance = remembered.get(text);
   if (provenance === undefined) {
@@ -112,7 +136,7 @@ function provenanceOf(bytes: Buffer, end: number): Provenance | undefined {
   return provenance;
 }
 
-function takeApart(bytes: Buffer, end: number): Provenance | undefined {
+function takeApart(bytes: Buffer, end: number): KnownProvenance | undefined {
   let at = fixedBytes + generationBytes;
   if (at > end) return undefined;
   const space = bytes.toString("latin1", fixedBytes, at) as Generation;
@@ -126,37 +150,50 @@ function takeApart(bytes: Buffer, end: number): Provenance | undefined {
     generations.push(bytes.toString("latin1", stop, stop + generationBytes) as Generation);
     at = stop + generationBytes;
   }
-  return { space, tags, generations };
+  return { space, tags, generations, bytes: Buffer.from(bytes.subarray(fixedBytes, end)) };
 }
 
 /** A value as it was read: its header, and its payload until somebody wants it. */
 export class Stored implements Header {
-  readonly provenance: Provenance;
+  readonly provenance: KnownProvenance;
   readonly freshUntil: number;
   readonly key: string | undefined;
   readonly format: Format;
   readonly #bytes: Buffer;
+  /** The envelope begins at `start`, the payload at `at`; both end at `end`. */
+  readonly #start: number;
   readonly #at: number;
+  readonly #end: number;
   #opened = false;
   #fresh = false;
   #value: unknown;
 
-  constructor(bytes: Buffer, at: number, provenance: Provenance, key: string | undefined, format: Format) {
+  constructor(
+    bytes: Buffer,
+    start: number,
+    at: number,
+    end: number,
+    provenance: KnownProvenance,
+    key: string | undefined,
+    format: Format,
+  ) {
     this.provenance = provenance;
     this.key = key;
     this.format = format;
     this.#bytes = bytes;
+    this.#start = start;
     this.#at = at;
-    const freshUntil = bytes.readUIntBE(8, 6);
+    this.#end = end;
+    const freshUntil = bytes.readUIntBE(start + 8, 6);
     this.freshUntil = freshUntil === 0 ? Infinity : freshUntil;
   }
 
   get createdAt(): number {
-    return this.#bytes.readUIntBE(2, 6);
+    return this.#bytes.readUIntBE(this.#start + 2, 6);
   }
 
   get version(): number {
-    return this.#bytes.readUInt32BE(14);
+    return this.#bytes.readUInt32BE(this.#start + 14);
   }
 
   get space(): Generation {
@@ -172,11 +209,11 @@ export class Stored implements Header {
   }
 
   get payload(): Buffer {
-    return this.#bytes.subarray(this.#at);
+    return this.#bytes.subarray(this.#at, this.#end);
   }
 
   get sizeBytes(): number {
-    return this.#bytes.length;
+    return this.#end - this.#start;
   }
 
   /** Decodes the payload, once. False when it cannot be decoded: its reader misses. */
@@ -188,7 +225,7 @@ export class Stored implements Header {
       return true;
     }
     try {
-      this.#value = decode(this.format, this.payload, serializer);
+      this.#value = this.#decode(serializer);
     } catch {
       return false;
     }
@@ -204,18 +241,22 @@ export class Stored implements Header {
 
   /** The value for one caller, who may change it without changing anybody else's. Open it first. */
   take(serializer: Serializer | undefined): unknown {
-    if (this.format === formats.buffer) return decode(this.format, this.payload, serializer);
+    if (this.format === formats.buffer) return this.#decode(serializer);
     if (typeof this.#value !== "object" || this.#value === null) return this.#value;
     if (this.format === formats.json) return copyTree(this.#value);
     if (this.#fresh) {
       this.#fresh = false;
       return this.#value;
     }
-    return decode(this.format, this.payload, serializer);
+    return this.#decode(serializer);
   }
 
   /** Like {@link take}, for the only caller of a value that is not kept: there is nobody to copy it for. */
   takeLast(serializer: Serializer | undefined): unknown {
     return this.format === formats.json ? this.#value : this.take(serializer);
+  }
+
+  #decode(serializer: Serializer | undefined): unknown {
+    return decode(this.format, this.#bytes, this.#at, this.#end, serializer);
   }
 }

@@ -11,7 +11,7 @@ import type { Backend, Item, Reading, ReadSink } from "../backend/index.ts";
 import type { Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { generationBytes, type Generation, type Provenance } from "./envelope.ts";
+import { generationBytes, type Generation, type KnownProvenance } from "./envelope.ts";
 import { nextMoment } from "./moments.ts";
 
 /** One question for one generation, and its answer once that is there. */
@@ -26,7 +26,7 @@ export class GenerationRead implements ReadSink {
    * Of a namespace's generation: a provenance that was found current by questions asked after this one's moment. What
    * has the same provenance and was asked with this question is current, too.
    */
-  proven: Provenance | undefined;
+  proven: KnownProvenance | undefined;
   #answered: Deferred | undefined;
 
   constructor(wire: string) {
@@ -40,8 +40,18 @@ export class GenerationRead implements ReadSink {
     return this.#answered.promise;
   }
 
+  glance(data: Buffer, start: number, end: number): boolean {
+    if (end - start !== generationBytes) return false;
+    this.#know(data.toString("latin1", start, end) as Generation);
+    return true;
+  }
+
   found(reading: Reading): void {
-    this.current = reading.kind === "item" ? generationOf(reading.item) : undefined;
+    this.#know(reading.kind === "item" ? generationOf(reading.item) : undefined);
+  }
+
+  #know(generation: Generation | undefined): void {
+    this.current = generation;
     this.state = this.current === undefined ? "missing" : "known";
     this.#answered?.resolve();
   }

@@ -6,6 +6,8 @@ import type { GenerationRead } from "./generations.ts";
 /** Who decides what an answer means. */
 export interface LookupOwner {
   settle(lookup: Lookup, reading: Reading): void;
+  /** Answers from bytes that are lent; false: not by these alone. */
+  glance(lookup: Lookup, data: Buffer, start: number, end: number): boolean;
   unreachable(lookup: Lookup): void;
 }
 
@@ -27,6 +29,10 @@ export class Lookup implements ReadSink {
     this.wire = wire;
     this.key = key;
     this.callers = callers;
+  }
+
+  glance(data: Buffer, start: number, end: number): boolean {
+    return this.#owner.glance(this, data, start, end);
   }
 
   found(reading: Reading): void {

@@ -41,24 +41,37 @@ export function encode(value: unknown, serializer: Serializer | undefined): Enco
   return { format: formats.structured, bytes: serialize(value) };
 }
 
-/** Bytes back to the value. Throws on bytes that are not of `format`. */
-export function decode(format: Format, bytes: Buffer, serializer: Serializer | undefined): unknown {
+/**
+ * The bytes from `start` to `end` back to the value, which shares no memory with them. Throws on what is not of `format`.
+ */
+export function decode(
+  format: Format,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  serializer: Serializer | undefined,
+): unknown {
   switch (format) {
     case formats.json:
-      return JSON.parse(bytes.toString());
+      return JSON.parse(bytes.toString("utf8", start, end));
     case formats.text:
-      return bytes.toString();
+      return bytes.toString("utf8", start, end);
     case formats.bytes:
-      return new Uint8Array(bytes);
+      return copied(bytes, start, end);
     case formats.buffer:
-      return Buffer.from(bytes);
+      return Buffer.from(bytes.subarray(start, end));
     case formats.structured:
-      return deserialize(bytes);
+      // V8 makes views of what it reads from, not copies: without this one, callers would share typed arrays.
+      return deserialize(copied(bytes, start, end));
     case formats.custom:
     default:
       if (serializer === undefined) throw new EverfreshError("EF_VALUE", "the value needs its own serializer");
-      return serializer.decode(bytes);
+      return serializer.decode(copied(bytes, start, end));
   }
+}
+
+function copied(bytes: Buffer, start: number, end: number): Uint8Array {
+  return new Uint8Array(bytes.subarray(start, end));
 }
 
 /** UTF-8 cannot carry half of a pair; JSON escapes it. */
@@ -161,7 +174,7 @@ export function forEach(value: unknown, callers: number, serializer: Serializer 
   const bytes = typeof encoded.bytes === "string" ? Buffer.from(encoded.bytes) : Buffer.from(encoded.bytes);
   let first = true;
   return () => {
-    if (!first) return decode(encoded.format, bytes, serializer);
+    if (!first) return decode(encoded.format, bytes, 0, bytes.length, serializer);
     first = false;
     return value;
   };

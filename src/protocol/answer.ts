@@ -62,7 +62,10 @@ export class Answer {
 
   /** The token of the version, where it was asked for. */
   get cas(): string | undefined {
-    if (this.#casLine !== undefined) this.cas = this.#casLine.toString("latin1", this.#casStart, this.#casEnd);
+    if (this.#casLine !== undefined) {
+      this.#cas = this.#casLine.toString("latin1", this.#casStart, this.#casEnd);
+      this.#casLine = undefined;
+    }
     return this.#cas;
   }
 

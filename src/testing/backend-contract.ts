@@ -157,13 +157,12 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
     });
 
     test("a sink is told what a promise would be, once, after the asking; what it was lent may be enough for it", async () => {
-      const { readInto } = backend;
-      if (readInto === undefined) return;
+      if (backend.readInto === undefined) return;
       const into = (wire: string, want: Want, enough?: boolean): Promise<string> =>
         new Promise((resolve, reject) => {
           let asking = true;
           const told = (what: string): void => (asking ? reject(new Error("told within the call")) : resolve(what));
-          readInto.call(backend, wire, want, {
+          backend.readInto?.(wire, want, {
             found: (reading) => told(reading.kind === "item" ? `item ${reading.item.bytes.toString()}` : reading.kind),
             failed: reject,
             ...(enough !== undefined && {

@@ -1,5 +1,6 @@
 /** What users call, on every backend: values, misses, writes, counters, names, entries. */
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { after, before, describe, test } from "node:test";
 import {
   createCache,
@@ -21,6 +22,9 @@ let number = 0;
 const fresh = (): string => `key${number++}`;
 const song = (): string => "song";
 const list = (): { list: number[] } => ({ list: [1] });
+
+/** Bytes as bytes, whichever view of them somebody has. */
+const plain = (value: unknown): unknown => (Buffer.isBuffer(value) ? new Uint8Array(value) : value);
 
 function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
   let backend: Backend;
@@ -67,6 +71,39 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     const read = await cache.get<typeof value>(key);
     assert.deepEqual(read, value);
     assert.ok(read && "nothing" in read);
+  });
+
+  test("no caller can change another's value, whatever it is made of", async () => {
+    const values: unknown[] = [
+      { list: [{ a: 1 }] },
+      Buffer.from([1, 2, 3, 4]),
+      new Uint8Array([1, 2, 3, 4]),
+      { bytes: new Uint8Array([1, 2, 3, 4]), wide: new Float64Array([1, 2]) },
+      new Map([["a", { b: 1 }]]),
+    ];
+    const spoil = (value: unknown): void => {
+      if (ArrayBuffer.isView(value)) new Uint8Array(value.buffer, value.byteOffset, value.byteLength).fill(9);
+      else if (value instanceof Map) value.clear();
+      else if (typeof value === "object" && value !== null)
+        for (const [name, inner] of Object.entries(value)) {
+          spoil(inner);
+          delete (value as Record<string, unknown>)[name];
+        }
+    };
+    for (const value of values) {
+      const key = fresh();
+      const expected = structuredClone(value);
+      const read = (): Promise<unknown> => cache.getOrSet(key, () => structuredClone(value));
+      const same = (given: unknown): void => assert.deepEqual(plain(given), plain(expected));
+      for (let round = 0; round < 3; round++) {
+        const given = await Promise.all([read(), read(), cache.get(key)]);
+        for (const one of given.slice(0, 2)) {
+          same(one);
+          spoil(one);
+        }
+      }
+      same(await cache.get(key));
+    }
   });
 
   test("a value with a name like __proto__ comes back as it was", async () => {
@@ -317,6 +354,14 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     await begun.promise;
     loaded.resolve("late");
     assert.equal(await patient, "late");
+  });
+
+  test("a signal that outlives its calls keeps nothing of them", async () => {
+    const key = fresh();
+    const { signal } = new AbortController();
+    await cache.getOrSet(key, song, { signal });
+    await cache.getOrSet(key, song, { signal });
+    assert.deepEqual(getEventListeners(signal, "abort"), []);
   });
 }
 

@@ -38,7 +38,7 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
   test("a sink is told of a hit and of a miss in the order of the questions, and of a refusal afterwards", async () => {
     await client.meta.set("lent", "bytes", { clientFlags: 7 });
     const told: string[] = [];
-    const over = deferred<void>();
+    const over = deferred();
     const sink = (name: string): CallSink => ({
       answered: (answer) => {
         told.push(`${name} ${answer.kind}${answer.hasData ? ` ${answer.textValue()} ${answer.clientFlags}` : ""}`);
