@@ -4,7 +4,7 @@
  * Translation only. Mount it after what must run for every visitor, and in front of what is to be cached.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { ResponseCache, splitTarget, type PageOptions, type PageStore } from "../http/index.ts";
+import { ResponseCache, type PageOptions, type PageStore } from "../http/index.ts";
 import { requestOf, visitPage } from "./node.ts";
 
 import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
@@ -34,10 +34,8 @@ export function cachePage<Request extends ExpressRequest = ExpressRequest>(
 ): (req: ExpressRequest, res: ExpressResponse, next: () => void) => void {
   const pages = new ResponseCache(cache, options as PageOptions<ExpressRequest>, { sessionOf });
   return (req, res, next) => {
-    const { path, query } = splitTarget(req.originalUrl);
     // Behind a proxy that is trusted, Express knows the scheme and the host that the visitor used.
-    const scheme = req.protocol === "https" ? "https" : "http";
-    const request = { ...requestOf(req), scheme, host: hostOf(req), path, query } as const;
+    const request = requestOf(req, req.originalUrl, req.protocol === "https" ? "https" : "http", hostOf(req));
     // Whatever else speaks Express' middleware may have no `locals`.
     const identity = typeof res.locals === "object" ? [req, res.locals] : [req];
     visitPage(pages, { request, source: req, raw: req, res, identity }, next);

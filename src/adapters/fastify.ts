@@ -7,13 +7,13 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import {
   isSafeMethod,
   ResponseCache,
-  splitTarget,
   type Answer,
   type AnswerFields,
   type PageOptions,
   type PageRequest,
   type PageStore,
   type Rendering,
+  type Served,
 } from "../http/index.ts";
 import { captureResponse, fieldsOf, union } from "./node-capture.ts";
 import { invalidateAfter, requestOf, watchVisit } from "./node.ts";
@@ -35,6 +35,7 @@ export interface PageFastifyReply {
   readonly raw: ServerResponse;
   code(status: number): unknown;
   header(name: string, value: unknown): unknown;
+  hasHeader(name: string): boolean;
   getHeaders(): Record<string, string | string[] | number | undefined>;
   send(payload?: unknown): unknown;
   hijack(): unknown;
@@ -55,9 +56,7 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
   const pages = new ResponseCache(cache, options as PageOptions<PageFastifyRequest>, { sessionOf });
   return (source, reply, done) => {
     const { raw } = source;
-    const { path, query } = splitTarget(source.originalUrl);
-    const scheme = source.protocol === "https" ? "https" : "http";
-    const request = { ...requestOf(raw), scheme, host: source.host, path, query } as const;
+    const request = requestOf(raw, source.originalUrl, source.protocol === "https" ? "https" : "http", source.host);
     if (!isSafeMethod(request.method)) invalidateAfter(pages, request, reply.raw);
     const start = (rendering: Rendering): void => {
       const visit = { request, source, raw, res: reply.raw, identity: [source] };
@@ -74,15 +73,15 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
       captureResponse(reply.raw, rendering, { ...hooks, handled: () => reason ?? hooks.handled(), inherited });
       done();
     };
-    void answer();
-
-    async function answer(): Promise<void> {
-      const served = await pages.serve(request, source, start);
+    const answer = (served: Served): void => {
       if (served.kind === "answer") sendAnswer(reply, request, served.answer);
       if (served.kind !== "pass") return;
       setFields(reply, served.fields);
       done();
-    }
+    };
+    const served = pages.serve(request, source, start);
+    if (served instanceof Promise) void served.then(answer);
+    else answer(served);
   };
 }
 
@@ -102,7 +101,7 @@ function sendAnswer(reply: PageFastifyReply, request: PageRequest, answer: Answe
 function setFields(reply: PageFastifyReply, fields: AnswerFields): void {
   for (const name in fields) {
     const value = fields[name] ?? "";
-    reply.header(name, name === "vary" ? union(reply.getHeaders()["vary"], value) : value);
+    reply.header(name, name === "vary" && reply.hasHeader(name) ? union(reply.getHeaders()[name], value) : value);
   }
 }
 

@@ -4,12 +4,9 @@
  * Translation only. Types of Hono are described by the parts that are used, so that this package needs none of it.
  */
 import {
-  canonicalQuery,
   identityRule,
   isSafeMethod,
-  onlyCookies,
   ResponseCache,
-  splitTarget,
   type Answer,
   type AnswerFields,
   type PageOptions,
@@ -19,6 +16,7 @@ import {
   type Rendering,
   type Served,
 } from "../http/index.ts";
+import { narrowed, requestOf } from "./hono-request.ts";
 
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
 
@@ -46,30 +44,39 @@ export function cachePage<Context extends PageContext = PageContext>(
   options: PageOptions<Context>,
 ): (context: PageContext, next: Next) => Promise<Response | undefined> {
   const pages = new ResponseCache(cache, options as PageOptions<PageContext>);
-  return async (context, next) => {
+  return (context, next) => {
     const request = requestOf(context.req.raw, context.req.method);
-    if (!isSafeMethod(request.method)) {
-      await next();
-      // An invalidation that is still pending is retried by the cache, which reads nothing old from there before.
-      await pages.wrote(request, context.res.status).catch(() => undefined);
-      return undefined;
-    }
-    // A page that is rendered here leaves as soon as its head is known, while it is still being stored.
-    const served = await new Promise<Served>((resolve, reject) => {
+    if (!isSafeMethod(request.method)) return write(pages, request, context, next);
+    return new Promise((resolve, reject) => {
+      const answer = (served: Served): void => {
+        if (served.kind === "answer") resolve(respond(context, served.answer));
+        else if (served.kind === "own") resolve(undefined);
+        else next().then(() => resolve(setFields(context, served.fields)), reject);
+      };
+      // A page that is rendered here leaves as soon as its head is known, while it is still being stored.
       const start = (rendering: Rendering): void => {
         render(pages.policy, context, next, rendering).then(
-          (result) => result === "sent" && resolve({ kind: "own" }),
+          (result) => result === "sent" && resolve(undefined),
           reject,
         );
       };
-      pages.serve(request, context, start).then(resolve, reject);
+      const served = pages.serve(request, context, start);
+      if (served instanceof Promise) served.then(answer).catch(reject);
+      else answer(served);
     });
-    if (served.kind === "answer") return respond(context, served.answer);
-    if (served.kind === "own") return undefined;
-    await next();
-    setFields(context, served.fields);
-    return undefined;
   };
+}
+
+/** An unsafe request, whose success invalidates what is stored for its URL. */
+async function write(
+  pages: ResponseCache<PageContext>,
+  request: PageRequest,
+  context: PageContext,
+  next: Next,
+): Promise<undefined> {
+  await next();
+  // An invalidation that is still pending is retried by the cache, which reads nothing old from there before.
+  await pages.wrote(request, context.res.status).catch(() => undefined);
 }
 
 /** Lets the handler render, seeing only what is part of the key, and hands on what it answers. */
@@ -165,24 +172,6 @@ function copying(
   });
 }
 
-/** The request without what is not part of the key, and without what would make the handler answer less than all. */
-function narrowed(raw: Request, policy: PagePolicy<never>): Request {
-  const headers = new Headers(raw.headers);
-  for (const name of partial) headers.delete(name);
-  if (policy.negotiatesCoding) headers.delete("accept-encoding");
-  if (!policy.isPrivate && policy.cookies !== "bypass") {
-    const cookies = onlyCookies(headers.get("cookie") ?? undefined, policy.keyCookies);
-    if (cookies === undefined) headers.delete("cookie");
-    else headers.set("cookie", cookies);
-  }
-  const url = new URL(raw.url);
-  if (policy.query !== "all") url.search = canonicalQuery(url.search.slice(1), policy.query);
-  return new Request(url, { method: raw.method, headers });
-}
-
-/** RFC 9110 sections 13 and 14: the cache judges these itself, on the whole page. */
-const partial = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
-
 /** Notices when the handler asks the context who asks; puts everything back when it is asked. */
 function watchContext(policy: PagePolicy<never>, context: PageContext): () => boolean {
   const { names, onlyIfSet } = identityRule(policy);
@@ -216,9 +205,14 @@ function watchContext(policy: PagePolicy<never>, context: PageContext): () => bo
   };
 }
 
-function respond(context: PageContext, answer: Answer): Response {
-  const body = answer.body as Uint8Array<ArrayBuffer> | undefined;
-  return context.body(body ?? null, answer.status as never, answer.fields as Record<string, string | string[]>);
+/** An answer beside the headers that the layers around it have set. */
+function respond(context: PageContext, { status, fields, body }: Answer): Response {
+  const bytes = (body as Uint8Array<ArrayBuffer> | undefined) ?? null;
+  const headers = fields as Record<string, string | string[]>;
+  // Where nobody has set any, a response of our own is as good, and its headers need not become `Headers` on the way.
+  const hasOthers = !context.body(null).headers.keys().next().done;
+  if (hasOthers || Object.values(fields).some(Array.isArray)) return context.body(bytes, status as never, headers);
+  return new Response(bytes, { status, headers: headers as Record<string, string> });
 }
 
 /** Hono merges the headers of a response into the next one, so there is none in between. */
@@ -234,7 +228,7 @@ function headersOf(fields: AnswerFields): Headers {
   return headers;
 }
 
-function setFields(context: PageContext, fields: AnswerFields): void {
+function setFields(context: PageContext, fields: AnswerFields): undefined {
   for (const name in fields) context.header(name, [fields[name] ?? ""].flat().join(", "));
 }
 
@@ -243,18 +237,4 @@ function fieldsOf(headers: Headers): AnswerFields {
   const cookies = headers.getSetCookie();
   if (cookies.length > 0) fields["set-cookie"] = cookies;
   return fields;
-}
-
-function requestOf(raw: Request, method: string): PageRequest {
-  const { protocol, host } = new URL(raw.url);
-  const scheme = protocol === "https:" ? "https" : "http";
-  // Every adapter under Hono makes one absolute URL of what was sent, and names the same host by it.
-  return {
-    method,
-    scheme,
-    host,
-    ...splitTarget(raw.url),
-    isOdd: raw.url.includes("#"),
-    fields: Object.fromEntries(raw.headers),
-  };
 }

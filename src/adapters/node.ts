@@ -19,6 +19,7 @@ import {
   type PageStore,
   type Reason,
   type Rendering,
+  type Served,
 } from "../http/index.ts";
 import { captureResponse, sendAnswer, setFields, type CaptureHooks } from "./node-capture.ts";
 import { narrowRequest } from "./node-request.ts";
@@ -63,15 +64,15 @@ export function visitPage<Source>(pages: ResponseCache<Source>, visit: NodeVisit
     captureResponse(res, rendering, watchVisit(pages, visit));
     next();
   };
-  void answer();
-
-  async function answer(): Promise<void> {
-    const served = await pages.serve(request, source, start);
+  const answer = (served: Served): void => {
     if (served.kind === "answer") sendAnswer(res, served.answer);
     if (served.kind !== "pass") return;
     setFields(res, served.fields);
     next();
-  }
+  };
+  const served = pages.serve(request, source, start);
+  if (served instanceof Promise) void served.then(answer);
+  else answer(served);
 }
 
 /** Lets the handler see only what is part of the key, and notices when it looks at who asks. */
@@ -114,15 +115,22 @@ export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: P
   }) as typeof end;
 }
 
-/** A request of `node:http` as the rules see it. */
-export function requestOf(req: IncomingMessage): PageRequest {
-  const target = req.url ?? "/";
+/** A request of `node:http` as the rules see it; a framework may know better under which address it was sent. */
+export function requestOf(
+  req: IncomingMessage,
+  target = req.url ?? "/",
+  scheme: PageRequest["scheme"] = (req.socket as Partial<TLSSocket>).encrypted === true ? "https" : "http",
+  host = String(req.headers.host ?? req.headers[":authority"] ?? ""),
+): PageRequest {
+  const { path, query } = splitTarget(target);
+  const isOdd = isOddTarget(target);
   return {
     method: req.method ?? "GET",
-    scheme: (req.socket as Partial<TLSSocket>).encrypted === true ? "https" : "http",
-    host: String(req.headers.host ?? req.headers[":authority"] ?? ""),
-    ...splitTarget(target),
-    isOdd: isOddTarget(target),
+    scheme,
+    host,
+    path,
+    query,
+    isOdd,
     fields: req.headers as PageRequest["fields"],
   };
 }

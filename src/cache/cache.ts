@@ -266,16 +266,22 @@ export class Cache {
     load: (context: LoadContext) => T | Promise<T>,
     options?: ReadOptions,
   ): Promise<EntryAnswer<T> & { readonly value: T }> {
-    if (this.#peeks && (options === undefined || isPlain(options)) && mayPeek()) {
-      const stored = this.#engine.peek(this.#keys.value(key), 0);
-      if (stored !== undefined && this.#engine.watch === undefined) {
-        this.#engine.tellHit(key);
-        const { serializer } = this.#engine;
-        const value = (options?.shared === true ? stored.shared : stored.take(serializer)) as T;
-        return Promise.resolve(hitOf(value, stored, this.#shared.clock.now()));
-      }
-    }
+    const found = this.peekEntry<T>(key, options);
+    if (found !== undefined) return Promise.resolve(found);
     return this.#ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
+  }
+
+  /**
+   * What {@link getOrSetEntry} would answer at once, because it is in this process and nobody needs to be asked (the embedded
+   * memory, `local: { maxAge }`); undefined: it has to ask.
+   */
+  peekEntry<T>(key: string, options?: ReadOptions): (EntryAnswer<T> & { readonly value: T }) | undefined {
+    if (!this.#peeks || (options !== undefined && !isPlain(options)) || !mayPeek()) return undefined;
+    const stored = this.#engine.peek(this.#keys.value(key), 0);
+    if (stored === undefined || this.#engine.watch !== undefined) return undefined;
+    this.#engine.tellHit(key);
+    const value = (options?.shared === true ? stored.shared : stored.take(this.#engine.serializer)) as T;
+    return hitOf(value, stored, this.#shared.clock.now());
   }
 
   /** The values of those keys that have one. One round trip per server. */

@@ -87,7 +87,12 @@ export function withCacheStatus(existing: string | undefined, member: string): s
 
 /** A member of `Server-Timing`: what happened and how long it took until the head was sent. */
 export function serverTiming(name: string, outcome: CacheOutcome, durationMs: number): string {
-  return `${name};desc=${outcome.kind};dur=${durationMs.toFixed(2)}`;
+  return `${name};desc=${outcome.kind};dur=${tenthsOf(durationMs) / 10}`;
+}
+
+/** A duration as `Server-Timing` tells it: in tenths of a millisecond. */
+export function tenthsOf(durationMs: number): number {
+  return Math.round(durationMs * 10);
 }
 
 /** The value of `name` in `fields` with `member` added. */

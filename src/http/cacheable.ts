@@ -61,13 +61,18 @@ export function requestObstacle(
   if (request.path.length + request.query.length > longestTarget) return "url-too-long";
   // RFC 9111 section 3.5: a shared cache must not answer a request with Authorization from what others received.
   // The fields by which proxies and APIs name a user are taken for the same.
-  if (!policy.isPrivate && identityFields.some((name) => request.fields[name] !== undefined)) return "authorization";
+  if (!policy.isPrivate && saysWho(request.fields)) return "authorization";
   if (policy.isPrivate && (user === undefined || user === "")) return "no-user";
   if (!policy.isPrivate && policy.cookies === "bypass" && request.fields["cookie"] !== undefined) return "cookie";
   const cacheControl = field(request.fields, "cache-control");
   // RFC 9111 section 5.2.1.5: nothing of the request or of its response is stored.
   if (cacheControl !== undefined && parseCacheControl(cacheControl).has("no-store")) return "request-no-store";
   return undefined;
+}
+
+function saysWho(fields: Fields): boolean {
+  for (const name of identityFields) if (fields[name] !== undefined) return true;
+  return false;
 }
 
 /** Why a response must not be stored, as far as its head tells; undefined when it may. */

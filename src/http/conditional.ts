@@ -18,6 +18,17 @@ export interface Validators {
   readonly lastModified: string | undefined;
 }
 
+/** Whether a request asks for something else than all of the page: it has preconditions, or wants a part. */
+export function hasConditions(request: Fields): boolean {
+  return (
+    request["if-none-match"] !== undefined ||
+    request["if-modified-since"] !== undefined ||
+    request["range"] !== undefined ||
+    request["if-match"] !== undefined ||
+    request["if-unmodified-since"] !== undefined
+  );
+}
+
 /** Judges the preconditions of a GET or HEAD request. Other methods never reach a stored page. */
 export function precondition(request: Fields, page: Validators, nowMs: number): Precondition {
   const ifMatch = field(request, "if-match");

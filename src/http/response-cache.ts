@@ -12,11 +12,10 @@
  * Freshness is that of the cache below: a page is filled under a lease, so one that was rendered before a write can never
  * land after it. Where a content coding is wanted, the coded page is made from the plain one, not rendered again.
  */
-import { createHash } from "node:crypto";
 import { systemClock, type Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
-import { answerWith, mark, prepare, type Answer, type AnswerFields, type PreparedPage } from "./answer.ts";
+import { answerHit, answerWith, mark, prepare, type Answer, type AnswerFields, type PreparedPage } from "./answer.ts";
 import { mayBeServedStale, requestObstacle } from "./cacheable.ts";
 import type { CacheOutcome, Reason } from "./cache-status.ts";
 import { compressed } from "./compress.ts";
@@ -25,10 +24,11 @@ import { field } from "./fields.ts";
 import { preferredCoding, type Coding } from "./negotiation.ts";
 import { resolvePageOptions, type PageOptions, type PagePolicy } from "./options.ts";
 import { decodeRecord, encodeRecord, type Page, type PageRecord } from "./page.ts";
+import { Places, urlTag } from "./places.ts";
 import { Rendering } from "./render.ts";
-import { canonicalHost, isSafeMethod, type PageRequest } from "./request.ts";
+import { isSafeMethod, type PageRequest } from "./request.ts";
 import type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";
-import { baseKey, codedKey, part, variantKey } from "./variants.ts";
+import { codedKey, part, variantKey } from "./variants.ts";
 
 /** What an adapter does with a request. */
 export type Served =
@@ -68,11 +68,10 @@ interface Visit {
 
 /** Names that URLs were found to vary on are remembered for so many URLs. */
 const limitLearned = 10_000;
-const limitOptions = 10_000;
 /** A chain of "look again" longer than this is a fault, and the handler answers. */
 const mostLooks = 4;
 const own: Served = { kind: "own" };
-const never = { milliseconds: 0 };
+const nothing: readonly string[] = [];
 const notices = eventChannel("everfresh:notice");
 
 export class ResponseCache<Source> {
@@ -81,7 +80,7 @@ export class ResponseCache<Source> {
   readonly #framework: Framework<Source>;
   readonly #clock: Clock;
   readonly #learned = new Map<string, readonly string[]>();
-  readonly #options = new Map<string, StoreOptions>();
+  readonly #places: Places;
   readonly #prepared = new WeakMap<Page, PreparedPage>();
 
   constructor(
@@ -96,13 +95,17 @@ export class ResponseCache<Source> {
         "EF_OPTION",
         'private: "session" needs a framework that knows sessions; give a function that names the user',
       );
+    this.#places = new Places(this.policy);
     this.#store = store;
     this.#framework = framework;
     this.#clock = clock;
   }
 
-  /** Serves a request; `start` is called at most once, when this request's handler is to render. Never rejects. */
-  serve(request: PageRequest, source: Source, start: (rendering: Rendering) => void): Promise<Served> {
+  /**
+   * Serves a request; `start` is called at most once, when this request's handler is to render. Answers at once where nobody
+   * needs to be asked; never rejects.
+   */
+  serve(request: PageRequest, source: Source, start: (rendering: Rendering) => void): Served | Promise<Served> {
     const startedMs = this.#clock.monotonic();
     let visit: Visit | Reason;
     try {
@@ -112,8 +115,9 @@ export class ResponseCache<Source> {
       if (notices.hasSubscribers) notices.publish({ message: `an option of a page threw: ${String(error)}` });
       visit = "option";
     }
-    if (typeof visit === "string") return Promise.resolve(this.#pass("bypass", visit, startedMs));
-    return this.#look(visit);
+    if (typeof visit === "string") return this.#pass("bypass", visit, startedMs);
+    const atHand = this.#store.peekEntry?.(keyOf(visit), visit.options);
+    return atHand === undefined ? this.#look(visit) : this.#found(visit, atHand);
   }
 
   /**
@@ -243,9 +247,10 @@ export class ResponseCache<Source> {
     const nowMs = this.#clock.now();
     const ttl = (page.freshUntilMs - nowMs) / 1000;
     const time = { nowMs, tookMs: this.#clock.monotonic() - visit.startedMs };
-    const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
     let prepared = this.#prepared.get(page);
     if (prepared === undefined) this.#prepared.set(page, (prepared = prepare(page, this.policy)));
+    if (result.status === "hit" && !visit.discarded) return answerHit(prepared, visit.request, ttl, this.policy, time);
+    const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
     return answerWith(prepared, visit.request, outcome, this.policy, time);
   }
 
@@ -275,17 +280,19 @@ export class ResponseCache<Source> {
     const user = this.#userOf(source);
     const obstacle = this.#obstacle(request, source, user);
     if (obstacle !== undefined) return obstacle;
-    let base = baseKey(request, policy, user);
+    const place = this.#places.of(request);
+    let base = this.#places.keyOf(place, request, user);
     const further = policy.keyOf?.(source);
     if (further !== undefined) base += `+${part(further)}`;
-    const options = this.#optionsFor(request, source);
+    const tags = policy.tagsOf?.(source);
+    const options = tags === undefined ? place.options : this.#places.optionsOf(place, tags);
     return {
       request,
       base,
       tags: options.tags,
       options,
       coding: preferredCoding(field(request.fields, "accept-encoding"), policy.codings),
-      learned: this.#learned.get(base) ?? [],
+      learned: this.#learned.get(base) ?? nothing,
       started: false,
       discarded: false,
       startedMs,
@@ -295,31 +302,6 @@ export class ResponseCache<Source> {
       looks: 0,
       answered: false,
     };
-  }
-
-  /** The cache resolves frozen options once, so those of a URL are made once. */
-  #optionsFor(request: PageRequest, source: Source): StoreOptions {
-    const { policy } = this;
-    const url = urlTag(request);
-    const further = policy.tagsOf?.(source);
-    const known = further === undefined ? this.#options.get(url) : undefined;
-    if (known !== undefined) return known;
-    const options: StoreOptions = Object.freeze({
-      tags: Object.freeze([...policy.tags, ...(further ?? []), url]),
-      ttl: { milliseconds: policy.ttlMs },
-      hardTimeout: { milliseconds: policy.timeoutMs },
-      collects: true,
-      shared: true,
-      // Relaxations of the cache's own that a page cannot follow: its handler runs while a visitor waits, or not at all.
-      staleWhileRevalidate: never,
-      refreshAhead: never,
-      timeout: never,
-      ...(policy.staleIfErrorMs > 0 && { staleIfError: { milliseconds: policy.staleIfErrorMs } }),
-    });
-    if (further !== undefined) return options;
-    if (this.#options.size >= limitOptions) this.#options.clear();
-    this.#options.set(url, options);
-    return options;
   }
 
   #obstacle(request: PageRequest, source: Source, user: string | undefined): Reason | undefined {
@@ -351,21 +333,20 @@ export class ResponseCache<Source> {
   }
 }
 
-/** The tag of everything that is stored for a path, whatever its query, user or variant. */
-export function urlTag(request: Pick<PageRequest, "scheme" | "host" | "path">): string {
-  const url = canonicalHost(request.scheme, request.host) + request.path;
-  return url.length <= 120 ? `page:${url}` : `page#${createHash("sha256").update(url).digest("base64url")}`;
+/** The key of the page that a visit is to be answered with. */
+function keyOf({ base, learned, request, coding }: Visit): string {
+  const key = learned.length === 0 ? base : variantKey(base, learned, request.fields);
+  return coding === undefined ? key : codedKey(key, coding);
 }
 
 function recordOf(result: StoreResult): PageRecord | undefined {
   return Buffer.isBuffer(result.value) ? decodeRecord(result.value) : undefined;
 }
 
+/** What is said of an answer that is no plain hit. */
 function outcomeOf(result: StoreResult, ttl: number): CacheOutcome {
-  const { status } = result;
-  if (status === "hit") return { kind: "hit", ttl };
-  if (status === "stale") return staleOutcome(ttl);
-  return { kind: "miss", collapsed: true, reason: status === "bypass" ? "unavailable" : undefined };
+  if (result.status === "stale") return staleOutcome(ttl);
+  return { kind: "miss", collapsed: true, reason: result.status === "bypass" ? "unavailable" : undefined };
 }
 
 /** RFC 9211 section 2.4: the ttl of what is stale is negative, also when an invalidation ended it early. */

@@ -40,6 +40,8 @@ export interface PageStore {
     load: (context: StoreContext) => Promise<Buffer | undefined>,
     options: StoreOptions,
   ): Promise<StoreResult>;
+  /** What `getOrSetEntry` would answer at once, if it need not ask anybody. */
+  peekEntry?(key: string, options: StoreOptions): StoreResult | undefined;
   getEntry(key: string): Promise<StoreResult>;
   invalidateTags(tags: readonly string[]): Promise<unknown>;
 }

@@ -36,19 +36,29 @@ export const mostVaryNames = 8;
 
 /** The key of a page apart from what its response varies on. */
 export function baseKey(request: PageRequest, policy: KeyPolicy, user: string | undefined): string {
+  return urlKey(request, policy) + visitorKey(request, policy, user) + addressKey(request);
+}
+
+/** The part of the key that all visitors of a URL share. */
+export function urlKey(request: Omit<PageRequest, "fields">, policy: KeyPolicy): string {
   let key = "page";
   key += part(request.scheme);
   // As it was sent: handlers look sites up by it and redirect to it, and not all of them know that case and `:80` mean nothing.
   key += part(request.host);
   key += part(request.path);
   key += part(canonicalQuery(request.query, policy.query));
-  key += part(user);
+  return key;
+}
+
+/** The part of the key that tells one visitor of a URL from another. */
+export function visitorKey(request: PageRequest, policy: KeyPolicy, user: string | undefined): string {
+  let key = part(user);
   key += part(onlyCookies(field(request.fields, "cookie"), policy.keyCookies));
   for (const rule of policy.vary) {
     const value = normalised(field(request.fields, rule.header));
     key += part(rule.as === undefined ? value : rule.as(value));
   }
-  return key + addressKey(request);
+  return key;
 }
 
 /**
@@ -72,16 +82,10 @@ export const addressFields: readonly string[] = [
   "x-method-override",
 ];
 
-const believed: ReadonlySet<string> = new Set(addressFields);
-/** What they all begin with: most requests have few fields that do, so few are looked up. */
-const [f, x] = [102, 120];
-
-function addressKey({ host, fields }: PageRequest): string {
+/** The part of the key for what else says where a request was sent; empty for most. */
+export function addressKey({ host, fields }: PageRequest): string {
   let key = "";
-  for (const name in fields) {
-    const first = name.charCodeAt(0);
-    if ((first === x || first === f) && believed.has(name)) key += `@${part(name)}${part(field(fields, name))}`;
-  }
+  for (const name of addressFields) if (fields[name] !== undefined) key += `@${part(name)}${part(field(fields, name))}`;
   // Behind a proxy that is trusted, or with two of them, these are not the host that the key has already.
   const [sent, authority] = [field(fields, "host"), field(fields, ":authority")];
   if (sent !== undefined && sent !== host) key += `@${part("host")}${part(sent)}`;

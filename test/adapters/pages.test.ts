@@ -64,6 +64,18 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.equal((await ask(page)).text, "page 2");
     });
 
+    test("a hit carries what the layers around it set for its own visitor", async () => {
+      const { page, renders } = await open(framework, (_, n) => ({ headers: html, body: `page ${n}` }));
+      await ask(page, { "x-layer": "first" });
+      for (const layer of ["second", "third", undefined]) {
+        const got = await ask(page, layer === undefined ? {} : { "x-layer": layer });
+        assert.equal(got.headers["x-layer"], layer);
+        assert.equal(got.headers["content-type"], html["content-type"]);
+        assert.match(status(got), /; hit/);
+      }
+      assert.equal(renders(), 1);
+    });
+
     test("twenty who ask at once are one rendering", async () => {
       const gate = deferred();
       const { page, renders } = await open(framework, async (_, n) => {

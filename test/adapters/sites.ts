@@ -26,7 +26,7 @@ import type { PageOptions } from "everfresh/http";
 export interface Asked {
   readonly url: string;
   header(name: string): string | undefined;
-  /** The user that an outer layer has found by the cookie `sid`. */
+  /** The user that an outer layer has found by the cookie `sid`. That layer also sends the field `x-layer` back. */
   user(): string | undefined;
   /** Everything by which the framework says where the request was sent. */
   address(): unknown;
@@ -103,6 +103,7 @@ const nodeSite: StartSite = async (cache, routes) => {
   );
   const server = createServer((req, res) => {
     Object.assign(req, { user: userOf(req.headers.cookie) });
+    if (req.headers["x-layer"] !== undefined) res.setHeader("x-layer", req.headers["x-layer"]);
     const method = req.method === "HEAD" ? "GET" : req.method;
     const { pathname } = new URL(req.url ?? "", "http://site");
     listeners.get(`${method} ${pathname}`)?.(req, res);
@@ -121,8 +122,9 @@ const nodeSite: StartSite = async (cache, routes) => {
 
 const expressSite: StartSite = async (cache, routes) => {
   const app = express();
-  app.use((req, _res, next) => {
+  app.use((req, res, next) => {
     Object.assign(req, { user: userOf(req.headers.cookie) });
+    if (req.headers["x-layer"] !== undefined) res.setHeader("x-layer", req.headers["x-layer"]);
     next();
   });
   for (const route of routes) {
@@ -165,8 +167,9 @@ const expressSite: StartSite = async (cache, routes) => {
 const fastifySite: StartSite = async (cache, routes) => {
   const app = fastify({ forceCloseConnections: true });
   app.decorateRequest("user");
-  app.addHook("onRequest", (request, _reply, done) => {
+  app.addHook("onRequest", (request, reply, done) => {
     Object.assign(request, { user: userOf(request.headers.cookie) });
+    if (request.headers["x-layer"] !== undefined) reply.header("x-layer", request.headers["x-layer"]);
     done();
   });
   for (const route of routes) {
@@ -205,6 +208,8 @@ const honoSite: StartSite = async (cache, routes) => {
   const app = new Hono<{ Variables: { user: string | undefined } }>();
   app.use(async (c, next) => {
     c.set("user", userOf(c.req.header("cookie")));
+    const layer = c.req.header("x-layer");
+    if (layer !== undefined) c.header("x-layer", layer);
     await next();
   });
   for (const route of routes) {

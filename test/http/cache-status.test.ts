@@ -20,5 +20,5 @@ test("our member comes after those of caches nearer to the origin (RFC 9211 sect
 });
 
 test("Server-Timing says what happened and how long it took", () => {
-  assert.equal(serverTiming("everfresh", { kind: "hit" }, 0.8), "everfresh;desc=hit;dur=0.80");
+  assert.equal(serverTiming("everfresh", { kind: "hit" }, 0.8), "everfresh;desc=hit;dur=0.8");
 });

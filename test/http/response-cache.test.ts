@@ -7,11 +7,12 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { after, describe, test } from "node:test";
 import { createCache, memory, metaBackend, none, type Cache } from "everfresh";
-import type { PageOptions } from "everfresh/http";
+import { ResponseCache, type Answer, type PageOptions, type PageRequest, type Served } from "everfresh/http";
 import { cachePages } from "everfresh/node";
 import { ask } from "../adapters/sites.ts";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 
 type Handler = (req: IncomingMessage, res: ServerResponse) => unknown;
 
@@ -146,6 +147,36 @@ describe("relaxations and failures", () => {
     assert.equal(got.text, "whole");
     assert.match(String(got.headers["cache-status"]), /fwd=miss; stored/);
   });
+});
+
+test("a hit that nobody needs to be asked about is answered at once, with its own age and conditions", async () => {
+  const clock = new ManualClock();
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000, clock }), clock });
+  const pages = new ResponseCache(cache, { ttl: "1m", tags: ["t"] }, {}, clock);
+  const request = { method: "GET", scheme: "http", host: "shop.example", path: "/", query: "", fields: {} } as const;
+  const serve = (more: Partial<PageRequest> = {}): Served | Promise<Served> =>
+    pages.serve({ ...request, ...more }, undefined, (rendering) => {
+      rendering.head({ status: 200, fields: {} });
+      rendering.complete(Buffer.from("page"));
+    });
+  const atOnce = (more: Partial<PageRequest> = {}): Answer => {
+    const served = serve(more);
+    assert.ok(!(served instanceof Promise) && served.kind === "answer");
+    return served.answer;
+  };
+  assert.deepEqual(await serve(), { kind: "own" });
+  assert.equal(atOnce().fields["age"], "0");
+  await clock.advance(3_000);
+  const { fields, body } = atOnce();
+  assert.equal(fields["age"], "3");
+  assert.equal(fields["cache-status"], "everfresh; hit; ttl=57");
+  assert.equal(String(body), "page");
+  assert.equal(atOnce({ fields: { "if-none-match": String(fields["etag"]) } }).status, 304);
+  assert.equal(atOnce({ fields: { range: "bytes=0-1" } }).status, 206);
+  assert.equal(atOnce({ method: "HEAD" }).body, undefined);
+  assert.equal(String(atOnce().body), "page");
+  await cache.invalidateTags(["t"]);
+  assert.ok(serve() instanceof Promise);
 });
 
 describe("what surrounds a page", () => {
