@@ -3,7 +3,6 @@
  *
  * Output is bounded both ways, so that a few hostile bytes cannot become gigabytes.
  */
-import * as zlib from "node:zlib";
 import { promisify } from "node:util";
 import { EverfreshError } from "../errors.ts";
 import type { CompressionName } from "./profiles.ts";
@@ -22,42 +21,49 @@ interface Method {
 }
 
 /** zstd came with Node 22.15; the types of the oldest Node that is supported do not know it. */
-const newer = zlib as unknown as Partial<Record<string, (...args: unknown[]) => unknown>>;
+type Zlib = Partial<Record<string, (...args: unknown[]) => unknown>>;
 
-function pool(name: string): Async {
-  return promisify(newer[name] as never);
+function methodsOf(zlib: typeof import("node:zlib")): Partial<Record<CompressionName, Method>> {
+  const newer = zlib as unknown as Zlib;
+  const pool = (name: string): Async => promisify(newer[name] as never);
+  const brotliSpeed = { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } };
+  const brotliInPool = pool("brotliCompress");
+  return {
+    deflate: {
+      pack: (data) => zlib.deflateSync(data),
+      packInPool: pool("deflate"),
+      unpack: (data, options) => zlib.inflateSync(data, options),
+      unpackInPool: pool("inflate"),
+    },
+    brotli: {
+      pack: (data) => zlib.brotliCompressSync(data, brotliSpeed),
+      packInPool: (data) => brotliInPool(data, brotliSpeed),
+      unpack: (data, options) => zlib.brotliDecompressSync(data, options),
+      unpackInPool: pool("brotliDecompress"),
+    },
+    ...(newer["zstdCompressSync"] === undefined
+      ? {}
+      : {
+          zstd: {
+            pack: newer["zstdCompressSync"] as Sync,
+            packInPool: pool("zstdCompress"),
+            unpack: newer["zstdDecompressSync"] as Sync,
+            unpackInPool: pool("zstdDecompress"),
+          },
+        }),
+  };
 }
 
-const brotliSpeed = { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 4 } };
+let loaded: Partial<Record<CompressionName, Method>> | undefined;
 
-const methods: Partial<Record<CompressionName, Method>> = {
-  deflate: {
-    pack: (data) => zlib.deflateSync(data),
-    packInPool: pool("deflate"),
-    unpack: (data, options) => zlib.inflateSync(data, options),
-    unpackInPool: pool("inflate"),
-  },
-  brotli: {
-    pack: (data) => zlib.brotliCompressSync(data, brotliSpeed),
-    packInPool: (data) => pool("brotliCompress")(data, brotliSpeed),
-    unpack: (data, options) => zlib.brotliDecompressSync(data, options),
-    unpackInPool: pool("brotliDecompress"),
-  },
-  ...(newer["zstdCompressSync"] === undefined
-    ? {}
-    : {
-        zstd: {
-          pack: newer["zstdCompressSync"] as Sync,
-          packInPool: pool("zstdCompress"),
-          unpack: newer["zstdDecompressSync"] as Sync,
-          unpackInPool: pool("zstdDecompress"),
-        },
-      }),
-};
+/** Loaded when first used: most programs compress nothing. */
+function methods(): Partial<Record<CompressionName, Method>> {
+  return (loaded ??= methodsOf(process.getBuiltinModule("node:zlib")));
+}
 
 /** Whether this Node has the method. */
 export function canCompress(name: CompressionName): boolean {
-  return methods[name] !== undefined;
+  return methods()[name] !== undefined;
 }
 
 /** Compresses `data`; at once when it is small. */
@@ -88,7 +94,7 @@ function damaged(name: CompressionName, cause: unknown): never {
 }
 
 function methodOf(name: CompressionName): Method {
-  const method = methods[name];
+  const method = methods()[name];
   if (method === undefined) throw new EverfreshError("EF_VALUE", `This Node has no ${name}.`);
   return method;
 }

@@ -5,6 +5,7 @@ import type { Outgoing } from "../protocol/index.ts";
 export interface TransportEvents {
   /** Ready to carry bytes. */
   opened(): void;
+  /** Bytes arrived. They are lent until this returns; then their memory is used for the next ones. */
   received(chunk: Buffer): void;
   /** There is room again after {@link Transport.send} returned false. */
   drained(): void;

@@ -101,7 +101,7 @@ export class Answer {
   /** The value as bytes of the caller's own. */
   bytes(): Buffer {
     const length = this.dataEnd - this.dataStart;
-    if (this.owned && this.dataStart === 0 && length === this.data.length) return this.data;
+    if (this.owned) return length === this.data.length ? this.data : this.data.subarray(this.dataStart, this.dataEnd);
     const copy = Buffer.allocUnsafe(length);
     this.data.copy(copy, 0, this.dataStart, this.dataEnd);
     return copy;

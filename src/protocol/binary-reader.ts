@@ -55,7 +55,7 @@ export class BinaryReader {
         const length = this.#frameLength(chunk, at);
         if (at + length > chunk.length) at = this.#collect(chunk, at);
         else {
-          this.#frame(chunk, at, at + length);
+          this.#frame(chunk, at, at + length, false);
           at += length;
         }
       }
@@ -81,7 +81,7 @@ export class BinaryReader {
       const whole = this.#partial;
       this.#partial = none;
       this.#have = 0;
-      this.#frame(whole, 0, whole.length);
+      this.#frame(whole, 0, whole.length, true);
     }
     return at;
   }
@@ -110,7 +110,7 @@ export class BinaryReader {
     return headerBytes + body;
   }
 
-  #frame(buffer: Buffer, at: number, end: number): void {
+  #frame(buffer: Buffer, at: number, end: number, own: boolean): void {
     const command = this.#asker.oldest();
     if (command === undefined) throw broken("a reply came that nobody had asked for");
     if (buffer.readUInt32BE(at + 12) !== this.#opaque) throw broken("a reply has another number than its command");
@@ -122,7 +122,8 @@ export class BinaryReader {
     answer.data = buffer;
     answer.dataStart = keyStart + keyLength;
     answer.dataEnd = end;
-    answer.owned = false;
+    // A cut frame lies in memory of its own; it may go with the value where that is most of it.
+    answer.owned = own && 2 * (end - answer.dataStart) >= buffer.length;
     const last = read(command, code, buffer.readUInt16BE(at + 6), buffer, at, keyStart, answer, this.#seen);
     this.#seen = last ? 0 : answer.index + 1;
     if (last) this.#opaque = (this.#opaque + 1) >>> 0;

@@ -15,7 +15,7 @@ export interface Asker {
 /** Reads one connection. */
 export interface Reader {
   /**
-   * Reads what arrived and tells the asker.
+   * Reads what arrived and tells the asker. `chunk` is lent until this returns.
    *
    * @throws EverfreshError `EF_PROTOCOL` when the peer broke the protocol; the reader must not be used again
    */
