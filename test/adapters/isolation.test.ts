@@ -1,18 +1,27 @@
 /** Two users, a stranger, all kinds of routes, random order: no byte of one reaches another. */
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
+import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import { createCache, memory } from "everfresh";
-import { ask, sites, type Route, type Site } from "./sites.ts";
+import { ask, sites, type Got, type Route, type Site } from "./sites.ts";
 
 const ttl = "1m" as const;
 const html = { "content-type": "text/html" };
 const secretOf = (user: string | undefined): string => (user === undefined ? "nobody" : `secret-of-${user}`);
+const userIn = (cookies: string | undefined): string | undefined => /sid=(\w+)/.exec(cookies ?? "")?.[1];
+/** Long enough to be compressed. */
+const long = (text: string): string => `${text} `.repeat(150);
 
 /** Routes as people write them: right, careless and wrong. Each shows the user's secret somewhere, or nothing of anybody. */
 const routes: readonly Route[] = [
   { path: "/public", options: { ttl }, handler: () => ({ body: "for all" }) },
   { path: "/careless", options: { ttl }, handler: (asked) => ({ body: secretOf(asked.user()) }) },
+  {
+    path: "/careless-header",
+    options: { ttl },
+    handler: (asked) => ({ body: secretOf(userIn(asked.header("cookie"))) }),
+  },
   {
     path: "/careless-ignoring",
     options: { ttl, cookies: "ignore" },
@@ -21,14 +30,50 @@ const routes: readonly Route[] = [
   {
     path: "/careless-cookie",
     options: { ttl, cookies: "ignore" },
-    handler: (asked) => ({ body: secretOf(/sid=(\w+)/.exec(asked.header("cookie") ?? "")?.[1]) }),
+    handler: (asked) => ({ body: secretOf(userIn(asked.header("cookie"))) }),
   },
   {
     path: "/careless-key",
     options: { ttl, cookies: ["lang"] },
     handler: (asked) => ({ body: `${asked.header("cookie") ?? ""} ${secretOf(asked.user())}` }),
   },
+  {
+    path: "/by-cookie",
+    options: { ttl, cookies: ["lang"] },
+    handler: (asked) => ({ body: asked.header("cookie") ?? "none" }),
+  },
+  {
+    path: "/account-bearer",
+    options: { ttl, perUser: true },
+    handler: (asked) => ({ body: `${secretOf(asked.user())} ${asked.header("authorization") ?? ""}` }),
+  },
   { path: "/account", options: { ttl, perUser: true }, handler: (asked) => ({ body: secretOf(asked.user()) }) },
+  {
+    path: "/account-coded",
+    options: { ttl, perUser: true, compress: ["br", "gzip"] },
+    handler: (asked) => ({ headers: html, body: long(secretOf(asked.user())) }),
+  },
+  {
+    path: "/account-failing",
+    options: { ttl, perUser: true, tags: ["t"], staleIfError: "1h" },
+    handler: (asked) => ({ status: asked.header("x-try") === undefined ? 200 : 500, body: secretOf(asked.user()) }),
+  },
+  { path: "/public-coded", options: { ttl }, handler: () => ({ headers: html, body: long("for all") }) },
+  {
+    path: "/careless-coded",
+    options: { ttl, cookies: "ignore" },
+    handler: (asked) => ({ headers: html, body: long(secretOf(asked.user())) }),
+  },
+  {
+    path: "/careless-raw",
+    options: { ttl, cookies: "ignore" },
+    handler: (asked) => ({ body: secretOf(userIn(JSON.stringify(asked.raw()))) }),
+  },
+  {
+    path: "/moved",
+    options: { ttl, cookies: "ignore" },
+    handler: (asked) => ({ status: 301, headers: { location: `/${secretOf(asked.user())}` }, body: "" }),
+  },
   {
     path: "/login",
     options: { ttl, cookies: "ignore" },
@@ -66,19 +111,54 @@ async function* streamed(text: string): AsyncIterable<string> {
 }
 
 const users = ["ann", "bob", undefined] as const;
+type Extra = "authorization" | "x-api-key" | "x-try" | "accept-encoding" | "lang" | "no-cookie";
+
+/** What visitors of a route bring when they bring what it looks at. */
+const typical: Readonly<Record<string, readonly Extra[]>> = {
+  "/by-cookie": ["lang"],
+  "/account-bearer": ["authorization", "no-cookie"],
+  "/account-coded": ["accept-encoding"],
+  "/careless-coded": ["accept-encoding"],
+  "/public-coded": ["accept-encoding"],
+  "/login": ["x-try"],
+  "/token": ["x-try"],
+  "/varying": ["x-try", "no-cookie"],
+  "/failing": ["x-try", "no-cookie"],
+  "/api": ["authorization", "no-cookie"],
+};
+
 const visit = fc.record({
-  second: fc.boolean(),
+  elsewhere: fc.constantFrom(true, false, false, false),
   user: fc.constantFrom(...users),
-  extras: fc.subarray(["authorization", "x-api-key", "x-try", "accept-encoding", "lang", "no-cookie"] as const),
+  extras: fc.option(
+    fc.subarray<Extra>(["authorization", "x-api-key", "x-try", "accept-encoding", "lang", "no-cookie"], {
+      maxLength: 2,
+    }),
+    { nil: "typical" as const, freq: 1 },
+  ),
+  coding: fc.constantFrom("br", "gzip"),
+  /** One part of a page, or nothing if it is what somebody got before. */
+  condition: fc.constantFrom("range", "if-none-match", undefined, undefined),
+  invalidates: fc.constantFrom(true, false, false),
   method: fc.constantFrom("GET", "GET", "GET", "HEAD"),
 });
 
-/** Two routes at a time, so that users meet on them. */
+/** Users meet on one route, and now and then on another. */
 const run = fc.record({
-  paths: fc.tuple(...[1, 2].map(() => fc.constantFrom(...routes.map(({ path }) => path)))),
-  visits: fc.array(visit, { minLength: 6, maxLength: 16 }),
+  other: fc.constantFrom(...routes.map(({ path }) => path)),
+  visits: fc.array(visit, { minLength: 8, maxLength: 16 }),
 });
 type Visit = typeof visit extends fc.Arbitrary<infer T> ? T : never;
+
+/** What an answer says, also where it is compressed. */
+function plainText({ headers, body, status }: Got): string {
+  const coding = status === 206 || body.length === 0 ? undefined : headers["content-encoding"];
+  if (coding === "br") return brotliDecompressSync(body).toString();
+  return (coding === "gzip" ? gunzipSync(body) : body).toString();
+}
+
+/** Without shrinking: it takes minutes, and says little more than a run as short as these. */
+const settings = { numRuns: Number(process.env["EVERFRESH_RUNS"] ?? 5), endOnFailure: true };
 
 const opened: Site[] = [];
 after(async () => {
@@ -92,30 +172,49 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       const site = await sites[framework](cache, routes);
       opened.push(site);
       let hits = 0;
-      const property = fc.asyncProperty(run, async ({ paths, visits }) => {
+      const onRoute = (route: string): Promise<void> =>
+        fc.assert(
+          fc.asyncProperty(run, ({ other, visits }) => play(route, other, visits)),
+          settings,
+        );
+      const play = async (route: string, other: string, visits: readonly Visit[]): Promise<void> => {
         await cache.clear();
+        /** Entity tags of pages that had somebody's secret. */
+        const owners = new Map<string, string>();
         // The first half at once, so that they wait for one another's renderings as well, then all of them.
-        const come = async ({ second, user, extras, method }: Visit): Promise<void> => {
+        const come = async (made: Visit): Promise<void> => {
+          const { elsewhere, user, coding, condition, invalidates, method } = made;
+          const path = elsewhere ? other : route;
+          const extras = made.extras === "typical" ? (typical[path] ?? []) : made.extras;
+          if (invalidates) await cache.invalidateTags(["t"]);
           const mine = user ?? "stranger";
           const headers: Record<string, string> = {};
           const cookies = user === undefined || extras.includes("no-cookie") ? [] : [`sid=${user}`];
-          if (extras.includes("lang")) cookies.push("lang=de");
+          if (extras.includes("lang")) cookies.push(`lang=of-${mine}`);
           if (cookies.length > 0) headers["cookie"] = cookies.join("; ");
           if (extras.includes("authorization")) headers["authorization"] = `Bearer of-${mine}`;
           if (extras.includes("x-api-key")) headers["x-api-key"] = `key-of-${mine}`;
           if (extras.includes("x-try")) headers["x-try"] = `try-of-${mine}`;
-          // One user's browser takes br, the other's gzip, so that coded pages are in play as well.
-          if (extras.includes("accept-encoding")) headers["accept-encoding"] = user === "ann" ? "br" : "gzip";
-          const got = await ask(site.origin + paths[second ? 1 : 0], headers, method);
+          if (extras.includes("accept-encoding")) headers["accept-encoding"] = coding;
+          if (condition === "range") headers["range"] = "bytes=0-40";
+          if (condition === "if-none-match") headers["if-none-match"] = [...owners.keys()].join(", ");
+          const got = await ask(site.origin + path, headers, method);
           if (/; hit/.test(String(got.headers["cache-status"]))) hits++;
-          const all = `${JSON.stringify(got.headers)} ${got.text}`;
-          for (const other of ["ann", "bob", "stranger"])
-            if (other !== mine) assert.doesNotMatch(all, new RegExp(`(of-|sid=)${other}`));
+          const text = plainText(got);
+          const all = `${JSON.stringify(got.headers)} ${text}`;
+          for (const whose of ["ann", "bob", "stranger"])
+            if (whose !== mine) assert.doesNotMatch(all, new RegExp(`(of-|sid=)${whose}`));
+          const { etag = "" } = got.headers;
+          if (got.status === 304) assert.equal(owners.get(etag) ?? mine, mine, "nothing is new for another one's page");
+          else if (text.includes(`of-${mine}`) && etag !== "") owners.set(etag, mine);
+          // Nobody's page is no user's page either.
+          if (path.startsWith("/account") && cookies[0] === `sid=${user}` && method === "GET" && got.status === 200)
+            assert.match(text, new RegExp(secretOf(user)));
         };
         await Promise.all(visits.slice(visits.length >> 1).map(come));
         await Promise.all(visits.map(come));
-      });
-      await fc.assert(property, { numRuns: Number(process.env["EVERFRESH_RUNS"] ?? 40) });
+      };
+      for (const { path } of routes) await onRoute(path);
       assert.ok(hits > 15, `only ${hits} hits: nothing would have been seen`);
       await cache.close();
     });

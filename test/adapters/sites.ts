@@ -6,6 +6,7 @@ import {
   type IncomingHttpHeaders,
   type IncomingMessage,
   type RequestListener,
+  type Server,
   type ServerResponse,
 } from "node:http";
 import { type AddressInfo } from "node:net";
@@ -108,16 +109,7 @@ const nodeSite: StartSite = async (cache, routes) => {
     const { pathname } = new URL(req.url ?? "", "http://site");
     listeners.get(`${method} ${pathname}`)?.(req, res);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return {
-    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: async () => {
-      server.closeAllConnections();
-      server.close();
-      await once(server, "close");
-    },
-  };
+  return await siteOn(server.listen(0, "127.0.0.1"));
 };
 
 const expressSite: StartSite = async (cache, routes) => {
@@ -152,16 +144,7 @@ const expressSite: StartSite = async (cache, routes) => {
       else await send(res, told);
     });
   }
-  const server = app.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return {
-    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: async () => {
-      server.closeAllConnections();
-      server.close();
-      await once(server, "close");
-    },
-  };
+  return await siteOn(app.listen(0, "127.0.0.1"));
 };
 
 const fastifySite: StartSite = async (cache, routes) => {
@@ -241,16 +224,21 @@ const honoSite: StartSite = async (cache, routes) => {
     });
   }
   const server = serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" });
+  return await siteOn(server as Server);
+};
+
+/** A server that listens or is about to. */
+export async function siteOn(server: Server): Promise<Site> {
   if (!server.listening) await once(server, "listening");
   return {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     close: async () => {
-      (server as ReturnType<typeof createServer>).closeAllConnections();
+      server.closeAllConnections();
       server.close();
       await once(server, "close");
     },
   };
-};
+}
 
 async function* bytes(texts: AsyncIterable<string>): AsyncIterable<Uint8Array> {
   for await (const text of texts) yield Buffer.from(text);

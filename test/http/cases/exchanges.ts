@@ -1,14 +1,12 @@
 /** Sequences of requests and responses, and the site on a clock of its own that they are played on, over real sockets. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { createCache, memory } from "everfresh";
 import type { PageOptions } from "everfresh/http";
 import { requestOf, visitPage } from "#src/adapters/node.ts";
 import { formatHttpDate } from "#src/http/dates.ts";
 import { ResponseCache } from "#src/http/response-cache.ts";
-import { ask, type Got } from "../../adapters/sites.ts";
+import { ask, siteOn, type Got, type Site } from "../../adapters/sites.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 /** A number is the date that many seconds from now. */
@@ -61,6 +59,7 @@ export class ScriptedSite {
   #renders = 0;
   readonly #told = new Map<string, Told>();
   readonly #server;
+  #site: Site | undefined;
 
   constructor(policy: PageOptions<IncomingMessage>) {
     const clock = this.#clock;
@@ -73,25 +72,21 @@ export class ScriptedSite {
   }
 
   async open(): Promise<void> {
-    this.#server.listen(0, "127.0.0.1");
-    await once(this.#server, "listening");
+    this.#site = await siteOn(this.#server.listen(0, "127.0.0.1"));
   }
 
   async close(): Promise<void> {
-    this.#server.closeAllConnections();
-    this.#server.close();
-    await once(this.#server, "close");
+    await this.#site?.close();
   }
 
   /** Plays a sequence under a path of its own. */
   async play(path: string, exchanges: readonly Exchange[]): Promise<void> {
-    const { port } = this.#server.address() as AddressInfo;
     for (const [at, exchange] of exchanges.entries()) {
       if (exchange.after !== undefined) await this.#clock.advance(exchange.after * 1000);
       const target = path + (exchange.at ?? "");
       this.#told.set(pathOf(target), exchange.told ?? {});
       const before = this.#renders;
-      const asking = ask(`http://127.0.0.1:${port}${target}`, this.#dated(exchange.asks), exchange.method);
+      const asking = ask(`${this.#site?.origin}${target}`, this.#dated(exchange.asks), exchange.method);
       if (exchange.told?.hangsUp === true) await assert.rejects(asking);
       else this.#check(exchange, await asking, this.#renders - before, `request ${at + 1}`);
     }
