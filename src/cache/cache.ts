@@ -4,71 +4,24 @@
  * This file turns calls into callers for the engine, deliveries and writes; it decides nothing about freshness.
  */
 import type { Backend, ServerHealth } from "../backend/index.ts";
-import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
-import type { Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { Caller, type EntryAnswer, type LoadContext, type Loader } from "./caller.ts";
-import { deliveriesOf, type Deliveries } from "./deliveries.ts";
+import type { Shared } from "./create-cache.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
 import { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
 import type { Stored } from "./envelope.ts";
 import { rendering, type Inherited } from "./fragments.ts";
-import { Generations } from "./generations.ts";
 import { runLoader } from "./loading.ts";
 import { checkTags, Keys, rawTag, visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
-import {
-  defaultPlan,
-  planOf,
-  span,
-  ttlMs,
-  type Plan,
-  type ReadOptions,
-  type Ttl,
-  type ValueOptions,
-} from "./options.ts";
+import type { ReadOptions, Ttl, ValueOptions } from "./options.ts";
+import { Plans, span, ttlMs, type Plan } from "./plan.ts";
 import { startMonitor, type Monitor, type MonitorOptions } from "./monitor.ts";
-import { Turns } from "./rounds.ts";
-import type { Serializer } from "./serializer.ts";
 import { Tier } from "./tier.ts";
 import { openTransaction, type OpenTransaction } from "./transactions.ts";
 import { Writes } from "./writes.ts";
-
-/** The in-process tier over the servers. */
-export interface LocalOptions {
-  /**
-   * A relaxation: values that the server confirmed less than this ago are served without asking it. Default: it is
-   * asked on every read.
-   */
-  readonly maxAge?: Duration;
-  /** The most bytes that the tier takes. Default: 32 MiB. */
-  readonly limitBytes?: number;
-  /** The most values in the tier. Default: 10,000. */
-  readonly limitEntries?: number;
-}
-
-export interface CacheOptions extends Omit<ValueOptions, "schema" | "version"> {
-  /** Where values live: `memcached(...)`, `memory()`, `none()`. */
-  readonly backend: Backend;
-  /** Whose keys these are; caches of different namespaces never meet. Default: `everfresh`. */
-  readonly namespace?: string;
-  /** Keeps decoded values in this process; each read asks the server whether they still are right. Default: off. */
-  readonly local?: boolean | LocalOptions;
-  /** How long a lease lasts without being renewed; a process that died blocks a key for so long. Default: 5 s. */
-  readonly lease?: Duration;
-  /** How long a caller waits while another process computes, before it computes by itself. Default: 10 s. */
-  readonly wait?: Duration;
-  /** How long an invalidation may take before it rejects with `EF_INVALIDATION_PENDING`. Default: 2 s. */
-  readonly invalidationTimeout?: Duration;
-  /** Loads that run at a time where no cache server can be asked. Default: 32. */
-  readonly maxConcurrentLoads?: number;
-  /** How values become bytes. Default: JSON where it is exact, otherwise V8's structured format. */
-  readonly serializer?: Serializer;
-  readonly clock?: Clock;
-  readonly random?: Random;
-}
 
 /** Options of `set` and `add`. */
 export interface WriteOptions extends Pick<ValueOptions, "ttl" | "jitter" | "version"> {
@@ -83,89 +36,12 @@ export interface CacheHealth {
   })[];
 }
 
-const known: Record<keyof CacheOptions, true> = {
-  backend: true,
-  namespace: true,
-  local: true,
-  lease: true,
-  wait: true,
-  invalidationTimeout: true,
-  maxConcurrentLoads: true,
-  serializer: true,
-  clock: true,
-  random: true,
-  ttl: true,
-  jitter: true,
-  staleWhileRevalidate: true,
-  staleIfError: true,
-  refreshAhead: true,
-  timeout: true,
-  hardTimeout: true,
-};
-
 const tagsChannel = eventChannel("everfresh:cache:tags");
 
 /** Entries have no such names, so a fragment and an entry never meet. */
 const fragmentPrefix = "(fragment):";
 
-/** What caches on one backend have in common. */
-interface Shared {
-  readonly backend: Backend;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly deliveries: Deliveries;
-  readonly generations: Generations;
-  readonly turns: Turns;
-  readonly options: CacheOptions;
-  readonly plan: Plan;
-  readonly leaseSeconds: number;
-  readonly waitMs: number;
-  readonly invalidationMs: number;
-  closed: boolean;
-}
-
-/**
- * Makes a cache.
- *
- * @example
- * const cache = createCache({ backend: memcached("10.0.0.1:11211"), namespace: "shop", ttl: "10m" });
- * const song = await cache.getOrSet("song:7", () => db.song(7), { tags: ["songs"] });
- * await cache.invalidateTags(["songs"]); // whoever asks from now on sees the songs as they are now
- *
- * @throws EverfreshError `EF_OPTION` at once for options that are missing, unknown or out of range
- */
-export function createCache(options: CacheOptions): Cache {
-  for (const name in options)
-    if (!Object.hasOwn(known, name)) throw new EverfreshError("EF_OPTION", `createCache knows no option ${name}`);
-  const { backend, clock = systemClock, random = systemRandom } = options;
-  if (backend === undefined)
-    throw new EverfreshError("EF_OPTION", "createCache needs a backend: memcached(...) or memory()");
-  const leaseMs = span(options.lease, "lease", 5_000);
-  // memcached counts whole seconds, and one second may be over at once.
-  if (leaseMs < 2_000) throw new EverfreshError("EF_OPTION", `lease is ${leaseMs} ms; the shortest lease is 2 s`);
-  const limit = options.maxConcurrentLoads ?? 32;
-  if (!Number.isSafeInteger(limit) || limit < 1)
-    throw new EverfreshError("EF_OPTION", `maxConcurrentLoads is ${limit}; it is a whole number from 1`);
-  const { ttl, jitter, staleWhileRevalidate, staleIfError, refreshAhead, timeout, hardTimeout } = options;
-  const values = { ttl, jitter, staleWhileRevalidate, staleIfError, refreshAhead, timeout, hardTimeout };
-  const deliveries = deliveriesOf(backend, clock, random);
-  return new Cache(options.namespace ?? "everfresh", {
-    backend,
-    clock,
-    random,
-    deliveries,
-    generations: new Generations(backend, deliveries, random),
-    turns: new Turns(limit),
-    options,
-    plan: Object.freeze({ ...planOf(defaultPlan, values as ReadOptions) }),
-    leaseSeconds: Math.ceil(leaseMs / 1000),
-    waitMs: span(options.wait, "wait", 10_000),
-    invalidationMs: span(options.invalidationTimeout, "invalidationTimeout", 2_000),
-    closed: false,
-  });
-}
-
-/** A cache. Made by {@link createCache}. */
+/** A cache. Made by `createCache`. */
 export class Cache {
   /** The namespace of its keys. */
   readonly name: string;
@@ -173,15 +49,15 @@ export class Cache {
   readonly #keys: Keys;
   readonly #engine: Engine;
   readonly #writes: Writes;
-  readonly #plan: Plan;
+  readonly #plans: Plans;
   readonly #peeks: boolean;
 
-  /** Use {@link createCache}. */
+  /** Use `createCache`. */
   constructor(namespace: string, shared: Shared) {
     const { backend, clock, random, deliveries, generations, turns, options, leaseSeconds, waitMs } = shared;
     this.name = namespace;
     this.#shared = shared;
-    this.#plan = shared.plan;
+    this.#plans = new Plans(shared.plan);
     this.#keys = new Keys(namespace);
     const { local = false, serializer } = options;
     const { maxAge, limitBytes = 32 * 1024 * 1024, limitEntries = 10_000 } = typeof local === "object" ? local : {};
@@ -250,13 +126,6 @@ export class Cache {
    *   because the cache failed: then the value is computed.
    */
   getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
-    if (this.#peeks && (options === undefined || isPlain(options)) && mayPeek()) {
-      const stored = this.#engine.peek(this.#keys.value(key), 0);
-      if (stored !== undefined && this.#engine.watch === undefined) {
-        this.#engine.tellHit(key);
-        return Promise.resolve(stored.take(this.#engine.serializer) as T);
-      }
-    }
     return this.#ask(key, load, options, false) as Promise<T>;
   }
 
@@ -266,8 +135,6 @@ export class Cache {
     load: (context: LoadContext) => T | Promise<T>,
     options?: ReadOptions,
   ): Promise<EntryAnswer<T> & { readonly value: T }> {
-    const found = this.peekEntry<T>(key, options);
-    if (found !== undefined) return Promise.resolve(found);
     return this.#ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
   }
 
@@ -276,12 +143,10 @@ export class Cache {
    * memory, `local: { maxAge }`); undefined: it has to ask.
    */
   peekEntry<T>(key: string, options?: ReadOptions): (EntryAnswer<T> & { readonly value: T }) | undefined {
-    if (!this.#peeks || (options !== undefined && !isPlain(options)) || !mayPeek()) return undefined;
-    const stored = this.#engine.peek(this.#keys.value(key), 0);
-    if (stored === undefined || this.#engine.watch !== undefined) return undefined;
-    this.#engine.tellHit(key);
-    const value = (options?.shared === true ? stored.shared : stored.take(this.#engine.serializer)) as T;
-    return hitOf(value, stored, this.#shared.clock.now());
+    if (openTransaction() !== undefined || rendering.current !== undefined) return undefined;
+    const plan = this.#plans.of(options);
+    const stored = this.#atHand(key, this.#keys.value(key), plan);
+    return stored && (this.#entryOf(stored, plan) as EntryAnswer<T> & { readonly value: T });
   }
 
   /** The values of those keys that have one. One round trip per server. */
@@ -348,13 +213,13 @@ export class Cache {
    */
   async set(key: string, value: unknown, options?: WriteOptions): Promise<boolean> {
     this.#open();
-    return await this.#writes.set(key, value, planOf(this.#plan, options));
+    return await this.#writes.set(key, value, this.#plans.of(options));
   }
 
   /** Stores only where nothing is. Returns whether it did. */
   async add(key: string, value: unknown, options?: WriteOptions): Promise<boolean> {
     this.#open();
-    return await this.#writes.add(key, value, planOf(this.#plan, options));
+    return await this.#writes.add(key, value, this.#plans.of(options));
   }
 
   /** Stores many; returns the keys that could not be stored, whose values from before are gone. */
@@ -367,7 +232,7 @@ export class Cache {
   /** Gives what is there another time to live. Returns whether something was there. */
   async touch(key: string, ttl: Ttl): Promise<boolean> {
     this.#open();
-    return await this.#writes.touch(key, ttlMs(ttl), this.#plan);
+    return await this.#writes.touch(key, ttlMs(ttl), this.#plans.base);
   }
 
   /**
@@ -384,7 +249,9 @@ export class Cache {
   ): Promise<T | undefined> {
     this.#open();
     const ttl = options.ttl === undefined ? undefined : ttlMs(options.ttl);
-    return (await this.#writes.update(key, change as (value: unknown) => unknown, ttl, this.#plan)) as T | undefined;
+    return (await this.#writes.update(key, change as (value: unknown) => unknown, ttl, this.#plans.base)) as
+      | T
+      | undefined;
   }
 
   /**
@@ -395,7 +262,7 @@ export class Cache {
   async incr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
     this.#open();
     if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is ${delta}; it is a finite number`);
-    const plan = options.ttl === undefined ? this.#plan : planOf(this.#plan, { ttl: options.ttl });
+    const plan = this.#plans.of(options.ttl === undefined ? undefined : { ttl: options.ttl });
     return await this.#writes.count(key, delta, options.initial, plan);
   }
 
@@ -426,7 +293,7 @@ export class Cache {
    */
   async invalidate(keys: string | readonly string[]): Promise<void> {
     this.#open();
-    const keepSeconds = Math.ceil(Math.max(this.#plan.staleMs, this.#plan.errorMs) / 1000);
+    const keepSeconds = Math.ceil(Math.max(this.#plans.base.staleMs, this.#plans.base.errorMs) / 1000);
     const list = typeof keys === "string" ? [keys] : keys;
     await settleAll(list.map((key) => this.#remove(this.#keys.value(key), keepSeconds)));
   }
@@ -499,9 +366,8 @@ export class Cache {
     render: (context: LoadContext) => string | Promise<string>,
     options?: ReadOptions,
   ): Promise<string> {
-    const plan = { ...planOf(this.#plan, options), collects: true };
     const key = `${fragmentPrefix}${argumentsText([name, ...varyOn])}`;
-    return (await this.#read(key, render, plan, false, undefined)) as string;
+    return (await this.#ask(key, render, { ...options, collects: true }, false)) as string;
   }
 
   /** Recomputes a sample of hits off the request path and compares: stale reads per million as a number. */
@@ -512,8 +378,7 @@ export class Cache {
 
   /** A cache in a namespace of its own below this one: `shop` and `eu` make `shop/eu`. Clearing one leaves the other. */
   namespace(name: string, options: ValueOptions = {}): Cache {
-    const { plan } = this.#shared;
-    return new Cache(`${this.name}/${name}`, { ...this.#shared, plan: Object.freeze({ ...planOf(plan, options) }) });
+    return new Cache(`${this.name}/${name}`, { ...this.#shared, plan: this.#plans.of(options) });
   }
 
   /** The state of every server. */
@@ -548,28 +413,48 @@ export class Cache {
     prepare?: (caller: Caller) => void,
   ): Promise<unknown> {
     try {
-      return this.#read(key, load, planOf(this.#plan, options), full, prepare);
+      this.#open();
+      const wire = this.#keys.value(key);
+      const transaction = openTransaction();
+      const outer = load === undefined ? undefined : rendering.current;
+      const plan = this.#plans.of(options);
+      if (load !== undefined && transaction === undefined && outer === undefined) {
+        const stored = this.#atHand(key, wire, plan);
+        if (stored !== undefined)
+          return Promise.resolve(full ? this.#entryOf(stored, plan) : this.#valueOf(stored, plan));
+      }
+      if (transaction !== undefined) return this.#readInside(transaction, key, wire, load, plan, full, prepare);
+      if (load !== undefined && (outer !== undefined || plan.forceFresh))
+        return this.#readAfter(key, wire, load, plan, full, prepare, outer);
+      return this.#call(wire, new Caller(key, plan, load, full), prepare);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #read(
-    key: string,
-    load: Loader | undefined,
-    plan: Plan,
-    full: boolean,
-    prepare: ((caller: Caller) => void) | undefined,
-  ): Promise<unknown> {
-    const transaction = openTransaction();
-    if (transaction !== undefined) return this.#readInside(transaction, key, load, plan, full, prepare);
-    this.#open();
-    const wire = this.#keys.value(key);
-    if (load !== undefined) {
-      const outer = rendering.current;
-      if (plan.forceFresh || outer !== undefined) return this.#readAfter(key, wire, load, plan, full, prepare, outer);
-    }
-    return this.#call(wire, new Caller(key, plan, load, full), prepare);
+  /** A hit that is in this process and right, and nobody needs to be asked; undefined: ask. */
+  #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
+    if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
+    const stored = this.#engine.peek(wire, plan.version);
+    if (stored === undefined || this.#engine.watch !== undefined) return undefined;
+    this.#engine.tellHit(key);
+    return stored;
+  }
+
+  #valueOf(stored: Stored, plan: Plan): unknown {
+    return plan.shared ? stored.shared : stored.take(this.#engine.serializer);
+  }
+
+  #entryOf(stored: Stored, plan: Plan): EntryAnswer<unknown> {
+    const now = this.#shared.clock.now();
+    return {
+      value: this.#valueOf(stored, plan),
+      status: "hit",
+      ageMs: Math.max(0, now - stored.createdAt),
+      ttlMs: stored.freshUntil - now,
+      tags: visibleTags(stored.tags),
+      why: undefined,
+    };
   }
 
   #call(wire: string, caller: Caller, prepare: ((caller: Caller) => void) | undefined): Promise<unknown> {
@@ -602,13 +487,12 @@ export class Cache {
   async #readInside(
     transaction: OpenTransaction,
     key: string,
+    wire: string,
     load: Loader | undefined,
     plan: Plan,
     full: boolean,
     prepare: ((caller: Caller) => void) | undefined,
   ): Promise<unknown> {
-    this.#open();
-    const wire = this.#keys.value(key);
     if (plan.forceFresh) await this.#remove(wire, 0);
     // Who only looks is not asked for a version, so a value with one is not looked for.
     else if (plan.version === 0 && !transaction.touches(this.name, key, plan.tags)) {
@@ -692,30 +576,4 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
     if (result.status === "rejected") throw result.reason as Error;
     return result.value;
   });
-}
-
-function hitOf<T>(value: T, stored: Stored, now: number): EntryAnswer<T> & { readonly value: T } {
-  return {
-    value,
-    status: "hit",
-    ageMs: Math.max(0, now - stored.createdAt),
-    ttlMs: stored.freshUntil - now,
-    tags: visibleTags(stored.tags),
-    why: undefined,
-  };
-}
-
-/** Whether a value may be taken without asking: nothing around the caller wants to know of it. */
-function mayPeek(): boolean {
-  return rendering.current === undefined && openTransaction() === undefined;
-}
-
-/** Whether a value that is at hand may be served without looking closer at the options. */
-function isPlain(options: ReadOptions): boolean {
-  return (
-    options.version === undefined &&
-    options.schema === undefined &&
-    options.forceFresh === undefined &&
-    options.signal === undefined
-  );
 }

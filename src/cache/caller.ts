@@ -3,7 +3,8 @@ import { EverfreshError } from "../errors.ts";
 import type { Stored } from "./envelope.ts";
 import { visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
-import type { Plan } from "./options.ts";
+import type { Ttl } from "./options.ts";
+import type { Plan } from "./plan.ts";
 import type { Serializer } from "./serializer.ts";
 
 /** Where an answer came from. */
@@ -37,7 +38,7 @@ export interface LoadContext {
   /** The value that is being replaced, where one was kept; undefined otherwise. */
   readonly stale: unknown;
   /** Another ttl than the options say, for this value. */
-  setTtl(ttl: import("./options.ts").Ttl): void;
+  setTtl(ttl: Ttl): void;
   /**
    * More tags than the options say. Their generations must have been read before the loader began, so the first
    * time that a key's loader names a tag in this process, the value is handed out but not stored; from then on the

@@ -26,7 +26,7 @@ import type { Keys } from "./keys.ts";
 import { Lease, type Kept } from "./lease.ts";
 import { Lookup, type LookupOwner } from "./lookup.ts";
 import { nextMoment } from "./moments.ts";
-import { defaultPlan, type Plan } from "./options.ts";
+import { defaultPlan, type Plan } from "./plan.ts";
 import { Rounds, type Turns } from "./rounds.ts";
 import type { Serializer } from "./serializer.ts";
 import type { Tier } from "./tier.ts";
@@ -223,8 +223,12 @@ export class Engine implements FlightHost, LookupOwner {
     lookup.moment = moment;
     lookup.space = generations.read(this.spaceOn(server), moment);
     // Asked in the same batch as the value; who reads the answer asks for it again by name.
-    for (const { plan } of lookup.callers)
+    let last: Plan | undefined;
+    for (const { plan } of lookup.callers) {
+      if (plan === last) continue;
+      last = plan;
       for (const tag of plan.tags) generations.read(this.#parts.keys.tag(tag), moment);
+    }
     if (this.#hints.size > 0)
       for (const tag of this.#hints.get(lookup.wire) ?? []) generations.read(this.#parts.keys.tag(tag), moment);
     const want = this.#wantOf(lookup);

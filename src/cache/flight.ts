@@ -20,7 +20,7 @@ import type { Generations } from "./generations.ts";
 import type { Lease } from "./lease.ts";
 import { runLoader, type Loaded } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
-import type { Plan } from "./options.ts";
+import type { Plan } from "./plan.ts";
 import { encode, forEach, type Encoded, type Serializer } from "./serializer.ts";
 
 /** The envelope counts tags in one byte. */

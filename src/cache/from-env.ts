@@ -15,7 +15,8 @@ import { memcached, memory, none, type Backend } from "../backend/index.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { createServer } from "../server/index.ts";
-import { createCache, type Cache, type CacheOptions } from "./cache.ts";
+import type { Cache } from "./cache.ts";
+import { createCache, type CacheOptions } from "./create-cache.ts";
 
 /** The environment: `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,12 +1,6 @@
 /** When values are right: the cache over a backend. */
-export {
-  createCache,
-  type Cache,
-  type CacheHealth,
-  type CacheOptions,
-  type LocalOptions,
-  type WriteOptions,
-} from "./cache.ts";
+export type { Cache, CacheHealth, WriteOptions } from "./cache.ts";
+export { createCache, type CacheOptions, type LocalOptions } from "./create-cache.ts";
 export type { BatchLoader, BatchResult } from "./batch.ts";
 export { Ambient } from "./ambient.ts";
 export type { EntryAnswer, LoadContext, Status } from "./caller.ts";

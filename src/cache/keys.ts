@@ -128,7 +128,7 @@ export function visibleTags(tags: readonly string[]): readonly string[] {
   return tags.some(isRawTag) ? tags.filter((tag) => !isRawTag(tag)) : tags;
 }
 
-/** Proves the tags of a value: texts of 1 to 200 bytes, at most 100 of them, each once. */
+/** Proves the tags of a value: texts of 1 to 200 bytes, at most 100 of them. Answers a list of its own, each once. */
 export function checkTags(tags: readonly string[]): readonly string[] {
   if (!Array.isArray(tags)) throw new EverfreshError("EF_OPTION", "tags is a list of texts");
   for (const tag of tags)
@@ -140,7 +140,7 @@ export function checkTags(tags: readonly string[]): readonly string[] {
     )
       throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes`);
   if (tags.length > 100) throw new EverfreshError("EF_OPTION", `a value has at most 100 tags; got ${tags.length}`);
-  return tags.length > 1 ? [...new Set(tags)] : tags;
+  return tags.length > 1 ? [...new Set(tags)] : [...tags];
 }
 
 function digest(text: string): string {

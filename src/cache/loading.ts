@@ -5,7 +5,8 @@ import type { Loader, LoadContext } from "./caller.ts";
 import type { Generation } from "./envelope.ts";
 import { Inherited, rendering, type Home } from "./fragments.ts";
 import { checkTags } from "./keys.ts";
-import { ttlMs, type Plan, type Ttl } from "./options.ts";
+import type { Ttl } from "./options.ts";
+import { ttlMs, type Plan } from "./plan.ts";
 
 /** What came of a loader. */
 export interface Loaded {

@@ -18,7 +18,7 @@ import type { Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
 import type { Keys } from "./keys.ts";
 import { runLoader } from "./loading.ts";
-import { span, type Plan } from "./options.ts";
+import { span, type Plan } from "./plan.ts";
 import { encode, type Serializer } from "./serializer.ts";
 
 export interface MonitorOptions {

@@ -1,7 +1,6 @@
-/** Every option of the cache, its default and the reason to change it; resolved once into a plan. */
-import { durationMs, type Duration } from "../duration.ts";
+/** How values are kept: every option, its default and the reason to change it. `plan.ts` resolves them. */
+import type { Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
-import { checkTags } from "./keys.ts";
 
 /** How long a value is fresh. `"forever"`: until it is invalidated or memory is needed. */
 export type Ttl = Duration | "forever";
@@ -55,47 +54,11 @@ export interface ReadOptions extends ValueOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options, resolved. Milliseconds. */
-export interface Plan {
-  /** Infinity for ever. */
-  readonly ttlMs: number;
-  readonly jitter: number;
-  readonly tags: readonly string[];
-  readonly staleMs: number;
-  readonly errorMs: number;
-  readonly aheadMs: number;
-  readonly softMs: number;
-  readonly hardMs: number;
-  /** A hash; 0 none. */
-  readonly version: number;
-  readonly schema: StandardSchema | undefined;
-  readonly forceFresh: boolean;
-  readonly signal: AbortSignal | undefined;
-  /** Whether it takes over the tags of what is read while it is computed. */
-  readonly collects: boolean;
-  /** Whether everybody gets the same value. */
-  readonly shared: boolean;
-}
+/** What may be said of all values of a cache. */
+export type CommonOptions = Omit<ValueOptions, "schema" | "version">;
 
-/** What holds where nothing is said. */
-export const defaultPlan: Plan = Object.freeze({
-  ttlMs: 3_600_000,
-  jitter: 0,
-  tags: [],
-  staleMs: 0,
-  errorMs: 0,
-  aheadMs: 0,
-  softMs: 0,
-  hardMs: 30_000,
-  version: 0,
-  schema: undefined,
-  forceFresh: false,
-  signal: undefined,
-  collects: false,
-  shared: false,
-});
-
-const known: Record<keyof ReadOptions, true> = {
+/** The names of {@link CommonOptions}. */
+export const commonOptionNames: Record<keyof CommonOptions, true> = {
   ttl: true,
   jitter: true,
   staleWhileRevalidate: true,
@@ -103,6 +66,11 @@ const known: Record<keyof ReadOptions, true> = {
   refreshAhead: true,
   timeout: true,
   hardTimeout: true,
+};
+
+/** The names of {@link ReadOptions}. */
+export const readOptionNames: Record<keyof ReadOptions, true> = {
+  ...commonOptionNames,
   version: true,
   schema: true,
   tags: true,
@@ -112,73 +80,12 @@ const known: Record<keyof ReadOptions, true> = {
   signal: true,
 };
 
-const resolved = new WeakMap<Plan, WeakMap<object, Plan>>();
-
 /**
- * Options on top of `base`. The same options object is resolved once; a frozen or hoisted one costs a lookup.
+ * Refuses options that nobody knows.
  *
  * @throws EverfreshError `EF_OPTION`
  */
-export function planOf(base: Plan, options: ReadOptions | undefined): Plan {
-  if (options === undefined) return base;
-  let plans = resolved.get(base);
-  if (plans === undefined) resolved.set(base, (plans = new WeakMap()));
-  let plan = plans.get(options);
-  if (plan === undefined) {
-    plan = resolve(base, options);
-    if (Object.isFrozen(options)) plans.set(options, plan);
-  }
-  return plan;
-}
-
-function resolve(base: Plan, options: ReadOptions): Plan {
+export function checkNames(options: object, names: object, where: string): void {
   for (const name in options)
-    if (!Object.hasOwn(known, name)) throw new EverfreshError("EF_OPTION", `there is no option ${name}`);
-  return {
-    ttlMs: options.ttl === undefined ? base.ttlMs : ttlMs(options.ttl),
-    jitter: options.jitter === undefined ? base.jitter : fraction(options.jitter),
-    tags: options.tags === undefined ? base.tags : checkTags(options.tags),
-    staleMs: span(options.staleWhileRevalidate, "staleWhileRevalidate", base.staleMs),
-    errorMs: span(options.staleIfError, "staleIfError", base.errorMs),
-    aheadMs: span(options.refreshAhead, "refreshAhead", base.aheadMs),
-    softMs: span(options.timeout, "timeout", base.softMs),
-    hardMs: span(options.hardTimeout, "hardTimeout", base.hardMs),
-    version: options.version === undefined ? base.version : hash(String(options.version)),
-    schema: options.schema ?? base.schema,
-    forceFresh: options.forceFresh ?? base.forceFresh,
-    signal: options.signal ?? base.signal,
-    collects: options.collects ?? base.collects,
-    shared: options.shared ?? base.shared,
-  };
-}
-
-/** @throws EverfreshError `EF_OPTION` */
-export function ttlMs(ttl: Ttl): number {
-  return ttl === "forever" ? Infinity : span(ttl, "ttl", 0);
-}
-
-const texts = new Map<string, number>();
-
-/** A duration in milliseconds; texts that were seen before are not parsed again. */
-export function span(duration: Duration | undefined, name: string, otherwise: number): number {
-  if (duration === undefined) return otherwise;
-  if (typeof duration !== "string") return durationMs(duration, name);
-  let ms = texts.get(duration);
-  if (ms === undefined) {
-    ms = durationMs(duration, name);
-    if (texts.size < 1_000) texts.set(duration, ms);
-  }
-  return ms;
-}
-
-function fraction(jitter: number): number {
-  if (typeof jitter === "number" && jitter >= 0 && jitter < 1) return jitter;
-  throw new EverfreshError("EF_OPTION", `jitter is ${String(jitter)}; it is a fraction from 0 to below 1`);
-}
-
-/** FNV-1a, 32 bits, never 0. Only tells versions apart that the same developer wrote. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (let index = 0; index < text.length; index++) value = Math.imul(value ^ text.charCodeAt(index), 0x01000193) >>> 0;
-  return value === 0 ? 1 : value;
+    if (!Object.hasOwn(names, name)) throw new EverfreshError("EF_OPTION", `${where} has no option ${name}`);
 }

@@ -11,7 +11,7 @@ import { EverfreshError } from "../errors.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
 import type { Keys } from "./keys.ts";
-import type { Plan } from "./options.ts";
+import type { Plan } from "./plan.ts";
 import { encode, type Serializer } from "./serializer.ts";
 
 export interface WriteParts {

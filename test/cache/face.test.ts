@@ -356,6 +356,31 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.equal(await patient, "late");
   });
 
+  test("a version that a namespace has counts for every read of it", async () => {
+    const key = fresh();
+    const first = cache.namespace("shape");
+    assert.equal(await first.getOrSet(key, () => "old"), "old");
+    const next = cache.namespace("shape", { version: 2 });
+    assert.equal(await next.getOrSet(key, () => "new"), "new");
+    assert.equal(await next.getOrSet(key, () => "newer"), "new");
+  });
+
+  test("options that were said before are looked at again", async () => {
+    const said = { tags: ["first"], ttl: "7s" as const };
+    const ttlOf = async (given: object): Promise<number> => (await cache.getOrSetEntry(fresh(), song, given)).ttlMs;
+    assert.equal(await ttlOf(said), 7_000);
+    const key = fresh();
+    said.tags[0] = "second";
+    await cache.getOrSet(key, song, said);
+    assert.deepEqual((await cache.getEntry(key)).tags, ["second"]);
+    assert.equal(await ttlOf({ ...said, ttl: "8s" }), 8_000);
+    assert.equal(await ttlOf({ ttl: "8s" }), 8_000);
+    await assert.rejects(ttlOf({ ...said, tll: "7s" }), { code: "EF_OPTION" });
+    await assert.rejects(ttlOf({ ...said, tags: "second" }), { code: "EF_OPTION" });
+    await assert.rejects(ttlOf({ ...said, tags: [""] }), { code: "EF_OPTION" });
+    await assert.rejects(cache.getOrSet("", song), { code: "EF_KEY" });
+  });
+
   test("a signal that outlives its calls keeps nothing of them", async () => {
     const key = fresh();
     const { signal } = new AbortController();

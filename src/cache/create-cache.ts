@@ -1,0 +1,115 @@
+/** `createCache`: its options, checked once, and what caches on one backend share. */
+import type { Backend } from "../backend/index.ts";
+import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
+import type { Duration } from "../duration.ts";
+import { EverfreshError } from "../errors.ts";
+import { Cache } from "./cache.ts";
+import { deliveriesOf, type Deliveries } from "./deliveries.ts";
+import { Generations } from "./generations.ts";
+import { checkNames, commonOptionNames, type CommonOptions } from "./options.ts";
+import { defaultPlan, Plans, span, type Plan } from "./plan.ts";
+import { Turns } from "./rounds.ts";
+import type { Serializer } from "./serializer.ts";
+
+/** The in-process tier over the servers. */
+export interface LocalOptions {
+  /**
+   * A relaxation: values that the server confirmed less than this ago are served without asking it. Default: it is
+   * asked on every read.
+   */
+  readonly maxAge?: Duration;
+  /** The most bytes that the tier takes. Default: 32 MiB. */
+  readonly limitBytes?: number;
+  /** The most values in the tier. Default: 10,000. */
+  readonly limitEntries?: number;
+}
+
+export interface CacheOptions extends CommonOptions {
+  /** Where values live: `memcached(...)`, `memory()`, `none()`. */
+  readonly backend: Backend;
+  /** Whose keys these are; caches of different namespaces never meet. Default: `everfresh`. */
+  readonly namespace?: string;
+  /** Keeps decoded values in this process; each read asks the server whether they still are right. Default: off. */
+  readonly local?: boolean | LocalOptions;
+  /** How long a lease lasts without being renewed; a process that died blocks a key for so long. Default: 5 s. */
+  readonly lease?: Duration;
+  /** How long a caller waits while another process computes, before it computes by itself. Default: 10 s. */
+  readonly wait?: Duration;
+  /** How long an invalidation may take before it rejects with `EF_INVALIDATION_PENDING`. Default: 2 s. */
+  readonly invalidationTimeout?: Duration;
+  /** Loads that run at a time where no cache server can be asked. Default: 32. */
+  readonly maxConcurrentLoads?: number;
+  /** How values become bytes. Default: JSON where it is exact, otherwise V8's structured format. */
+  readonly serializer?: Serializer;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+const optionNames: Record<keyof CacheOptions, true> = {
+  ...commonOptionNames,
+  backend: true,
+  namespace: true,
+  local: true,
+  lease: true,
+  wait: true,
+  invalidationTimeout: true,
+  maxConcurrentLoads: true,
+  serializer: true,
+  clock: true,
+  random: true,
+};
+
+/** What caches on one backend have in common. */
+export interface Shared {
+  readonly backend: Backend;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly deliveries: Deliveries;
+  readonly generations: Generations;
+  readonly turns: Turns;
+  readonly options: CacheOptions;
+  readonly plan: Plan;
+  readonly leaseSeconds: number;
+  readonly waitMs: number;
+  readonly invalidationMs: number;
+  closed: boolean;
+}
+
+/**
+ * Makes a cache.
+ *
+ * @example
+ * const cache = createCache({ backend: memcached("10.0.0.1:11211"), namespace: "shop", ttl: "10m" });
+ * const song = await cache.getOrSet("song:7", () => db.song(7), { tags: ["songs"] });
+ * await cache.invalidateTags(["songs"]); // whoever asks from now on sees the songs as they are now
+ *
+ * @throws EverfreshError `EF_OPTION` at once for options that are missing, unknown or out of range
+ */
+export function createCache(options: CacheOptions): Cache {
+  checkNames(options, optionNames, "createCache");
+  const { backend, clock = systemClock, random = systemRandom } = options;
+  if (backend === undefined)
+    throw new EverfreshError("EF_OPTION", "createCache needs a backend: memcached(...) or memory()");
+  const leaseMs = span(options.lease, "lease", 5_000);
+  // memcached counts whole seconds, and one second may be over at once.
+  if (leaseMs < 2_000) throw new EverfreshError("EF_OPTION", `lease is ${leaseMs} ms; the shortest lease is 2 s`);
+  const limit = options.maxConcurrentLoads ?? 32;
+  if (!Number.isSafeInteger(limit) || limit < 1)
+    throw new EverfreshError("EF_OPTION", `maxConcurrentLoads is ${limit}; it is a whole number from 1`);
+  const values = Object.entries(options).filter(([name]) => Object.hasOwn(commonOptionNames, name));
+  const deliveries = deliveriesOf(backend, clock, random);
+  return new Cache(options.namespace ?? "everfresh", {
+    backend,
+    clock,
+    random,
+    deliveries,
+    generations: new Generations(backend, deliveries, random),
+    turns: new Turns(limit),
+    options,
+    plan: new Plans(defaultPlan).of(Object.fromEntries(values)),
+    leaseSeconds: Math.ceil(leaseMs / 1000),
+    waitMs: span(options.wait, "wait", 10_000),
+    invalidationMs: span(options.invalidationTimeout, "invalidationTimeout", 2_000),
+    closed: false,
+  });
+}
