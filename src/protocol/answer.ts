@@ -5,6 +5,8 @@
  * before returning. Value bytes lie in a buffer of the connection's until then.
  */
 import { isAscii } from "node:buffer";
+import type { Block } from "./ascii-frames.ts";
+import { latin1Text, utf8Text } from "./bytes-as-text.ts";
 
 /** How a command ended. `line` carries one line of an answer that has several. */
 export type AnswerKind =
@@ -32,7 +34,7 @@ const none = Buffer.alloc(0);
 const asciiCheckBytes = 1024;
 
 /** One answer, reused for all. */
-export class Answer {
+export class Answer implements Block {
   kind: AnswerKind = "miss";
   /** Which of the keys of a command with several is meant. */
   index = 0;
@@ -112,12 +114,12 @@ export class Answer {
     const { data, dataStart, dataEnd } = this;
     // Reading ASCII as latin1 is much cheaper for long values; the check costs an eighth of what it saves.
     if (dataEnd - dataStart >= asciiCheckBytes && isAscii(data.subarray(dataStart, dataEnd)))
-      return data.toString("latin1", dataStart, dataEnd);
-    return data.toString("utf8", dataStart, dataEnd);
+      return latin1Text(data, dataStart, dataEnd);
+    return utf8Text(data, dataStart, dataEnd);
   }
 
   /** The value as text whose characters are its bytes, for numbers. */
   latin1Value(): string {
-    return this.data.toString("latin1", this.dataStart, this.dataEnd);
+    return latin1Text(this.data, this.dataStart, this.dataEnd);
   }
 }

@@ -13,9 +13,18 @@ const CR = 13;
 const LF = 10;
 const SPACE = 32;
 
+/** Where the data block of a frame lies while it is being delivered. */
+export interface Block {
+  data: Buffer;
+  dataStart: number;
+  dataEnd: number;
+  /** Whether `data` was made for this block alone. */
+  owned: boolean;
+}
+
 /** Who receives the frames. */
 export interface FrameSink {
-  /** A line without its end; `hasBlock` when {@link AsciiFrames.data} holds the block that came with it. */
+  /** A line without its end; `hasBlock` when the {@link Block} holds what came with it. */
   frame(buffer: Buffer, start: number, end: number, hasBlock: boolean): void;
   /** Whether a cut block should get memory of its own, because whoever waits keeps the bytes. */
   keepsBlock(): boolean;
@@ -34,14 +43,8 @@ const keptScratchBytes = 1 << 20;
 
 /** Cuts one connection's bytes into frames. After it has thrown, nothing more may be fed. */
 export class AsciiFrames {
-  /** The block of the frame being delivered. */
-  data: Buffer;
-  dataStart = 0;
-  dataEnd = 0;
-  /** Whether `data` was made for this block alone. */
-  owned = false;
-
   readonly #sink: FrameSink;
+  readonly #out: Block;
   readonly #limits: FrameLimits;
   /** The beginning of a line whose end has not come. */
   readonly #line: Buffer;
@@ -50,13 +53,15 @@ export class AsciiFrames {
   #have = 0;
   #need = 0;
   #block: Buffer;
+  #keeps = false;
   #scratch: Buffer = Buffer.alloc(0);
 
-  constructor(sink: FrameSink, limits: FrameLimits) {
+  /** @param block filled in for each frame that has one */
+  constructor(sink: FrameSink, block: Block, limits: FrameLimits) {
     this.#sink = sink;
+    this.#out = block;
     this.#limits = limits;
     this.#line = Buffer.allocUnsafeSlow(limits.lineBytes + 2);
-    this.data = this.#line;
     this.#block = this.#line;
   }
 
@@ -91,10 +96,11 @@ export class AsciiFrames {
       return this.#resumeBlock(chunk, at);
     }
     if (chunk[blockEnd] !== CR || chunk[blockEnd + 1] !== LF) throw broken("a data block does not end with CRLF");
-    this.data = chunk;
-    this.dataStart = at;
-    this.dataEnd = blockEnd;
-    this.owned = false;
+    const out = this.#out;
+    if (out.data !== chunk) out.data = chunk;
+    out.dataStart = at;
+    out.dataEnd = blockEnd;
+    out.owned = false;
     this.#sink.frame(buffer, start, end, true);
     return blockEnd + 2;
   }
@@ -120,8 +126,8 @@ export class AsciiFrames {
     this.#lineLength = end - start;
     this.#have = 0;
     this.#need = size + 2;
-    this.owned = this.#sink.keepsBlock();
-    if (this.owned) this.#block = Buffer.allocUnsafeSlow(size);
+    this.#keeps = this.#sink.keepsBlock();
+    if (this.#keeps) this.#block = Buffer.allocUnsafeSlow(size);
     else {
       if (this.#scratch.length < size) this.#scratch = Buffer.allocUnsafeSlow(Math.max(size, 65_536));
       this.#block = this.#scratch;
@@ -148,15 +154,18 @@ export class AsciiFrames {
 
   #closeBlock(size: number): void {
     const lineLength = this.#lineLength;
-    this.data = this.#block;
-    this.dataStart = 0;
-    this.dataEnd = size;
+    const out = this.#out;
+    out.data = this.#block;
+    out.dataStart = 0;
+    out.dataEnd = size;
+    out.owned = this.#keeps;
     this.#need = 0;
     this.#lineLength = 0;
     this.#block = this.#line;
     if (this.#scratch.length > keptScratchBytes) this.#scratch = Buffer.alloc(0);
     this.#sink.frame(this.#line, 0, lineLength, true);
-    this.data = this.#line;
+    // What was handed out is not held on to.
+    out.data = this.#line;
   }
 }
 

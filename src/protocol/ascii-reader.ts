@@ -23,7 +23,7 @@ export class AsciiReader implements Reader, FrameSink {
   constructor(asker: Asker, limits: ReadLimits, meta: boolean) {
     this.#asker = asker;
     this.#meta = meta;
-    this.#frames = new AsciiFrames(this, limits);
+    this.#frames = new AsciiFrames(this, this.#answer, limits);
   }
 
   feed(chunk: Buffer): void {
@@ -39,20 +39,10 @@ export class AsciiReader implements Reader, FrameSink {
     if (command === undefined)
       throw new EverfreshError("EF_PROTOCOL", "The server sent a reply that nobody had asked for.");
     const answer = this.#answer;
-    if (hasBlock) {
-      const frames = this.#frames;
-      answer.data = frames.data;
-      answer.dataStart = frames.dataStart;
-      answer.dataEnd = frames.dataEnd;
-      answer.owned = frames.owned;
-    }
     const { verb } = command;
-    if (verb === "get" && this.#meta) {
-      readMeta(command, command.key, line, start, end, hasBlock, answer);
-      this.#asker.answered(answer, true);
-    } else if (verb === "getMany" && this.#meta) {
+    if (verb === "getMany" && this.#meta) {
       this.#metaMany(command, line, start, end, hasBlock);
-    } else if (this.#meta && saidInMeta(command)) {
+    } else if (this.#meta && (verb === "get" || verb === "store" || saidInMeta(command))) {
       readMeta(command, command.key, line, start, end, hasBlock, answer);
       this.#asker.answered(answer, true);
     } else {

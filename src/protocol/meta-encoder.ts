@@ -14,7 +14,7 @@ import { want, type Command, type Details } from "./command.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { encodeText } from "./text-encoder.ts";
 
-const modeLetters = { set: "", add: " ME", append: " MA", prepend: " MP", replace: " MR" } as const;
+const modeLetters = { add: " ME", append: " MA", prepend: " MP", replace: " MR" } as const;
 
 /** Adds `command` to `out`. */
 export function encodeMeta(command: Command, out: Outgoing): void {
@@ -93,9 +93,13 @@ function encodeMany(command: Command, out: Outgoing): void {
   const keys = command.details?.keys ?? [];
   const encoded = command.details?.encoded;
   const flags = getFlags(command);
+  if (encoded === undefined) {
+    out.text += `mg ${keys.join(`${flags}mg `)}${flags}`;
+    return;
+  }
   let text = "";
   for (let at = 0; at < keys.length; at++) {
-    text += `mg ${keys[at] ?? ""}${encoded?.[at] === true ? " b" : ""}`;
+    text += `mg ${keys[at] ?? ""}${encoded[at] === true ? " b" : ""}`;
     text += flags;
   }
   out.text += text;
@@ -108,7 +112,7 @@ function encodeStore(command: Command, out: Outgoing): void {
   if ((command.wanted & want.cas) !== 0) flags += " c";
   if (details !== undefined) {
     if (details.clientFlags !== undefined && details.clientFlags !== 0) flags += ` F${details.clientFlags}`;
-    if (details.mode !== undefined) flags += modeLetters[details.mode];
+    if (details.mode !== undefined && details.mode !== "set") flags += modeLetters[details.mode];
     if (details.compareCas !== undefined) flags += ` C${details.compareCas}`;
     if (details.invalidate === true) flags += " I";
     if (details.vivify !== undefined) flags += ` N${details.vivify}`;
