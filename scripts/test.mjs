@@ -25,10 +25,19 @@ if (files.length === 0) {
   process.exit(1);
 }
 
-const result = spawnSync(process.execPath, ["--enable-source-maps", "--test", "--test-timeout=300000", ...files], {
-  cwd: root,
-  stdio: "inherit",
-});
+// The long runs of the simulation and of the proof take hours on a small machine; a test file has five minutes otherwise.
+const isLong = ["EVERFRESH_TEST_SIMULATION", "EVERFRESH_TEST_PROOF", "EVERFRESH_RUNS"].some(
+  (name) => process.env[name],
+);
+const timeoutMs = (isLong ? 240 : 5) * 60_000;
+const result = spawnSync(
+  process.execPath,
+  ["--enable-source-maps", "--test", `--test-timeout=${timeoutMs}`, ...files],
+  {
+    cwd: root,
+    stdio: "inherit",
+  },
+);
 if (missing.length > 0)
   process.stdout.write(`Skipped the tests that need ${missing.join(", ")}: not installed on this machine.\n`);
 process.exitCode = result.status ?? 1;

@@ -1,15 +1,16 @@
 /**
- * A simulated database for the outbox: a real SQLite in memory, whose every statement is an event, with the time of the world.
+ * A simulated database for the outbox: a real SQLite in memory, with the time of the world.
  *
  * It looks like Kysely to the outbox. One transaction is open at a time, as in SQLite; statements of others wait for its
- * end. A process that is killed leaves its transaction to be rolled back.
+ * end. So its beginning and its commit are events, and what it says in between is not: nobody could notice the order. A
+ * process that is killed leaves its transaction to be rolled back.
  */
 import { outboxSchema, type KyselyLike } from "everfresh/outbox";
 import { sqliteNow } from "#src/outbox/schema.ts";
 import Sqlite from "libsql";
 
 /** Lets something happen later, as an event of one process, when `when` holds. */
-export type Soon = (process: number, label: string, happen: () => void, when: () => boolean) => void;
+export type Soon = (process: number, label: string, happen: () => unknown, when: () => boolean) => void;
 
 /** What the world gives a transaction to write to. */
 export interface SimTransaction {
@@ -22,19 +23,46 @@ interface Query {
   readonly parameters: readonly unknown[];
 }
 
+/** A SQLite in memory with an outbox in it; many worlds use one after the other, because making one takes long. */
+class Memory {
+  readonly sqlite = new Sqlite(":memory:");
+  readonly #prepared = new Map<string, Sqlite.Statement>();
+
+  constructor() {
+    // Rows say when they were made by the clock of this machine, which no world knows: say 0.
+    for (const statement of outboxSchema("sqlite")) this.sqlite.exec(statement.replaceAll(sqliteNow, "0"));
+  }
+
+  run(sql: string, parameters: readonly unknown[]): readonly unknown[] {
+    let statement = this.#prepared.get(sql);
+    if (statement === undefined) this.#prepared.set(sql, (statement = this.sqlite.prepare(sql)));
+    if (statement.reader) return statement.all(...parameters);
+    statement.run(...parameters);
+    return [];
+  }
+
+  clean(): void {
+    if (this.sqlite.inTransaction) this.sqlite.exec("ROLLBACK");
+    this.sqlite.exec("DELETE FROM everfresh_outbox; DELETE FROM sqlite_sequence");
+  }
+}
+
+const unused: Memory[] = [];
+
 export class SimDatabase {
-  readonly #sqlite = new Sqlite(":memory:");
+  readonly #memory = unused.pop() ?? new Memory();
   readonly #soon: Soon;
   readonly #nowMs: () => number;
   readonly #committed: (key: string) => void;
   /** The process whose transaction is open. */
   #owner: number | undefined;
+  /** What its transaction has changed in the source. */
+  readonly #changed: string[] = [];
 
   constructor(soon: Soon, nowMs: () => number, committed: (key: string) => void) {
     this.#soon = soon;
     this.#nowMs = nowMs;
     this.#committed = committed;
-    for (const statement of outboxSchema("sqlite")) this.#run(statement, []);
   }
 
   /** Rows that wait in the outbox. */
@@ -43,14 +71,22 @@ export class SimDatabase {
     return row?.n ?? 0;
   }
 
-  killed(process: number): void {
-    if (this.#owner !== process) return;
-    this.#sqlite.exec("ROLLBACK");
-    this.#owner = undefined;
+  /** Everything that decides what it will answer. */
+  state(): unknown {
+    return [this.#owner, this.#changed, this.#run("SELECT * FROM everfresh_outbox ORDER BY id", [])];
   }
 
+  killed(process: number): void {
+    if (this.#owner !== process) return;
+    this.#memory.sqlite.exec("ROLLBACK");
+    this.#owner = undefined;
+    this.#changed.length = 0;
+  }
+
+  /** Leaves the memory to the next world. */
   close(): void {
-    this.#sqlite.close();
+    this.#memory.clean();
+    unused.push(this.#memory);
   }
 
   /** The database as one process has it. */
@@ -62,20 +98,19 @@ export class SimDatabase {
         execute: async <R>(callback: (tx: SimTransaction & { executeQuery: unknown }) => Promise<R>): Promise<R> => {
           await this.#event(process, "begins", free, () => {
             this.#owner = process;
-            this.#sqlite.exec("BEGIN");
+            this.#memory.sqlite.exec("BEGIN");
           });
-          const changed: string[] = [];
           const own = () => this.#owner === process;
           const tx = {
-            change: (key: string) => void changed.push(key),
-            executeQuery: (query: Query) => this.#query(process, query, own),
+            change: (key: string) => void this.#changed.push(key),
+            executeQuery: (query: Query) => this.#atOnce(query),
           };
           try {
             const result = await callback(tx);
             await this.#event(process, "commits", own, () => {
-              this.#sqlite.exec("COMMIT");
+              this.#memory.sqlite.exec("COMMIT");
               this.#owner = undefined;
-              for (const key of changed) this.#committed(key);
+              for (const key of this.#changed.splice(0)) this.#committed(key);
             });
             return result;
           } catch (error) {
@@ -89,18 +124,27 @@ export class SimDatabase {
   }
 
   #query(process: number, { sql, parameters }: Query, when: () => boolean): Promise<{ rows: readonly unknown[] }> {
-    return this.#event(process, sql.slice(0, 24).replaceAll("\n", " "), when, () => ({
-      rows: this.#run(sql, parameters),
-    }));
+    // Which database it is never changes: no event, so that there are fewer orders of the others.
+    if (sql.includes("version()")) return this.#atOnce({ sql, parameters });
+    const label = `${sql.slice(0, 80).replaceAll(/\s+/g, " ")} ${JSON.stringify(parameters)}`;
+    return this.#event(process, label, when, () => ({ rows: this.#run(sql, parameters) }));
+  }
+
+  async #atOnce({ sql, parameters }: Query): Promise<{ rows: readonly unknown[] }> {
+    await Promise.resolve();
+    return { rows: this.#run(sql, parameters) };
   }
 
   #event<T>(process: number, label: string, when: () => boolean, happen: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const run = () => {
         try {
-          resolve(happen());
+          const answer = happen();
+          resolve(answer);
+          return answer;
         } catch (error) {
           reject(error);
+          return String(error);
         }
       };
       this.#soon(process, `${process} database ${label}`, run, when);
@@ -108,9 +152,6 @@ export class SimDatabase {
   }
 
   #run(sql: string, parameters: readonly unknown[]): readonly unknown[] {
-    const statement = this.#sqlite.prepare(sql.replaceAll(sqliteNow, String(Math.floor(this.#nowMs()))));
-    if (statement.reader) return statement.all(...parameters);
-    statement.run(...parameters);
-    return [];
+    return this.#memory.run(sql.replaceAll(sqliteNow, String(Math.floor(this.#nowMs()))), parameters);
   }
 }

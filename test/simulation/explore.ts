@@ -1,5 +1,6 @@
 /** Who decides what happens next: everything in turn, or chance by a seed. */
-import { World, type WorldOptions } from "./world.ts";
+import { World } from "./world.ts";
+import type { WorldOptions } from "./world-options.ts";
 
 /** What an exploration saw. */
 export interface Explored {
@@ -54,6 +55,8 @@ export async function exploreAll(options: WorldOptions, limitRuns = Infinity): P
       }
     } catch (error) {
       throw new Found(error, world, `path ${JSON.stringify(path)} of ${JSON.stringify(options)}`);
+    } finally {
+      world.close();
     }
   }
   return { runs, states: seen.size, steps, complete: true };
@@ -78,6 +81,8 @@ export async function exploreAtRandom(options: WorldOptions, seed: number): Prom
     await world.finish();
   } catch (error) {
     throw new Found(error, world, `seed ${seed} of ${JSON.stringify(options)}`);
+  } finally {
+    world.close();
   }
   return world;
 }

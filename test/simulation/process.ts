@@ -44,20 +44,19 @@ export class SimProcess {
   readonly connections: Connection[];
   readonly clock: Clock;
   readonly random: Random;
-  readonly client: LeaseClient;
-  /** The same connections for a cache that knows no meta commands: text, where no store tells its number. */
-  readonly classic: ClassicClient;
+  readonly #nowMs: () => number;
   alive = true;
-  /** Everything that this process has been told, in order. With the servers' state it decides what comes. */
-  readonly heard: string[] = [];
+  /** Everything that this process has been told, in order and with the time. With the servers' state it decides what comes. */
+  readonly #heard: string[] = [];
   /** Wrong on purpose: leases outlive their connection. */
   keepsLeases = false;
   #timers: SimTimer[] = [];
   #order = 0;
   #draws = 0;
 
-  constructor(name: string, servers: readonly SimServer[], nowMs: () => number, home: (key: string) => number) {
+  constructor(name: string, servers: readonly SimServer[], nowMs: () => number) {
     this.name = name;
+    this.#nowMs = nowMs;
     this.connections = servers.map((server) => ({
       server,
       epoch: { server: server.name, number: 0 },
@@ -77,35 +76,53 @@ export class SimProcess {
         return Buffer.from(name + String(this.#draws).padStart(length - name.length, "0"), "latin1");
       },
     };
-    this.client = {
+  }
+
+  /** What the cache is given to talk to `servers`; `home` places a key on one of them. */
+  client(servers: readonly SimServer[], home: (key: string) => number): LeaseClient {
+    const serverOf = (key: string): string => servers[home(key)]?.name ?? "";
+    const send = (command: Command, on: LeaseEpoch | undefined) => this.#call(serverOf(command.key), command, on);
+    return {
       meta: {
-        get: (key, flags, call) => this.#call({ kind: "get", key, flags }, call?.on) as never,
+        get: (key, flags, call) => send({ kind: "get", key, flags }, call?.on) as never,
         set: (key, value, flags, call) =>
-          this.#call({ kind: "set", key, value: Buffer.from(value).toString("latin1"), flags }, call?.on) as never,
-        delete: (key, flags, call) => this.#call({ kind: "delete", key, flags }, call?.on) as never,
+          send({ kind: "set", key, value: Buffer.from(value).toString("latin1"), flags }, call?.on) as never,
+        delete: (key, flags, call) => send({ kind: "delete", key, flags }, call?.on) as never,
       },
-      serverOf: (key) => servers[home(key)]?.name ?? "",
+      serverOf,
       servers: () => servers.map(({ name: server }) => ({ name: server, state: "up" as const })),
       close: () => Promise.resolve(),
     };
+  }
+
+  /** The same for a cache that knows no meta commands: text, where no store tells its number. */
+  classicClient(servers: readonly SimServer[], home: (key: string) => number): ClassicClient {
+    const { meta, ...rest } = this.client(servers, home);
     const store = async (key: string, value: unknown, flags: object, options: StoreOptions = {}) => {
-      const bytes = Buffer.from(value as string | Buffer).toString("latin1");
       const ttl = options.ttl === undefined ? 0 : Math.ceil(durationMs(options.ttl, "ttl") / 1000);
       const all = { ...flags, ttl, clientFlags: options.clientFlags ?? 0 };
-      const reply = (await this.#call({ kind: "set", key, value: bytes, flags: all }, options.on)) as object;
+      const reply = await meta.set(
+        key,
+        value as string | Buffer,
+        all,
+        options.on === undefined ? {} : { on: options.on },
+      );
       return { ...reply, cas: undefined };
     };
-    this.classic = {
-      get: (key: string) => this.#call({ kind: "get", key, flags: { value: true, cas: true } }, undefined),
+    return {
+      ...rest,
+      get: (key: string) => meta.get(key, { value: true, cas: true }),
       add: (key: string, value: unknown, options?: StoreOptions) => store(key, value, { mode: "add" }, options),
       set: (key: string, value: unknown, options?: StoreOptions) => store(key, value, {}, options),
       cas: (key: string, value: unknown, compareCas: string, options?: StoreOptions) =>
         store(key, value, { compareCas }, options),
-      delete: (key: string) => this.#call({ kind: "delete", key, flags: {} }, undefined),
-      serverOf: (key: string) => this.client.serverOf(key),
-      servers: () => this.client.servers(),
-      close: () => Promise.resolve(),
+      delete: (key: string) => meta.delete(key, {}),
     } as never;
+  }
+
+  /** Writes down what this process is told. */
+  note(what: string): void {
+    this.#heard.push(`${this.#nowMs()} ${what}`);
   }
 
   /** The timer that is due first. */
@@ -121,7 +138,7 @@ export class SimProcess {
 
   fire(timer: SimTimer): void {
     this.#timers = this.#timers.filter((other) => other !== timer);
-    this.heard.push(`timer ${timer.order}`);
+    this.note(`timer ${timer.order}`);
     timer.callback();
   }
 
@@ -143,7 +160,7 @@ export class SimProcess {
   hear(connection: Connection): void {
     const call = connection.replies.shift();
     if (call?.reply === undefined) return;
-    this.heard.push(JSON.stringify([connection.server.name, call.reply]));
+    this.note(JSON.stringify([connection.server.name, call.reply]));
     call.settle?.(call.reply, connection.epoch);
   }
 
@@ -151,7 +168,7 @@ export class SimProcess {
   timeOut(connection: Connection): void {
     const call = [...connection.replies, ...connection.pipe].find(({ fail }) => fail !== undefined);
     if (call === undefined) return;
-    this.heard.push(`timeout ${connection.server.name}`);
+    this.note(`timeout ${connection.server.name}`);
     const { fail } = call;
     call.fail = undefined;
     call.settle = undefined;
@@ -164,7 +181,7 @@ export class SimProcess {
 
   /** The connection ends. @param executesLate whether what the server has not executed yet may still be executed */
   cut(connection: Connection, executesLate: boolean): void {
-    this.heard.push(`cut ${connection.server.name}`);
+    this.note(`cut ${connection.server.name}`);
     const waiting = [...connection.replies, ...connection.pipe];
     this.#hangUp(connection, executesLate);
     for (const { fail } of waiting)
@@ -189,7 +206,7 @@ export class SimProcess {
       replies.map((call) => [call.reply, call.settle === undefined]),
       late,
     ]);
-    return [this.alive, this.heard, pipes];
+    return [this.alive, this.#heard, pipes];
   }
 
   #hangUp(connection: Connection, executesLate = true): void {
@@ -199,9 +216,9 @@ export class SimProcess {
     connection.epoch = { server: connection.server.name, number: connection.epoch.number + 1 };
   }
 
-  #call(command: Command, on: LeaseEpoch | undefined): Promise<unknown> {
+  #call(to: string, command: Command, on: LeaseEpoch | undefined): Promise<unknown> {
     if (!this.alive) return new Promise(() => undefined);
-    const connection = this.connections.find(({ server }) => server.name === this.client.serverOf(command.key));
+    const connection = this.connections.find(({ server }) => server.name === to);
     if (connection === undefined) throw new Error(`no server for ${command.key}`);
     if (on !== undefined && on !== connection.epoch && !this.keepsLeases)
       return Promise.reject(new EverfreshError("EF_CONNECTION_LOST", "the connection of the lease is gone"));

@@ -8,68 +8,29 @@
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { AdaptiveBackend } from "#src/backend/adaptive.ts";
+import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { classicBackend, type Backend } from "#src/backend/index.ts";
 import { metaBackend } from "#src/backend/memcached.ts";
-import { createCache, type Cache } from "#src/cache/index.ts";
+import { createCache, type Cache, type Serializer } from "#src/cache/index.ts";
 import { placement } from "#src/client/ring.ts";
 import { parseServers } from "#src/client/address.ts";
 import { createOutbox, tag, type KyselyLike, type Outbox } from "everfresh/outbox";
 import { SimDatabase, type SimTransaction } from "./database.ts";
 import { SimProcess } from "./process.ts";
+import { quiet } from "./quiet.ts";
 import { SimServer } from "./server.ts";
-
-export type Deed = "read" | "write" | "writeTag" | "refresh" | "clear" | "transact" | "tooEarly";
-
-/** What somebody does in one of the processes, step after step. */
-export interface Actor {
-  /** Index of the process. */
-  readonly process: number;
-  /**
-   * `read`: getOrSet. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
-   * commit, then refresh. `clear`: commit, then clear the namespace. `transact`: write and invalidate in a transaction of
-   * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose.
-   */
-  readonly does: readonly Deed[];
-  readonly key?: string;
-}
-
-/** What may break. Each happens at most as often as `WorldOptions.breaks` allows, at any point. */
-export type Break = "restart" | "flush" | "evict" | "cut" | "timeout" | "kill" | "pause";
-
-/** How the real code is made wrong. */
-export interface Variant {
-  /** Around the backend of each process. */
-  readonly backend?: (backend: Backend, process: SimProcess) => Backend;
-  readonly keepsLeases?: boolean;
-}
-
-export interface WorldOptions {
-  readonly processes: number;
-  readonly servers?: number;
-  readonly actors: readonly Actor[];
-  readonly breaks?: Partial<Record<Break, number>>;
-  /** In total. Default: the sum of `breaks`. */
-  readonly mostBreaks?: number;
-  readonly local?: boolean;
-  /** The tags that every read gives its value. */
-  readonly tags?: readonly string[];
-  readonly staleWhileRevalidate?: boolean;
-  /** How often time may pass although something else could happen. */
-  readonly earlyTimers?: number;
-  /** The namespace's generation is there already: fewer events, for exhaustive runs on one server. */
-  readonly warm?: boolean;
-  /** Leases by `add` and `cas` instead of the meta commands. */
-  readonly classic?: boolean;
-  /** Every process has an outbox, with a relay or without. For random runs: the database is not part of `state()`. */
-  readonly outbox?: "relayed" | "without relays";
-  /** What was executed is heard at once: fewer orders, where the delay of answers is not the question. */
-  readonly prompt?: boolean;
-  /** Whether too many loads are a failure where nothing breaks. Default true. */
-  readonly countsLoads?: boolean;
-  readonly variant?: Variant;
-}
+import type { Actor, Break, Deed, WorldOptions } from "./world-options.ts";
 
 const always = () => true;
+
+/** The ways to read; a page shows the value of the key, which it reads through the cache. */
+const readings = ["read", "readPage", "readUnstored"] as const satisfies readonly Deed[];
+type Reading = (typeof readings)[number];
+
+function isReading(does: Deed): does is Reading {
+  return (readings as readonly Deed[]).includes(does);
+}
 
 /** One thing that can happen now. */
 export interface Option {
@@ -90,7 +51,8 @@ interface ActorState {
 interface Pending {
   readonly process: number;
   readonly label: string;
-  readonly happen: () => void;
+  /** What it answers is a part of what the process has been told. */
+  readonly happen: () => unknown;
   /** Whether it can happen now. */
   readonly when: () => boolean;
 }
@@ -104,6 +66,12 @@ interface Source {
 }
 
 const leaseMs = 2_000;
+/** With chunks: a value of 16 characters and what is around it are two chunks of this size. */
+const limitBytes = 43;
+const padded: Serializer = {
+  encode: (value) => Buffer.from(String(value).padStart(16)),
+  decode: (bytes) => Number(Buffer.from(bytes).toString()),
+};
 /** Time passes early for renewals, polls, retries and deadlines of invalidations; not for the hour that a load may take. */
 const longestEarlyMs = 10_000;
 
@@ -124,6 +92,7 @@ export class World {
   /** Loads that began, by key. */
   readonly loads = new Map<string, number>();
   invalidations = 0;
+  readonly #loading = new Map<string, Promise<number>>();
   #early = 0;
   #brokenInAll = 0;
   failure: Error | undefined;
@@ -133,18 +102,13 @@ export class World {
     const names = Array.from({ length: options.servers ?? 1 }, (_, index) => `s${index}:1`);
     const now = () => this.nowMs;
     this.servers = names.map((name) => new SimServer(name, now));
-    // The real placement of keys.
-    const home = placement(parseServers(names), { kind: "ketama" });
     this.processes = Array.from(
       { length: options.processes },
-      (_, index) => new SimProcess(String.fromCharCode(97 + index), this.servers, now, home),
+      (_, index) => new SimProcess(String.fromCharCode(97 + index), this.servers, now),
     );
-    this.caches = this.processes.map((process) => {
+    this.caches = this.processes.map((process, index) => {
       process.keepsLeases = options.variant?.keepsLeases ?? false;
-      const { random } = process;
-      const backend = options.classic
-        ? classicBackend(process.classic, { itemLimitBytes: 1_000_000, random })
-        : metaBackend(process.client);
+      const backend = this.#backendOf(process, index);
       return createCache({
         backend: options.variant?.backend?.(backend, process) ?? backend,
         namespace: "w",
@@ -154,6 +118,7 @@ export class World {
         random: process.random,
         ttl: "1h",
         hardTimeout: "1h",
+        ...(options.chunked && { serializer: padded }),
         ...(options.staleWhileRevalidate && { staleWhileRevalidate: "1m" }),
       });
     });
@@ -169,13 +134,39 @@ export class World {
       for (const [index, cache] of this.caches.entries()) {
         const handle = database.handleOf(index);
         const { clock, random } = this.processes[index] as SimProcess;
-        const relay = options.outbox === "relayed";
-        this.#outboxes.push({ handle, outbox: createOutbox({ db: handle, caches: cache, relay, clock, random }) });
+        const relay = this.#hasRelay(index);
+        const caches = options.variant?.told?.(cache) ?? cache;
+        this.#outboxes.push({ handle, outbox: createOutbox({ db: handle, caches, relay, clock, random }) });
       }
     }
     if (options.warm)
-      this.servers[0]?.execute({ kind: "set", key: this.caches[0]?.name + "!0", value: "original", flags: {} });
+      for (const server of this.servers) server.execute({ kind: "set", key: "w!0", value: "original", flags: {} });
     this.#actors = options.actors.map((actor) => ({ actor, next: 0, busy: false, least: 0 }));
+  }
+
+  /** The backend that `memcached()` makes, on the servers of this process. */
+  #backendOf(process: SimProcess, index: number): Backend {
+    const { classic, moves, chunked, variant } = this.#options;
+    const itemLimitBytes = chunked ? limitBytes : 1_000_000;
+    const { random } = process;
+    const over = (numbers: readonly number[] | undefined, previous?: Backend): Backend => {
+      const servers = this.servers.filter((_, number) => numbers?.includes(number) ?? true);
+      // The real placement of keys.
+      const home = placement(parseServers(servers.map(({ name }) => name)), { kind: "ketama" });
+      const meta = metaBackend(process.client(servers, home), { itemLimitBytes });
+      const plain = classicBackend(process.classicClient(servers, home), { itemLimitBytes, random });
+      const adaptive = new AdaptiveBackend(meta, plain, previous);
+      if (classic) adaptive.useClassic();
+      return new ChunkingBackend(adaptive, variant?.chunkIds ?? random);
+    };
+    if (moves === undefined) return over(undefined);
+    const [own, other] = index % 2 === 0 ? [moves.from, moves.to] : [moves.to, moves.from];
+    return over(own, variant?.forgetsOtherServers ? undefined : over(other));
+  }
+
+  /** Ends what the world holds outside of itself. */
+  close(): void {
+    this.#database?.close();
   }
 
   /** What can happen now; empty when all is done. */
@@ -192,8 +183,8 @@ export class World {
         label: event.label,
         happen: () => {
           this.#pending.splice(index, 1);
-          this.processes[event.process]?.heard.push(event.label);
-          event.happen();
+          const answer = event.happen();
+          this.processes[event.process]?.note(`${event.label} ${JSON.stringify(answer)}`);
         },
       });
     }
@@ -213,8 +204,8 @@ export class World {
           options.push({ label: `${at} drops late`, happen: () => process.dropLate(connection) });
         }
       }
-    const answer = options.find(({ label }) => label.endsWith(" hears") || label.includes(" answers "));
-    if (this.#options.prompt && answer !== undefined) return [answer];
+    const prompt = options.find((option) => this.#isPrompt(option));
+    if (prompt !== undefined) return [prompt];
     const settled = this.#actors.every((state) => this.#isDone(state));
     const timers = this.#timers();
     if (options.length === 0 && !settled && timers[0]) return [timers[0]];
@@ -248,7 +239,8 @@ export class World {
       for (const [key, loads] of this.loads)
         assert.ok(loads <= 1 + this.invalidations, `${loads} loads of ${key} for ${this.invalidations} invalidations`);
     for (const [index, process] of this.processes.entries())
-      if (process.alive) for (const key of this.#source.keys()) await this.#lastRead(index, key);
+      if (process.alive)
+        for (const key of this.#source.keys()) for (const how of this.#ways(key)) await this.#lastRead(index, key, how);
   }
 
   /** Everything that decides what can happen from here on, as a short text. */
@@ -262,8 +254,16 @@ export class World {
       this.#pending.map(({ label }) => label),
       this.#actors.map(({ next, busy, least }) => [next, busy, least]),
       [...this.#source],
+      this.#database?.state(),
     ];
     return createHash("sha1").update(JSON.stringify(parts)).digest("base64");
+  }
+
+  /** Whether nothing else may happen before this. */
+  #isPrompt({ label }: Option): boolean {
+    const { prompt } = this.#options;
+    if (prompt === undefined) return false;
+    return label.endsWith(" hears") || (prompt === "replies and loads" && label.includes(" answers "));
   }
 
   #isDone({ actor, next, busy }: ActorState): boolean {
@@ -355,8 +355,10 @@ export class World {
     if (state === undefined || does === undefined) return;
     const { process, key = "k" } = state.actor;
     state.busy = true;
-    this.processes[process]?.heard.push(`actor ${index} ${does}`);
-    const work: Promise<unknown> = does === "read" ? this.#read(process, key, state) : this.#write(process, key, does);
+    this.processes[process]?.note(`actor ${index} ${does}`);
+    const work: Promise<unknown> = isReading(does)
+      ? this.#read(process, key, does, state)
+      : this.#write(process, key, does);
     void work
       .catch((error: unknown) => {
         this.failure ??= error instanceof Error ? error : new Error(String(error));
@@ -371,6 +373,7 @@ export class World {
   async #read(
     process: number,
     key: string,
+    how: Reading,
     state: { least: number } = { least: 0 },
   ): Promise<{ readonly value: number; readonly stale: boolean }> {
     const source = this.#sourceOf(key);
@@ -378,15 +381,33 @@ export class World {
     state.least = least;
     const cache = this.caches[process];
     if (cache === undefined) return { value: 0, stale: false };
-    const options = this.#options.tags === undefined ? {} : { tags: this.#options.tags };
-    const answer = await cache.getOrSetEntry(key, () => this.#load(process, key), options);
-    const stale = answer.status === "stale";
-    if (!stale)
-      assert.ok(
-        answer.value >= least,
-        `stale read of ${key} in ${process}: ${answer.value}, ${least} was acknowledged`,
-      );
-    return { value: answer.value, stale };
+    const { value, status } = await this.#ask(cache, process, key, how);
+    const stale = status === "stale";
+    if (!stale) assert.ok(value >= least, `stale ${how} of ${key} in ${process}: ${value}, ${least} was acknowledged`);
+    return { value, stale };
+  }
+
+  async #ask(
+    cache: Cache,
+    process: number,
+    key: string,
+    how: Reading,
+  ): Promise<{ readonly value: number; readonly status: string }> {
+    const { tags } = this.#options;
+    const options = tags === undefined ? {} : { tags };
+    const load = () => this.#sharedLoad(process, key);
+    if (how === "read") return await cache.getOrSetEntry(key, load, options);
+    if (how === "readUnstored") return await cache.getOrSetEntry(key, (context) => (context.skip(), load()), options);
+    const shown = await cache.fragment("page", [key], async () => String(await cache.getOrSet(key, load, options)));
+    return { value: Number(shown), status: "shown" };
+  }
+
+  #sharedLoad(process: number, key: string): Promise<number> {
+    if (!this.#options.variant?.sharesLoads) return this.#load(process, key);
+    const name = `${process} ${key}`;
+    const loading = this.#loading.get(name) ?? this.#load(process, key).finally(() => this.#loading.delete(name));
+    this.#loading.set(name, loading);
+    return loading;
   }
 
   /** The loader: the source is read at one event, and its answer arrives at another. */
@@ -400,7 +421,7 @@ export class World {
     });
   }
 
-  async #write(process: number, key: string, does: Exclude<Deed, "read">): Promise<void> {
+  async #write(process: number, key: string, does: Exclude<Deed, Reading>): Promise<void> {
     const cache = this.caches[process];
     const source = this.#sourceOf(key);
     if (does === "transact") {
@@ -450,16 +471,22 @@ export class World {
     source.acknowledged = Math.max(source.acknowledged, version);
   }
 
-  #soon(process: number, label: string, happen: () => void, when: () => boolean = always): void {
+  #soon(process: number, label: string, happen: () => unknown, when: () => boolean = always): void {
     if (this.processes[process]?.alive) this.#pending.push({ process, label, happen, when });
   }
 
+  /** The ways in which anybody reads `key`. */
+  #ways(key: string): ReadonlySet<Reading> {
+    const all = this.#actors.filter(({ actor }) => (actor.key ?? "k") === key).flatMap(({ actor }) => actor.does);
+    return new Set(["read", ...all.filter(isReading)]);
+  }
+
   /** Reads once more when all is quiet, in an order that does not matter any more. */
-  async #lastRead(process: number, key: string): Promise<void> {
+  async #lastRead(process: number, key: string, how: Reading): Promise<void> {
     const deadline = this.nowMs + 60_000;
     await this.#drainUntil(() => this.#nothingPending(), deadline, "invalidations stayed pending");
     let last: { readonly value: number; readonly stale: boolean } | undefined;
-    const reading = this.#read(process, key).then((read) => {
+    const reading = this.#read(process, key, how).then((read) => {
       last = read;
       return undefined;
     });
@@ -469,14 +496,24 @@ export class World {
     await quiet();
     await this.#drainUntil(() => last !== undefined, this.nowMs + 60_000, `a last read of ${key} got no answer`);
     if (this.failure) throw this.failure;
-    // A process that was killed may have committed without telling anybody; that is what the outbox is for.
-    if (((this.#broken.kill ?? 0) === 0 || this.#options.outbox !== undefined) && !last?.stale)
+    // A process that was killed may have committed without telling anybody; that is what the relays of the outbox are for.
+    const isTold = (this.#broken.kill ?? 0) === 0 || this.#isRelayed() || this.#options.outbox === "without relays";
+    if (isTold && !last?.stale)
       assert.equal(last?.value, this.#sourceOf(key).version, `an invalidation of ${key} was lost`);
   }
 
+  #hasRelay(process: number): boolean {
+    const { outbox, relays } = this.#options;
+    return outbox === "relayed" && (relays?.includes(process) ?? true);
+  }
+
+  /** Whether somebody is left to deliver what killed processes left. */
+  #isRelayed(): boolean {
+    return this.processes.some(({ alive }, index) => alive && this.#hasRelay(index));
+  }
+
   #nothingPending(): boolean {
-    const relays = this.#options.outbox === "relayed" && this.processes.some(({ alive }) => alive);
-    if (relays && (this.#database?.waiting() ?? 0) > 0) return false;
+    if (this.#isRelayed() && (this.#database?.waiting() ?? 0) > 0) return false;
     return (
       this.processes.every((process) => process.connections.every(({ late }) => late.length === 0)) &&
       this.caches.every(
@@ -496,25 +533,4 @@ export class World {
     }
     if (this.failure) throw this.failure;
   }
-}
-
-const nextTurn = globalThis.setImmediate;
-const turns = { asked: 0 };
-
-// The cache collects the questions of a turn of the event loop; a world is quiet when nobody waits for a turn any more.
-globalThis.setImmediate = ((callback: (...args: unknown[]) => void, ...args: unknown[]) => {
-  turns.asked += 1;
-  return nextTurn(() => {
-    turns.asked -= 1;
-    callback(...args);
-  });
-}) as typeof setImmediate;
-
-/** Waits until nothing moves: all promises, ticks and turns that follow from the last event have run. */
-async function quiet(): Promise<void> {
-  do
-    await new Promise((resolve) => {
-      nextTurn(resolve);
-    });
-  while (turns.asked > 0);
 }

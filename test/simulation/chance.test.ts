@@ -1,0 +1,84 @@
+/**
+ * The promise in large worlds: chance picks the order of events, by a seed that the name of each test tells.
+ *
+ * `EVERFRESH_TEST_SEED=<seed>` repeats a run, `EVERFRESH_TEST_SIMULATION=10` makes ten times as many.
+ */
+import { test } from "node:test";
+import { exploreAtRandom } from "./explore.ts";
+import type { Actor, WorldOptions } from "./world-options.ts";
+
+const scale = Number(process.env["EVERFRESH_TEST_SIMULATION"] ?? 1);
+
+/** Each process reads from two places at once and writes in every way there is. */
+function crowd(processes: number, key?: string): Actor[] {
+  const named = key === undefined ? {} : { key };
+  return Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, does: ["read", "read", "read"], ...named },
+    { process, does: ["read", "read"], ...named },
+    { process, does: ["write", "writeTag", "read", "refresh", "clear"], ...named },
+  ]);
+}
+
+const everything = { restart: 1, cut: 2, timeout: 2, evict: 2, flush: 1, pause: 1 };
+const base = { processes: 3, servers: 2, tags: ["t", "u"], actors: crowd(3) } as const;
+
+/** Everybody writes through the outbox. */
+function transactors(processes: number): Actor[] {
+  return Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, does: ["read", "read", "read", "read"] },
+    { process, does: ["transact", "read", "transact"] },
+  ]);
+}
+
+const withOutbox: WorldOptions = {
+  ...base,
+  tags: ["t"],
+  actors: transactors(3),
+  outbox: "relayed",
+  breaks: { ...everything, kill: 2 },
+  earlyTimers: 10,
+};
+
+/** Pages that show `k`, and values that are read beside them. */
+function pages(processes: number): Actor[] {
+  return Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, does: ["readPage", "readPage", "readPage"] },
+    { process, does: ["read", "readPage", "readUnstored"] },
+    { process, does: ["write", "readPage", "writeTag", "refresh", "clear"] },
+  ]);
+}
+
+/** A server is taken out of the pool and another one comes. */
+const changing: WorldOptions = {
+  ...base,
+  servers: 3,
+  moves: { from: [0, 1], to: [1, 2] },
+  breaks: everything,
+  earlyTimers: 5,
+};
+
+const worlds: Readonly<Record<string, WorldOptions>> = {
+  "nothing breaks": base,
+  "nothing breaks, with the tier": { ...base, local: true },
+  "everything breaks": { ...base, breaks: everything },
+  "everything breaks, with the tier": { ...base, breaks: everything, local: true },
+  "everything breaks, and time passes at odd moments": { ...base, breaks: everything, local: true, earlyTimers: 20 },
+  "processes are killed": { ...base, breaks: { ...everything, kill: 2 }, earlyTimers: 20 },
+  "stale values are allowed": { ...base, breaks: everything, earlyTimers: 5, staleWhileRevalidate: true },
+  "leases by add and cas": { ...base, classic: true, breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
+  "leases by add and cas, with the tier": { ...base, classic: true, local: true, breaks: everything },
+  "the outbox and its relays, processes are killed": withOutbox,
+  "pages that show values": { ...base, actors: pages(3), breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
+  "values in chunks": { ...base, chunked: true, local: true, breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
+  "a pool that changes": { ...changing, actors: [...crowd(3, "k"), ...crowd(3, "l")] },
+  "a pool that changes, pages that show values": { ...changing, actors: pages(3) },
+  "two keys": { ...base, actors: [...crowd(2, "k"), ...crowd(2, "l")], breaks: everything, earlyTimers: 5 },
+};
+
+const runs = 40 * scale;
+const firstSeed = Number(process.env["EVERFRESH_TEST_SEED"] ?? Math.floor(Math.random() * 1e9));
+
+for (const [name, options] of Object.entries(worlds))
+  test(`three processes, ${name}: fresh in ${runs} random orders from seed ${firstSeed}`, async () => {
+    for (let seed = firstSeed; seed < firstSeed + runs; seed += 1) await exploreAtRandom(options, seed);
+  });
