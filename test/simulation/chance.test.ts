@@ -72,6 +72,15 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   "values in chunks": { ...base, chunked: true, local: true, breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
   "a pool that changes": { ...changing, actors: [...crowd(3, "k"), ...crowd(3, "l")] },
   "a pool that changes, pages that show values": { ...changing, actors: pages(3) },
+  "two keys of one turn": {
+    ...base,
+    actors: [
+      ...crowd(2, "l"),
+      ...[0, 1, 2].map((process): Actor => ({ process, does: ["readPair", "readPair", "readPair"] })),
+    ],
+    breaks: everything,
+    earlyTimers: 5,
+  },
   "two keys": { ...base, actors: [...crowd(2, "k"), ...crowd(2, "l")], breaks: everything, earlyTimers: 5 },
 };
 

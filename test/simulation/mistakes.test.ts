@@ -8,15 +8,10 @@ import { test } from "node:test";
 import { exploreAll, exploreAtRandom, Found } from "./explore.ts";
 import { variants } from "./variants.ts";
 import type { WorldOptions } from "./world-options.ts";
-import { readerAndWriter, transactorAndReader, world } from "./worlds.ts";
+import { delayed, readerAndWriter, transactorAndReader, world } from "./worlds.ts";
 
 const stale = /stale read/;
 const lost = /an invalidation of k was lost|stale read/;
-
-/** Answers of servers are delayed at will. */
-function delayed({ prompt: _, ...options }: WorldOptions): WorldOptions {
-  return options;
-}
 
 /** Somebody may come while a load runs. */
 function late(options: WorldOptions): WorldOptions {

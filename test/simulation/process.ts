@@ -6,7 +6,14 @@
  * A connection is first in, first out. When it is cut, callers hear so at once, and what was sent may still be executed,
  * later and in order. A call that timed out is answered so, and its command too may still be executed.
  */
-import type { LeaseClient, LeaseEpoch } from "#src/backend/lease-client.ts";
+import type {
+  LeaseCallOptions,
+  LeaseClient,
+  LeaseEpoch,
+  LeaseGetFlags,
+  LeaseGetResult,
+  LeaseSink,
+} from "#src/backend/lease-client.ts";
 import type { ClassicClient } from "#src/backend/index.ts";
 import type { StoreOptions } from "#src/client/command-types.ts";
 import { durationMs } from "#src/duration.ts";
@@ -50,6 +57,8 @@ export class SimProcess {
   readonly #heard: string[] = [];
   /** Wrong on purpose: leases outlive their connection. */
   keepsLeases = false;
+  /** The servers cannot leave out a value that has not changed. */
+  isOld = false;
   #timers: SimTimer[] = [];
   #order = 0;
   #draws = 0;
@@ -82,9 +91,19 @@ export class SimProcess {
   client(servers: readonly SimServer[], home: (key: string) => number): LeaseClient {
     const serverOf = (key: string): string => servers[home(key)]?.name ?? "";
     const send = (command: Command, on: LeaseEpoch | undefined) => this.#call(serverOf(command.key), command, on);
+    const get = (key: string, flags: LeaseGetFlags, call?: LeaseCallOptions): Promise<LeaseGetResult> =>
+      flags.ifChangedFrom !== undefined && this.isOld
+        ? Promise.reject(new EverfreshError("EF_UNSUPPORTED", "memcached before 1.6.40"))
+        : (send({ kind: "get", key, flags }, call?.on) as Promise<LeaseGetResult>);
     return {
       meta: {
-        get: (key, flags, call) => send({ kind: "get", key, flags }, call?.on) as never,
+        get,
+        getInto: (key, flags, sink) => {
+          get(key, flags).then(
+            (result) => lend(result, sink),
+            (error: unknown) => sink.failed(error),
+          );
+        },
         set: (key, value, flags, call) =>
           send({ kind: "set", key, value: Buffer.from(value).toString("latin1"), flags }, call?.on) as never,
         delete: (key, flags, call) => send({ kind: "delete", key, flags }, call?.on) as never,
@@ -225,7 +244,9 @@ export class SimProcess {
     return new Promise((resolve, reject) => {
       const settle = (reply: Reply, epoch: Epoch) =>
         resolve(
-          reply.kind === "hit" ? { ...reply, value: Buffer.from(reply.value, "latin1"), epoch } : { ...reply, epoch },
+          "value" in reply && reply.value !== undefined
+            ? { ...reply, value: Buffer.from(reply.value, "latin1"), epoch }
+            : { ...reply, epoch },
         );
       connection.pipe.push({ command, settle, fail: reject, reply: undefined });
     });
@@ -242,3 +263,21 @@ export class SimProcess {
     };
   }
 }
+
+/** Hands an answer out as the client does: its bytes are somebody else's as soon as the sink has returned. */
+function lend(result: LeaseGetResult, sink: LeaseSink): void {
+  const { epoch, ...rest } = result;
+  const value = "value" in result ? result.value : undefined;
+  const data = value ?? Buffer.alloc(0);
+  const place = {
+    hasData: value !== undefined,
+    data,
+    dataStart: 0,
+    dataEnd: data.length,
+    bytes: () => Buffer.from(data),
+  };
+  sink.answered({ ...missed, ...rest, ...place }, epoch);
+  data.fill(0x21);
+}
+
+const missed = { clientFlags: 0, cas: undefined, ttl: undefined, won: false, stale: false, leased: false };

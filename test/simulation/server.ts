@@ -19,11 +19,11 @@ export type Command =
 export type Reply =
   | { readonly kind: "miss" | "stored" | "notStored" | "exists" | "notFound" | "deleted"; readonly cas?: string }
   | {
-      readonly kind: "hit";
-      readonly value: string;
+      readonly kind: "hit" | "unchanged";
+      readonly value: string | undefined;
       readonly clientFlags: number;
       readonly cas: string;
-      readonly ttl: number;
+      readonly ttl: number | undefined;
       readonly won: boolean;
       readonly stale: boolean;
       readonly leased: boolean;
@@ -103,7 +103,7 @@ export class SimServer {
     return next;
   }
 
-  /** protocol.txt, "Meta Get": N makes an empty item for a miss; W goes to one, Z says that it went to somebody. */
+  /** protocol.txt, "Meta Get": C leaves out a value that has this number; N makes an empty item for a miss; W goes to one, Z says that it went to somebody. */
   #get(key: string, flags: Parameters<Meta["get"]>[1]): Reply {
     let item = this.#find(key);
     let won = false;
@@ -114,13 +114,17 @@ export class SimServer {
       this.#items.set(key, item);
       won = true;
     }
-    const ttl = item.until === 0 ? -1 : item.until - this.#second();
+    const left = item.until === 0 ? -1 : item.until - this.#second();
     const leased = item.tokenSent;
     if (!item.tokenSent && item.stale) won = true;
-    if (!item.tokenSent && flags.recache !== undefined && ttl >= 0 && ttl < flags.recache) won = true;
+    if (!item.tokenSent && flags.recache !== undefined && left >= 0 && left < flags.recache) won = true;
     if (won) item.tokenSent = true;
-    const { value, flags: clientFlags, cas, stale } = item;
-    return { kind: "hit", value, clientFlags, cas: String(cas), ttl, won, stale, leased };
+    const { flags: clientFlags, stale } = item;
+    const cas = String(item.cas);
+    const ttl = flags.ttl ? left : undefined;
+    const kind = flags.ifChangedFrom !== undefined && String(flags.ifChangedFrom) === cas ? "unchanged" : "hit";
+    const value = kind === "unchanged" || flags.value === false ? undefined : item.value;
+    return { kind, value, clientFlags, cas, ttl, won, stale, leased };
   }
 
   #set(key: string, value: string, flags: Parameters<Meta["set"]>[2]): Reply {

@@ -265,15 +265,16 @@ class ForgetsWhatIsBeside extends Around {
 
 /** The outbox takes its invalidations for delivered when they are sent. */
 function toldWithoutWaiting(cache: Cache): OutboxCache {
-  const send = (sending: Promise<unknown>): Promise<void> => {
-    sending.catch(() => undefined);
-    return Promise.resolve();
-  };
   return {
     name: cache.name,
-    invalidate: (keys) => send(cache.invalidate([...keys])),
-    invalidateTags: (tags) => send(cache.invalidateTags([...tags])),
+    invalidate: (keys) => onlySent(cache.invalidate([...keys])),
+    invalidateTags: (tags) => onlySent(cache.invalidateTags([...tags])),
   };
+}
+
+function onlySent(sending: Promise<unknown>): Promise<void> {
+  sending.catch(() => undefined);
+  return Promise.resolve();
 }
 
 const zeros: Random = { fraction: () => 0, bytes: (length) => Buffer.alloc(length) };

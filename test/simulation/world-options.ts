@@ -9,6 +9,7 @@ export type Deed =
   | "read"
   | "readPage"
   | "readUnstored"
+  | "readPair"
   | "write"
   | "writeTag"
   | "refresh"
@@ -21,7 +22,7 @@ export interface Actor {
   /** Index of the process. */
   readonly process: number;
   /**
-   * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
+   * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`. `readPair`: getOrSet of `k` and of `l` in one turn. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
    * commit, then refresh. `clear`: commit, then clear the namespace. `transact`: write and invalidate in a transaction of
    * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose.
    */
@@ -55,6 +56,8 @@ export interface WorldOptions {
   /** In total. Default: the sum of `breaks`. */
   readonly mostBreaks?: number;
   readonly local?: boolean;
+  /** The servers are older than memcached 1.6.40: they cannot be asked for a value only if it has changed. */
+  readonly oldServers?: boolean;
   /** The tags that every read gives its value. */
   readonly tags?: readonly string[];
   readonly staleWhileRevalidate?: boolean;

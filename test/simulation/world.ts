@@ -44,8 +44,6 @@ interface ActorState {
   /** Index of what it does next. */
   next: number;
   busy: boolean;
-  /** The least version that its read may return: what had been acknowledged when it began. */
-  least: number;
 }
 
 interface Pending {
@@ -108,6 +106,7 @@ export class World {
     );
     this.caches = this.processes.map((process, index) => {
       process.keepsLeases = options.variant?.keepsLeases ?? false;
+      process.isOld = options.oldServers ?? false;
       const backend = this.#backendOf(process, index);
       return createCache({
         backend: options.variant?.backend?.(backend, process) ?? backend,
@@ -141,7 +140,7 @@ export class World {
     }
     if (options.warm)
       for (const server of this.servers) server.execute({ kind: "set", key: "w!0", value: "original", flags: {} });
-    this.#actors = options.actors.map((actor) => ({ actor, next: 0, busy: false, least: 0 }));
+    this.#actors = options.actors.map((actor) => ({ actor, next: 0, busy: false }));
   }
 
   /** The backend that `memcached()` makes, on the servers of this process. */
@@ -252,7 +251,7 @@ export class World {
       this.servers.map((server) => server.state()),
       this.processes.map((process) => process.state()),
       this.#pending.map(({ label }) => label),
-      this.#actors.map(({ next, busy, least }) => [next, busy, least]),
+      this.#actors.map(({ next, busy }) => [next, busy]),
       [...this.#source],
       this.#database?.state(),
     ];
@@ -356,29 +355,31 @@ export class World {
     const { process, key = "k" } = state.actor;
     state.busy = true;
     this.processes[process]?.note(`actor ${index} ${does}`);
-    const work: Promise<unknown> = isReading(does)
-      ? this.#read(process, key, does, state)
-      : this.#write(process, key, does);
+    const work = this.#do(process, key, does);
     void work
       .catch((error: unknown) => {
         this.failure ??= error instanceof Error ? error : new Error(String(error));
       })
       .finally(() => {
         state.busy = false;
-        state.least = 0;
         state.next += 1;
       });
+  }
+
+  #do(process: number, key: string, does: Deed): Promise<unknown> {
+    if (does === "readPair") return Promise.all(["k", "l"].map((each) => this.#read(process, each, "read")));
+    return isReading(does) ? this.#read(process, key, does) : this.#write(process, key, does);
   }
 
   async #read(
     process: number,
     key: string,
     how: Reading,
-    state: { least: number } = { least: 0 },
   ): Promise<{ readonly value: number; readonly stale: boolean }> {
     const source = this.#sourceOf(key);
     const least = Math.max(source.acknowledged, source.local[process] ?? 0);
-    state.least = least;
+    // What it must see at least is a part of what comes.
+    this.processes[process]?.note(`must see ${least}`);
     const cache = this.caches[process];
     if (cache === undefined) return { value: 0, stale: false };
     const { value, status } = await this.#ask(cache, process, key, how);
@@ -421,7 +422,7 @@ export class World {
     });
   }
 
-  async #write(process: number, key: string, does: Exclude<Deed, Reading>): Promise<void> {
+  async #write(process: number, key: string, does: Exclude<Deed, Reading | "readPair">): Promise<void> {
     const cache = this.caches[process];
     const source = this.#sourceOf(key);
     if (does === "transact") {

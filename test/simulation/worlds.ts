@@ -22,3 +22,10 @@ export const transactorAndReader: WorldOptions = {
   outbox: "relayed",
   relays: [0],
 };
+
+/** The same with answers delayed at will. */
+export function delayed(options: WorldOptions): WorldOptions {
+  const all: WorldOptions & { prompt?: WorldOptions["prompt"] } = { ...options };
+  delete all.prompt;
+  return all;
+}
