@@ -3,6 +3,7 @@
  *
  * The order is that of RFC 9110 section 13.2.2: preconditions, then If-Range and Range.
  */
+import { allowsOneOrigin } from "./cacheable.ts";
 import { appended, cacheStatus, serverTiming, tenthsOf, type CacheOutcome } from "./cache-status.ts";
 import { hasConditions, ifRangeHolds, precondition } from "./conditional.ts";
 import { field, listOf } from "./fields.ts";
@@ -121,6 +122,7 @@ export function outgoing(
   if (fields["cache-control"] === undefined && fields["expires"] === undefined)
     fields["cache-control"] = style.isPrivate ? "private, no-cache" : "no-cache";
   if (style.isPrivate) fields["vary"] = withName(field(fields, "vary"), "Cookie");
+  if (allowsOneOrigin(fields)) fields["vary"] = withName(field(fields, "vary"), "Origin");
   if (style.negotiatesCoding) fields["vary"] = withName(field(fields, "vary"), "Accept-Encoding");
   if (style.surrogate !== undefined && !style.isPrivate) {
     if (tags.length > 0) fields[style.surrogate.header] = tags.map(surrogateKey).join(style.surrogate.separator);

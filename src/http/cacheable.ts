@@ -116,9 +116,15 @@ export function lifetimeMs(fields: Fields, policy: StoragePolicy, nowMs: number)
 
 /** The names in Vary, in lower case, each once, sorted. */
 export function varyNames(fields: Fields): string[] {
-  const vary = field(fields, "vary");
-  if (vary === undefined || vary === "") return [];
-  return [...new Set(listOf(vary).map((name) => name.toLowerCase()))].toSorted();
+  const names = new Set(listOf(field(fields, "vary") ?? "").map((name) => name.toLowerCase()));
+  if (allowsOneOrigin(fields)) names.add("origin");
+  return [...names].toSorted();
+}
+
+/** The Fetch standard, "CORS protocol and HTTP caches": what names one origin is not for others, also where Vary forgets to say so. */
+export function allowsOneOrigin(fields: Fields): boolean {
+  const allowed = field(fields, "access-control-allow-origin");
+  return allowed !== undefined && allowed !== "*";
 }
 
 /**

@@ -11,6 +11,9 @@ export const identityNames: readonly string[] = [
   "session",
   "sessionID",
   "user",
+  // Not who, but from where: as much one visitor's own.
+  "ip",
+  "ips",
   "currentUser",
   "account",
   "auth",
@@ -57,6 +60,14 @@ export const identityFields: readonly string[] = [
   "x-goog-authenticated-user-email",
   "x-amzn-oidc-data",
   "cf-access-jwt-assertion",
+  "x-goog-iap-jwt-assertion",
+  "x-ms-client-principal",
+  "x-authentik-username",
+  "x-pomerium-jwt-assertion",
+  "x-webauth-user",
+  "tailscale-user-login",
+  "x-forwarded-client-cert",
+  "x-ssl-client-cert",
 ];
 
 /** A watch over some properties of an object. */

@@ -11,7 +11,9 @@
  *
  * Decoding never throws: what is no record is `undefined`, and its reader misses.
  */
+import { validateHeaderName, validateHeaderValue } from "node:http";
 import type { Reason } from "./cache-status.ts";
+import { isToken } from "./fields.ts";
 
 /** A whole response that may be given to others. */
 export interface Page {
@@ -72,10 +74,35 @@ export function decodeRecord(bytes: Buffer): PageRecord | undefined {
   if (bodyAt > bytes.length) return undefined;
   try {
     const head = JSON.parse(bytes.toString("utf8", headAt, bodyAt)) as PageRecord;
+    if (!isSound(head)) return undefined;
     const record = head.kind === "page" ? { ...head, body: bytes.subarray(bodyAt) } : head;
     decoded.set(bytes, record);
     return record;
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Whether what is said to be a record can be worked with. Its bytes come from a server that others may write to: a field
+ * with a line break in it must neither reach a visitor as two fields nor end the process that tries to send it.
+ */
+function isSound(head: PageRecord): boolean {
+  if (head.kind === "pass") return typeof head.reason === "string";
+  if (head.kind === "vary") return isTexts(head.names) && head.names.every(isToken);
+  const { kind, status, fields, tags, storedAtMs, arrivalAgeSeconds, freshUntilMs } = head;
+  if (kind !== "page" || !Number.isInteger(status) || status < 200 || status > 599) return false;
+  if (![storedAtMs, arrivalAgeSeconds, freshUntilMs].every(Number.isFinite) || !isTexts(tags)) return false;
+  for (const name in fields) {
+    const value = fields[name];
+    if (typeof value !== "string" && !isTexts(value)) return false;
+    // Both throw, and whoever asks takes that for "no".
+    validateHeaderName(name);
+    for (const line of [value].flat()) validateHeaderValue(name, line);
+  }
+  return true;
+}
+
+function isTexts(values: unknown): values is readonly string[] {
+  return Array.isArray(values) && values.every((value) => typeof value === "string");
 }

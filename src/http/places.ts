@@ -18,8 +18,9 @@ export interface Place {
   readonly options: StoreOptions;
 }
 
-/** URLs beyond this are made anew. */
+/** URLs beyond this are made anew, and so are long ones: a visitor may send as many as they like. */
 const limitPlaces = 10_000;
+const longestPlace = 500;
 const never = { milliseconds: 0 };
 
 export class Places {
@@ -56,6 +57,7 @@ export class Places {
     const tag = urlTag(request);
     const rest = this.#isForEverybody ? visitorKey(request, policy, undefined) : "";
     const place = { key: urlKey(request, policy) + rest, tag, options: optionsOf(policy, [tag]) };
+    if (name.length > longestPlace) return place;
     if (this.#places.size >= limitPlaces) this.#places.clear();
     this.#places.set(name, place);
     return place;

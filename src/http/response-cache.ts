@@ -68,6 +68,8 @@ interface Visit {
 
 /** Names that URLs were found to vary on are remembered for so many URLs. */
 const limitLearned = 10_000;
+/** Longer keys are not remembered, because a visitor may send as many as they like; they are looked up once more instead. */
+const longestLearned = 1_000;
 /** A chain of "look again" longer than this is a fault, and the handler answers. */
 const mostLooks = 4;
 const own: Served = { kind: "own" };
@@ -316,9 +318,10 @@ export class ResponseCache<Source> {
   }
 
   #learn(visit: Visit, names: readonly string[]): void {
+    visit.learned = names;
+    if (visit.base.length > longestLearned) return;
     this.#learned.delete(visit.base);
     this.#learned.set(visit.base, names);
-    visit.learned = names;
     if (this.#learned.size <= limitLearned) return;
     for (const oldest of this.#learned.keys()) {
       this.#learned.delete(oldest);

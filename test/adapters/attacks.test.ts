@@ -29,8 +29,28 @@ const echo = (asked: Asked): { body: string } => ({
   body: JSON.stringify([asked.url, asked.address(), ...believed.map((name) => asked.header(name))]),
 });
 
+/** What handlers without a library do, who forget Vary. */
+const allowed = (asked: Asked): Record<string, string> => ({
+  "access-control-allow-origin": asked.header("origin") ?? "*",
+});
+
 const options = { ttl: "1m" } as const;
+/** What a program would put there that trusts what it was sent. */
+const reflected = (asked: Asked): string => decodeURIComponent(asked.url.split("?")[1] ?? "");
 const routes: readonly Route[] = [
+  {
+    path: "/lang",
+    options: { ...options, cookies: ["lang"] },
+    handler: (asked) => ({ body: String(asked.header("cookie")) }),
+  },
+  { path: "/vary", options, handler: (asked) => ({ headers: { vary: reflected(asked) }, body: "page" }) },
+  {
+    path: "/tone",
+    options,
+    handler: (asked) => ({ headers: { vary: "X-Tone" }, body: asked.header("x-tone") ?? "none" }),
+  },
+  { path: "/near", options: { ...options, cookies: "ignore" }, handler: (asked) => ({ body: `near ${asked.ip()}` }) },
+  { path: "/origin", options, handler: (asked) => ({ headers: allowed(asked), body: "data" }) },
   { path: "/page", options, handler: echo },
   { path: "/few", options: { ...options, query: ["n"] }, handler: echo },
   {
@@ -72,6 +92,15 @@ const attacks: readonly (readonly [title: string, victim: string, head: string])
   ["two Hosts", "/page", get("/page", "Host: HOST", "Host: evil.test")],
   ["two Hosts, the other way", "/page", get("/page", "Host: evil.test", "Host: HOST")],
   ["the port of another scheme", "/page", get("/page", "Host: 127.0.0.1:443")],
+  ["no Host", "/page", "GET /page HTTP/1.0\r\n"],
+  ["an empty Host", "/page", get("/page", "Host: ")],
+  ["a GET with content", "/page", `${get("/page", "Content-Type: application/json", "Content-Length: 2")}\r\n{}`],
+  ["a header that is too long for Node", "/page", get("/page", `X-Long: ${"x".repeat(20_000)}`)],
+  ["a long value of what the page varies on", "/tone", get("/tone", `X-Tone: ${"x".repeat(12_000)}`)],
+  ["another case of a cookie", "/lang", get("/lang", "Cookie: LANG=evil")],
+  ["a second value of a cookie", "/lang", get("/lang", "Cookie: lang=de; lang=evil")],
+  ["a cookie inside of quotes", "/lang", get("/lang", 'Cookie: a="x; lang=evil"')],
+  ["cookies between commas", "/lang", get("/lang", "Cookie: a=b, lang=evil")],
   ["a parameter", "/page", get("/page?evil=1")],
   ["a parameter that does not count", "/few?n=1", get("/few?n=1&evil=1")],
   ["a parameter that does not count, encoded", "/few?n=1", get("/few?%65vil=1&n=1")],
@@ -101,5 +130,43 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
         await cache.clear();
         for (let time = 0; time < 2; time++) await send(site.origin, head);
         assert.equal((await ask(site.origin + victim)).text, expected);
+      });
+
+    // The other two do not say from where a request came, but by the socket.
+    if (framework === "Express" || framework === "Fastify")
+      test("their address, because a page that looked at it is not stored", async () => {
+        const got = await ask(`${site.origin}/near`);
+        assert.equal(got.text, "near 127.0.0.1");
+        assert.match(String(got.headers["cache-status"]), /detail=identity-read/);
+      });
+
+    test("an origin that may read what nobody said to vary on it", async () => {
+      await cache.clear();
+      for (let time = 0; time < 2; time++) await send(site.origin, get("/origin", "Origin: http://evil.test"));
+      for (const origin of ["http://good.test", "http://better.test"]) {
+        const { headers } = await ask(`${site.origin}/origin`, { origin });
+        assert.equal(headers["access-control-allow-origin"], origin);
+        assert.match(String(headers.vary), /\bOrigin\b/);
+      }
+    });
+
+    for (const [title, host] of [
+      ["the case of the host", "SHOP.test"],
+      ["a dot behind the host", "shop.test."],
+      ["a port that says nothing", "shop.test:80"],
+    ] as const)
+      test(title, async () => {
+        await cache.clear();
+        await send(site.origin, get("/page", `Host: ${host}`));
+        assert.doesNotMatch((await ask(`${site.origin}/page`, { host: "shop.test" })).text, /SHOP|test[.:]/);
+      });
+
+    for (const names of ["constructor", "__proto__", "*", "a b", "a,".repeat(200), "x".repeat(5_000)])
+      test(`a Vary of ${names.slice(0, 20)}, and the page is there for others`, async () => {
+        for (let time = 0; time < 3; time++) {
+          const got = await ask(`${site.origin}/vary?${encodeURIComponent(names)}`);
+          assert.equal(got.status, 200);
+          assert.equal(got.text, "page");
+        }
       });
   });

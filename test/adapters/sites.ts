@@ -31,6 +31,8 @@ export interface Asked {
   user(): string | undefined;
   /** Everything by which the framework says where the request was sent. */
   address(): unknown;
+  /** From where it came, where the framework says so. */
+  ip(): string | undefined;
   /** The request's headers as they came, where the framework shows them. */
   raw(): unknown;
 }
@@ -87,6 +89,7 @@ const nodeSite: StartSite = async (cache, routes) => {
           header: (name) => req.headers[name] as string | undefined,
           user: () => (req as { user?: string }).user,
           address: () => [req.url, req.headers.host],
+          ip: () => undefined,
           raw: () => [req.rawHeaders, req.headersDistinct],
         };
         void Promise.resolve(route.handler(asked)).then((told) => send(res, told));
@@ -135,6 +138,7 @@ const expressSite: StartSite = async (cache, routes) => {
         url: req.url,
         header: (name) => req.get(name),
         user: () => (req as { user?: string }).user,
+        ip: () => req.ip,
         address: () => [req.url, req.originalUrl, req.host, req.hostname, req.protocol, req.subdomains, req.query],
         raw: () => [req.rawHeaders, req.headersDistinct],
       };
@@ -174,6 +178,7 @@ const fastifySite: StartSite = async (cache, routes) => {
           url: request.url,
           header: (name) => request.headers[name] as string | undefined,
           user: () => (request as { user?: string }).user,
+          ip: () => request.ip,
           address: () => [request.url, request.originalUrl, request.host, request.protocol, request.query],
           raw: () => [request.raw.rawHeaders, request.raw.headersDistinct],
         };
@@ -210,6 +215,7 @@ const honoSite: StartSite = async (cache, routes) => {
         url: c.req.url.replace(/^https?:\/\/[^/]+/, ""),
         header: (name) => c.req.header(name),
         user: () => c.get("user"),
+        ip: () => undefined,
         address: () => [c.req.url, c.req.path, c.req.query(), c.req.header("host")],
         raw: () => [...c.req.raw.headers],
       };

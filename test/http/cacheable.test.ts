@@ -12,6 +12,7 @@ import {
 } from "#src/http/cacheable.ts";
 import type { Reason } from "#src/http/cache-status.ts";
 import type { Fields } from "#src/http/fields.ts";
+import { identityFields } from "#src/http/identity.ts";
 import type { PageRequest } from "#src/http/request.ts";
 
 const now = Date.UTC(2026, 10, 23);
@@ -54,6 +55,11 @@ describe("requests", () => {
   for (const [title, asked, expected] of rows)
     test(`${title}: ${expected ?? "looked up"}`, () =>
       assert.equal(requestObstacle(asked, forAll, undefined), expected));
+
+  for (const name of identityFields)
+    test(`${name} says who asks`, () => {
+      assert.equal(requestObstacle(request({ [name]: "x" }), forAll, undefined), "authorization");
+    });
 
   test("cookies that are declared meaningless or part of the key are no obstacle", () => {
     assert.equal(requestObstacle(request({ cookie: "a=b" }), { ...forAll, cookies: "ignore" }, undefined), undefined);
