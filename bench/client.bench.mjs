@@ -34,6 +34,7 @@ const bars = {
   "set 1 KB, 64 concurrent": { peer: 4, raw: 0.6 },
   "get 64 KB as text, 16 concurrent": { peer: 1.5, raw: 0.8 },
   "get 64 KB as bytes, 16 concurrent": { peer: 1.2, raw: 0.8 },
+  "get 64 KB as bytes, 16 concurrent, 100,000 live objects": { peer: 1.2, raw: 0.8 },
   "getMany of 100 keys, 8 concurrent (keys/s)": { peer: 3, raw: 0.6, redis: 1 },
   "90/10 get/set, zipf over 100 k keys, 500 B JSON, 64 concurrent": { peer: 2, raw: 0.7 },
   "get 100 B, 64 concurrent, ketama over 3 servers": { peer: 2.5, raw: 0.6 },

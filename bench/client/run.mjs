@@ -5,6 +5,8 @@ import { workloads } from "./workloads.mjs";
 
 const [name, workloadName, milliseconds, ...ports] = process.argv.slice(2);
 const workload = workloads[workloadName];
+/** What an application would hold, where the workload asks for it. */
+globalThis.held = Array.from({ length: workload.liveObjects ?? 0 }, (_, at) => ({ at, text: `object ${at}` }));
 const client = await contenders[name](ports.map(Number));
 const state = await workload.prepare(client);
 

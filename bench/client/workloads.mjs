@@ -26,6 +26,7 @@ function gets(concurrency, length, count, stride, options = {}) {
     servers: options.servers ?? 1,
     allocates: options.allocates ?? false,
     bytes: options.bytes ?? false,
+    liveObjects: options.liveObjects ?? 0,
     async prepare(client) {
       const keys = keyed(count, `b${length}`);
       const values = keys.map((key) => text(length, key));
@@ -88,6 +89,11 @@ export const workloads = {
   },
   "get 64 KB as text, 16 concurrent": gets(16, 65_536, 64, 2),
   "get 64 KB as bytes, 16 concurrent": gets(16, 65_536, 64, 2, { bytes: true }),
+  // Below 8 MB of heap V8 collects dead buffers without marking the whole heap; a program of any size is above that.
+  "get 64 KB as bytes, 16 concurrent, 100,000 live objects": gets(16, 65_536, 64, 2, {
+    bytes: true,
+    liveObjects: 100_000,
+  }),
   "getMany of 100 keys, 8 concurrent (keys/s)": {
     concurrency: 8,
     stride: 2,

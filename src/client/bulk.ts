@@ -2,7 +2,7 @@
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
-import { want, type Answer, type Verb } from "../protocol/index.ts";
+import { plainKey, want, type Answer, type Verb } from "../protocol/index.ts";
 import { anyKey, badArgument } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
 import { Commands, missing, type KeyLike } from "./commands.ts";
@@ -187,17 +187,21 @@ export class BulkCommands extends Commands {
 
   #group<K extends KeyLike>(keys: Iterable<K>): Map<Link, Group<K>> {
     const groups = new Map<Link, Group<K>>();
+    let link: Link | undefined;
+    let group: Group<K> | undefined;
     for (const key of keys) {
-      const { key: wire, base64, home } = anyKey(key);
-      const link = this.router.link(home);
-      let group = groups.get(link);
-      if (group === undefined) {
-        group = { keys: [], wire: [], encoded: undefined };
-        groups.set(link, group);
+      const plain = plainKey(key);
+      const odd = plain === undefined ? anyKey(key) : undefined;
+      const next = this.router.link(plain ?? odd?.home ?? "");
+      // Most batches stay on one link for a while, so it is looked up only when it changes.
+      if (next !== link || group === undefined) {
+        link = next;
+        group = groups.get(next);
+        if (group === undefined) groups.set(next, (group = { keys: [], wire: [], encoded: undefined }));
       }
-      if (base64) (group.encoded ??= [])[group.wire.length] = true;
+      if (odd?.base64 === true) (group.encoded ??= [])[group.wire.length] = true;
       group.keys.push(key);
-      group.wire.push(wire);
+      group.wire.push(plain ?? odd?.key ?? "");
     }
     return groups;
   }
