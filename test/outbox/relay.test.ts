@@ -4,49 +4,11 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import { createOutbox, type Outbox } from "everfresh/outbox";
 import type pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
-import { eventually, poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
-
-/** A database with an outbox in it, and a second handle that any other program might have. */
-interface Place {
-  readonly db: DatabaseHandle;
-  readonly killedWriter: readonly string[];
-  run(sql: string): Promise<void>;
-  close(): Promise<void>;
-}
-
-async function onPostgres(url: string): Promise<Place> {
-  const pool = await poolWithItems(url);
-  const schema = String(pool.options.options).replace("-c search_path=", "");
-  return {
-    db: pool,
-    killedWriter: ["postgres", url, schema],
-    run: async (sql) => void (await pool.query(sql)),
-    close: () => pool.end(),
-  };
-}
-
-function onSqlite(): Promise<Place> {
-  const file = sqliteFile();
-  const handle = file.open();
-  const other = file.open();
-  return Promise.resolve({
-    db: handle,
-    killedWriter: ["sqlite", file.path],
-    run(sql) {
-      other.exec(sql);
-      return Promise.resolve();
-    },
-    close() {
-      handle.close();
-      other.close();
-      file.remove();
-      return Promise.resolve();
-    },
-  });
-}
+import { onPostgres, onSqlite, type Place } from "./places.ts";
+import { eventually, RememberingCache } from "./support.ts";
 
 let postgres: RealPostgres | undefined;
 let url = "";
@@ -87,7 +49,7 @@ for (const place of places)
       const cache = new RememberingCache();
       const outbox = open(cache);
       const script = fileURLToPath(new URL("killed-writer.js", import.meta.url));
-      const child = spawn(process.execPath, [script, ...it.killedWriter], { stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, [script, ...it.args], { stdio: ["ignore", "pipe", "inherit"] });
       const gone = once(child, "exit");
       const early = gone.then(() => Promise.reject(new Error("the writer ended by itself")));
       await Promise.race([once(child.stdout, "data"), early]);
