@@ -1,8 +1,9 @@
 /** Sequences of requests and responses, and the site on a clock of its own that they are played on, over real sockets. */
 import assert from "node:assert/strict";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { after, before } from "node:test";
 import { createCache, memory } from "everfresh";
-import type { PageOptions } from "everfresh/http";
+import { preferredLanguage, type PageOptions } from "everfresh/http";
 import { requestOf, visitPage } from "#src/adapters/node.ts";
 import { formatHttpDate } from "#src/http/dates.ts";
 import { ResponseCache } from "#src/http/response-cache.ts";
@@ -43,12 +44,14 @@ export interface Exchange {
   readonly gets?: Readonly<Record<string, string | number | RegExp | undefined>>;
 }
 
-/** What a site is told about its pages: a shared cache, one user's, one that covers errors, one without regard to cookies. */
-export const options = {
+/** What a site is told about its pages: a shared cache, one user's, one that covers errors, one without
+ * regard to cookies, one in two languages. */
+const options = {
   shared: { ttl: "2h", statuses: [200, 203, 204, 301, 302, 307, 308, 404, 405, 410, 414, 501] },
   oneUser: { ttl: "2h", private: () => "ann" },
   covering: { ttl: "2h", staleIfError: "1h" },
   cookieless: { ttl: "2h", cookies: "ignore" },
+  languages: { ttl: "2h", vary: [{ header: "accept-language", as: preferredLanguage("en", "de") }] },
 } as const satisfies Record<string, PageOptions<IncomingMessage>>;
 
 export type SiteName = keyof typeof options;
@@ -85,10 +88,10 @@ export class ScriptedSite {
       if (exchange.after !== undefined) await this.#clock.advance(exchange.after * 1000);
       const target = path + (exchange.at ?? "");
       this.#told.set(pathOf(target), exchange.told ?? {});
-      const before = this.#renders;
+      const rendersBefore = this.#renders;
       const asking = ask(`${this.#site?.origin}${target}`, this.#dated(exchange.asks), exchange.method);
       if (exchange.told?.hangsUp === true) await assert.rejects(asking);
-      else this.#check(exchange, await asking, this.#renders - before, `request ${at + 1}`);
+      else this.#check(exchange, await asking, this.#renders - rendersBefore, `request ${at + 1}`);
     }
   }
 
@@ -133,6 +136,18 @@ export class ScriptedSite {
   #date(seconds: number): string {
     return formatHttpDate(this.#clock.now() + seconds * 1000);
   }
+}
+
+/** One site for each policy, open while the tests of a file run. */
+export function openSites(): Readonly<Record<SiteName, ScriptedSite>> {
+  const sites = Object.entries(options).map(([name, policy]) => [name, new ScriptedSite(policy)] as const);
+  before(async () => {
+    for (const [, site] of sites) await site.open();
+  });
+  after(async () => {
+    for (const [, site] of sites) await site.close();
+  });
+  return Object.fromEntries(sites) as Record<SiteName, ScriptedSite>;
 }
 
 const pathOf = (target: string): string => target.split("?")[0] ?? "";

@@ -4,27 +4,18 @@
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import * as asking from "./asking.ts";
 import * as changing from "./changing.ts";
 import { elsewhere } from "./elsewhere.ts";
-import { options, ScriptedSite, type SiteName } from "./exchanges.ts";
+import { openSites } from "./exchanges.ts";
 import * as freshness from "./freshness.ts";
 import * as storing from "./storing.ts";
 import type { Case } from "./table.ts";
 
 const groups: Readonly<Record<string, readonly Case[]>> = { ...freshness, ...storing, ...asking, ...changing };
 const cases = Object.values(groups).flat();
-const sites = Object.fromEntries(
-  Object.entries(options).map(([name, policy]) => [name, new ScriptedSite(policy)]),
-) as Record<SiteName, ScriptedSite>;
-
-before(async () => {
-  for (const site of Object.values(sites)) await site.open();
-});
-after(async () => {
-  for (const site of Object.values(sites)) await site.close();
-});
+const sites = openSites();
 
 for (const [group, rows] of Object.entries(groups))
   describe(group, () => {
