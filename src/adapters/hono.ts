@@ -144,26 +144,37 @@ function copying(
 ): ReadableStream<Uint8Array> {
   let chunks: Uint8Array[] = [];
   let length = 0;
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        const { done, value } = await (begun.shift() ?? reader.read());
-        if (done) {
-          rendering.complete(Buffer.concat(chunks, length));
-          controller.close();
-          return;
-        }
-        length += value.length;
-        if (length <= limitBytes) chunks.push(value.slice());
-        else {
-          chunks = [];
-          rendering.fail("too-large");
-        }
-        controller.enqueue(value);
-      } catch (error) {
-        rendering.fail("incomplete");
-        controller.error(error);
+  /** Passes on what comes next. Answers whether more may come. */
+  async function step(controller: ReadableStreamDefaultController<Uint8Array>): Promise<boolean> {
+    try {
+      const { done, value } = await (begun.shift() ?? reader.read());
+      if (done) {
+        rendering.complete(Buffer.concat(chunks, length));
+        controller.close();
+        return false;
       }
+      length += value.length;
+      if (length <= limitBytes) chunks.push(value.slice());
+      else {
+        chunks = [];
+        rendering.fail("too-large");
+      }
+      controller.enqueue(value);
+      return true;
+    } catch (error) {
+      rendering.fail("incomplete");
+      controller.error(error);
+      return false;
+    }
+  }
+  return new ReadableStream<Uint8Array>({
+    // Others wait for this page, so up to its limit it is not read at the pace of the one it is sent to, who may not read.
+    async start(controller) {
+      let isMore = true;
+      while (isMore && length <= limitBytes) isMore = await step(controller);
+    },
+    async pull(controller) {
+      await step(controller);
     },
     async cancel(reason) {
       rendering.fail("incomplete");

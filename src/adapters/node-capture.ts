@@ -134,7 +134,9 @@ class Capture {
     const verdict = this.#decide(false);
     if (verdict.kind === "discard") return true;
     if (verdict.kind === "keep") this.#collect(chunk, encoding, verdict.limitBytes);
-    return this.#before.write(chunk, encoding as BufferEncoding, done as Done);
+    const hasRoom = this.#before.write(chunk, encoding as BufferEncoding, done as Done);
+    // Others wait for this page, so up to its limit it is not written at the pace of the one who reads it, who may not read.
+    return hasRoom || !this.#settled;
   }
 
   end(args: readonly unknown[]): ServerResponse {

@@ -34,6 +34,13 @@ const allowed = (asked: Asked): Record<string, string> => ({
   "access-control-allow-origin": asked.header("origin") ?? "*",
 });
 
+const megabyte = 1024 * 1024;
+
+/** More than sockets hold, so whoever sends it must wait for whoever reads it. */
+async function* large(): AsyncIterable<string> {
+  for (let part = 0; part < 16; part++) yield "x".repeat(megabyte);
+}
+
 const options = { ttl: "1m" } as const;
 /** What a program would put there that trusts what it was sent. */
 const reflected = (asked: Asked): string => decodeURIComponent(asked.url.split("?")[1] ?? "");
@@ -49,6 +56,7 @@ const routes: readonly Route[] = [
     options,
     handler: (asked) => ({ headers: { vary: "X-Tone" }, body: asked.header("x-tone") ?? "none" }),
   },
+  { path: "/large", options: { ...options, maxBodyBytes: megabyte * 20 }, handler: () => ({ body: large() }) },
   { path: "/near", options: { ...options, cookies: "ignore" }, handler: (asked) => ({ body: `near ${asked.ip()}` }) },
   { path: "/origin", options, handler: (asked) => ({ headers: allowed(asked), body: "data" }) },
   { path: "/page", options, handler: echo },
@@ -131,6 +139,19 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
         for (let time = 0; time < 2; time++) await send(site.origin, head);
         assert.equal((await ask(site.origin + victim)).text, expected);
       });
+
+    test("their not reading what others wait for", async () => {
+      await cache.clear();
+      const { port } = new URL(site.origin);
+      const socket = connect(Number(port), "127.0.0.1").pause();
+      socket.write(`${get("/large", `Host: ${new URL(site.origin).host}`)}\r\n`);
+      // Its head is on the way: the rendering is under way.
+      await once(socket, "connect");
+      const waiting = AbortSignal.timeout(10_000);
+      const got = await Promise.race([ask(`${site.origin}/large`), once(waiting, "abort").then(() => undefined)]);
+      assert.equal(got?.body.length, 16 * megabyte);
+      socket.destroy();
+    });
 
     // The other two do not say from where a request came, but by the socket.
     if (framework === "Express" || framework === "Fastify")

@@ -75,7 +75,7 @@ async function send(res: ServerResponse, told: Told): Promise<void> {
   res.statusCode = told.status ?? 200;
   if (typeof told.body === "string") res.end(told.body);
   else {
-    for await (const chunk of told.body) res.write(chunk);
+    for await (const chunk of told.body) if (!res.write(chunk)) await once(res, "drain");
     res.end();
   }
 }
