@@ -8,6 +8,7 @@ import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { Caller, type EntryAnswer, type LoadContext, type Loader } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
+import { atHand } from "./at-hand.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
 import { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
@@ -302,8 +303,11 @@ export class Cache {
   async invalidateTags(tags: readonly string[]): Promise<void> {
     this.#open();
     if (typeof tags === "string") throw new EverfreshError("EF_OPTION", "invalidateTags takes a list of tags");
-    await settleAll(checkTags(tags).map((tag) => this.#renewGeneration(this.#keys.tag(tag))));
-    this.#engine.distrust();
+    try {
+      await settleAll(checkTags(tags).map((tag) => this.#renewGeneration(this.#keys.tag(tag))));
+    } finally {
+      this.#engine.distrust();
+    }
     if (tagsChannel.hasSubscribers) tagsChannel.publish({ namespace: this.name, tags });
   }
 
@@ -435,7 +439,7 @@ export class Cache {
   /** A hit that is in this process and right, and nobody needs to be asked; undefined: ask. */
   #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
     if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
-    const stored = this.#engine.peek(wire, plan.version);
+    const stored = atHand(this.#engine, wire, plan.version);
     if (stored === undefined || this.#engine.watch !== undefined) return undefined;
     this.#engine.tellHit(key);
     return stored;

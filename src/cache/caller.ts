@@ -72,11 +72,10 @@ export class Caller {
   readonly moment = nextMoment();
   /** The answer. */
   readonly promise: Promise<unknown>;
-  /** How often it had to start over, and how often it found the key leased. */
+  /** How often it had to start over. */
   restarts = 0;
-  polls = 0;
-  /** Monotonic milliseconds; set when it first finds the key leased. */
-  waitUntil: number | undefined = undefined;
+  /** When it first found that somebody else has the lease, monotonic milliseconds. */
+  waitsSince: number | undefined = undefined;
   done = false;
   /** Computed together with others, by one loader call: it takes no turn of its own. */
   batched = false;
@@ -162,4 +161,8 @@ export function answerAll(
     const value = caller.plan.shared ? stored.shared : alone ? stored.takeLast(serializer) : stored.take(serializer);
     caller.answer(value, stored, status, why, now);
   }
+}
+
+export function failAll(callers: readonly Caller[], error: unknown): void {
+  for (const caller of callers) caller.fail(error);
 }

@@ -14,7 +14,8 @@
 import type { Backend, Item, Token } from "../backend/index.ts";
 import type { Clock } from "../clock.ts";
 import { answerAll, type Caller, type Loader } from "./caller.ts";
-import { pack, unpack, type Generation, type Stored } from "./envelope.ts";
+import type { Evidence } from "./evidence.ts";
+import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import type { Lease } from "./lease.ts";
@@ -25,12 +26,6 @@ import { encode, forEach, type Encoded, type Serializer } from "./serializer.ts"
 
 /** The envelope counts tags in one byte. */
 const limitTags = 255;
-
-/** A generation as it was before the load. */
-export interface Evidence {
-  readonly wire: string;
-  readonly generation: Generation;
-}
 
 /** What a flight needs of the cache around it. */
 export interface FlightHost {

@@ -16,6 +16,7 @@ import { eventChannel } from "../events.ts";
 import type { Caller, Loader } from "./caller.ts";
 import type { Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
+import { examine } from "./examine.ts";
 import type { Keys } from "./keys.ts";
 import { runLoader } from "./loading.ts";
 import { span, type Plan } from "./plan.ts";
@@ -80,7 +81,7 @@ export function startMonitor(
     const { key, plan } = caller;
     if (await agrees(load, plan, key, stored)) return;
     await new Promise<void>((resolve) => clock.after(settleMs, resolve));
-    const now = await engine.examine(keys.value(key), key, {});
+    const now = await examine(engine, keys.value(key), key, {});
     const stillThere = now.kind === "value" && sameToken(now.token, token);
     if (!stillThere || (await agrees(load, plan, key, stored))) {
       counts.races++;

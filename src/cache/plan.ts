@@ -1,4 +1,5 @@
 /** Options, resolved: what one call does, with every default visible. */
+import type { Random } from "../clock.ts";
 import { durationMs, type Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import { checkTags } from "./keys.ts";
@@ -116,6 +117,11 @@ function resolve(base: Plan, options: ReadOptions): Plan {
     collects: options.collects ?? base.collects,
     shared: options.shared ?? base.shared,
   };
+}
+
+/** A time to live, shortened by a random part of up to `jitter`. */
+export function jittered(ttl: number, jitter: number, random: Random): number {
+  return jitter === 0 || ttl === Infinity ? ttl : ttl * (1 - jitter * random.fraction());
 }
 
 /** @throws EverfreshError `EF_OPTION` */

@@ -10,8 +10,9 @@ import type { Clock, Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
+import { evidenceFor, examine } from "./examine.ts";
 import type { Keys } from "./keys.ts";
-import type { Plan } from "./plan.ts";
+import { jittered, type Plan } from "./plan.ts";
 import { encode, type Serializer } from "./serializer.ts";
 
 export interface WriteParts {
@@ -72,7 +73,7 @@ export class Writes {
     const packed = await this.#pack(wire, key, value, plan);
     if (packed === undefined) return false;
     do {
-      const found = await engine.examine(wire, key, { lease: leaseSeconds });
+      const found = await examine(engine, wire, key, { lease: leaseSeconds });
       if (found.kind === "value") return false;
       if (found.kind === "won" || found.kind === "flawed")
         return (await backend.replace(wire, found.token, packed.item, packed.seconds)) !== undefined;
@@ -139,7 +140,7 @@ export class Writes {
     const { keys, backend, engine, serializer, clock } = this.#parts;
     const wire = keys.value(key);
     for (let attempt = 0; attempt < limitAttempts; attempt++) {
-      const found = await engine.examine(wire, key, {});
+      const found = await examine(engine, wire, key, {});
       if (found.kind === "unreachable")
         throw new EverfreshError("EF_SERVER_DOWN", "the server of this key cannot be reached", {
           key,
@@ -170,12 +171,12 @@ export class Writes {
 
   /** Undefined when the generations that it must carry cannot be had. */
   async #pack(wire: string, key: string, value: unknown, plan: Plan): Promise<Packed | undefined> {
-    const { engine, clock, serializer, keys } = this.#parts;
+    const { engine, clock, random, serializer, keys } = this.#parts;
     const payload = encode(value, serializer);
-    const evidence = await engine.evidenceFor(wire, plan.tags);
+    const evidence = await evidenceFor(engine, wire, plan.tags);
     if (evidence === undefined) return undefined;
     const createdAt = Math.floor(clock.now());
-    const ttlMs = engine.jittered(plan.ttlMs, plan.jitter);
+    const ttlMs = jittered(plan.ttlMs, plan.jitter, random);
     const bytes = pack(
       {
         createdAt,

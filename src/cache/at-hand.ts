@@ -1,0 +1,31 @@
+/** Values that are in this process and right, without asking anybody and without waiting. */
+import type { Engine } from "./engine.ts";
+import { unpack, type Stored } from "./envelope.ts";
+
+/** The value under `wire`, opened; undefined: it must be asked for. */
+export function atHand(engine: Engine, wire: string, version: number): Stored | undefined {
+  const { backend, clock, serializer } = engine;
+  const item = backend.peek?.(wire);
+  const stored =
+    item === undefined ? trusted(engine, wire) : ((item.memo ??= unpack(item.bytes)) as Stored | undefined);
+  if (stored === undefined || stored.freshUntil <= clock.now() || stored.version !== version) return undefined;
+  if (stored.key !== undefined || (item !== undefined && !isCurrent(engine, wire, stored))) return undefined;
+  return stored.open(serializer) ? stored : undefined;
+}
+
+/** Whether the generations that are in this process, too, are the ones that it was made from. */
+function isCurrent(engine: Engine, wire: string, { provenance }: Stored): boolean {
+  const { generations: current } = engine;
+  const { space, tags, generations } = provenance;
+  if (space !== current.peek(engine.spaceOn(engine.backend.serverOf(wire)))) return false;
+  for (let index = 0; index < tags.length; index++)
+    if (current.peek(engine.parts.keys.tag(tags[index] ?? "")) !== generations[index]) return false;
+  return true;
+}
+
+/** What the tier may serve without asking, by `local: { maxAge }`. */
+function trusted(engine: Engine, wire: string): Stored | undefined {
+  const { tier, tierMaxAgeMs } = engine.parts;
+  if (tierMaxAgeMs === 0 || tier === undefined) return undefined;
+  return tier.trusted(wire, tierMaxAgeMs, engine.clock.monotonic())?.stored;
+}

@@ -1,0 +1,64 @@
+/** Whether a value that was found may be served, and why not. Decides; changes nothing but what is remembered as proven. */
+import type { Reading } from "../backend/index.ts";
+import { EverfreshError } from "../errors.ts";
+import type { Caller } from "./caller.ts";
+import type { Stored } from "./envelope.ts";
+import type { Keys } from "./keys.ts";
+import type { Lookup } from "./lookup.ts";
+
+export type ItemReading = Extract<Reading, { kind: "item" }>;
+
+/** What was asked, and what came back of the generations. */
+type Found = Pick<Lookup, "wire" | "key" | "space" | "tags" | "callers">;
+
+/** Why the value may not be served as fresh to anybody; undefined: it may. */
+export function flawOf(
+  lookup: Found,
+  reading: Pick<ItemReading, "stale" | "ttlSeconds">,
+  stored: Stored,
+  keys: Keys,
+  now: number,
+): string | undefined {
+  if (reading.stale) return "invalidated";
+  if (stored.freshUntil <= now) return "expired";
+  if (stored.key === undefined ? keys.isDigest(lookup.wire) : stored.key !== lookup.key) return "collision";
+  if (reading.ttlSeconds !== undefined && reading.ttlSeconds >= 0) {
+    // By the server's clock: what is left is no more than the time for which it may be served stale.
+    const graceMs = Math.max(...lookup.callers.map(({ plan }) => Math.max(plan.staleMs, plan.errorMs)));
+    if (reading.ttlSeconds * 1000 <= graceMs) return "expired";
+  }
+  return outdated(lookup, stored);
+}
+
+/** Which of the generations that the value was made from is not known to be current; undefined: all are. */
+function outdated({ space, tags: asked }: Found, { provenance }: Stored): string | undefined {
+  if (space === undefined) return "space unknown";
+  if (space.proven === provenance) return undefined;
+  if (space.current !== provenance.space) return space.state === "known" ? "cleared" : "space unknown";
+  const { tags, generations } = provenance;
+  for (let index = 0; index < tags.length; index++) {
+    const read = asked[index];
+    if (read !== undefined && read.current === generations[index]) continue;
+    return read?.state === "unreachable" ? `tag ${tags[index]} unreachable` : `tag ${tags[index]}`;
+  }
+  space.proven = provenance;
+  return undefined;
+}
+
+/** What was never right, or is somebody else's, is not served stale either. */
+export function mayServeStale(why: string): boolean {
+  return why === "invalidated" || why === "expired" || why.startsWith("tag ");
+}
+
+/** Why a right value is not for this caller: another version, or its schema refuses it. Open it first. */
+export function misfit({ plan, load }: Caller, stored: Stored): string | undefined {
+  if (load !== undefined && plan.version !== stored.version) return "version";
+  if (plan.schema === undefined) return undefined;
+  const result = plan.schema["~standard"].validate(stored.shared);
+  if (result instanceof Promise)
+    throw new EverfreshError(
+      "EF_OPTION",
+      "the schema checks asynchronously; a cached value is checked at once or not at all",
+    );
+  return "issues" in result && result.issues !== undefined ? "schema" : undefined;
+}

@@ -1,0 +1,200 @@
+/**
+ * Replacing a value that may not be served as fresh: getting the lease, serving the stale value where that is allowed, and
+ * the loads that are under way in this process.
+ */
+import type { Backend, Item, Token, Want } from "../backend/index.ts";
+import type { Clock } from "../clock.ts";
+import { eventChannel } from "../events.ts";
+import { failAll, type Caller } from "./caller.ts";
+import type { Engine, EngineParts } from "./engine.ts";
+import type { Stored } from "./envelope.ts";
+import { gatherEvidence, type AllEvidence } from "./evidence.ts";
+import { Flight, type FlightHost } from "./flight.ts";
+import type { Home } from "./fragments.ts";
+import type { Generations } from "./generations.ts";
+import type { Hints } from "./hints.ts";
+import { mayServeStale, type ItemReading } from "./judging.ts";
+import { Lease, type Kept } from "./lease.ts";
+import type { Lookup } from "./lookup.ts";
+import { jittered, type Plan } from "./plan.ts";
+import type { Serializer } from "./serializer.ts";
+
+const loads = eventChannel("everfresh:cache:load");
+
+export class Renewal implements FlightHost {
+  readonly backend: Backend;
+  readonly clock: Clock;
+  readonly generations: Generations;
+  readonly serializer: Serializer | undefined;
+  readonly keeps: boolean;
+  readonly home: Home;
+  /** The loads that may be joined, by the key on the wire. */
+  readonly flights = new Map<string, Flight>();
+  readonly #engine: Engine;
+  readonly #parts: EngineParts;
+  readonly #hints: Hints;
+  readonly #leased: Want;
+
+  constructor(engine: Engine, parts: EngineParts, hints: Hints) {
+    this.#engine = engine;
+    this.#parts = parts;
+    this.#hints = hints;
+    this.backend = parts.backend;
+    this.clock = parts.clock;
+    this.generations = parts.generations;
+    this.serializer = parts.serializer;
+    this.keeps = engine.keeps;
+    this.home = engine.home;
+    this.#leased = { lease: parts.leaseSeconds };
+  }
+
+  /** The value that was read may not be served as fresh: get the lease to replace it. */
+  renew(lookup: Lookup, reading: ItemReading, stored: Stored | undefined, why: string): void {
+    const stale = stored !== undefined && mayServeStale(why) ? stored : undefined;
+    this.#engine.miss(lookup, why);
+    if (lookup.callers.length === 0) return;
+    const { wire } = lookup;
+    let keepMs = 0;
+    for (const { plan } of lookup.callers) keepMs = Math.max(keepMs, plan.staleMs, plan.errorMs);
+    if (stale !== undefined && stale.freshUntil < this.clock.now()) keepMs += stale.freshUntil - this.clock.now();
+    const keepSeconds = stale === undefined ? 0 : Math.max(0, Math.ceil(keepMs / 1000));
+    if (reading.stale && reading.leased) {
+      this.#waitStale(lookup, stale, why);
+    } else if (reading.won) {
+      this.load(lookup, reading.token, { staleSeconds: Math.max(1, keepSeconds) }, stale, why);
+    } else if (keepSeconds > 0 && this.backend.keepsStale) {
+      this.#claimKeeping(lookup, reading.token, keepSeconds, stale, why);
+    } else {
+      this.backend.claim(wire, reading.token, this.#parts.leaseSeconds).then(
+        (token) => (token ? this.load(lookup, token, "nothing", undefined, why) : this.#engine.again(lookup.callers)),
+        () => this.#engine.bypass(wire, lookup.callers, "unreachable"),
+      );
+    }
+  }
+
+  /** Marks the old value as stale and asks again in the same tick: one of all who do this wins. */
+  #claimKeeping(lookup: Lookup, token: Token, keepSeconds: number, stale: Stored | undefined, why: string): void {
+    const { wire } = lookup;
+    void this.backend.expire(wire, token, keepSeconds).catch(() => undefined);
+    this.backend.read(wire, this.#leased).then(
+      (reading) => {
+        const isStale = reading.kind === "item" && reading.stale;
+        if (isStale && reading.won) this.load(lookup, reading.token, { staleSeconds: keepSeconds }, stale, why);
+        else if (isStale) this.#waitStale(lookup, stale, why);
+        else if (reading.kind === "won") this.load(lookup, reading.token, "nothing", stale, why);
+        else if (reading.kind === "leased") this.#engine.wait(lookup);
+        else this.#engine.again(lookup.callers);
+        return undefined;
+      },
+      () => this.#engine.bypass(wire, lookup.callers, "unreachable"),
+    );
+  }
+
+  refreshAhead(lookup: Lookup, reading: ItemReading, stored: Stored): void {
+    const caller = lookup.callers.find(({ load, plan }) => load !== undefined && plan.aheadMs > 0);
+    if (caller === undefined) return;
+    lookup.callers = [];
+    this.#begin(lookup, caller, reading.token, "a fresh value", stored, "refreshed ahead");
+  }
+
+  /** The lease is ours: serve stale where that is allowed, and compute. */
+  load(lookup: Lookup, token: Token, kept: Kept, stale: Stored | undefined, why: string): void {
+    const loader = lookup.callers.find((caller) => caller.load !== undefined);
+    this.#engine.miss(lookup, why);
+    if (loader === undefined) return;
+    this.#serveStale(lookup, stale, why);
+    this.#begin(lookup, loader, token, kept, stale, why);
+  }
+
+  #begin(lookup: Lookup, loader: Caller, token: Token, kept: Kept, stale: Stored | undefined, why: string): void {
+    const { wire, callers } = lookup;
+    const { load, plan, key } = loader;
+    if (load === undefined) return;
+    const { clock, backend } = this;
+    const lease = new Lease(backend, clock, wire, token, this.#parts.leaseSeconds, kept);
+    const original = this.#parts.keys.isDigest(wire) ? key : undefined;
+    const background = callers.length === 0;
+    const flight = new Flight(this, { wire, key, lease, load, plan, why, stale, original, background }, callers);
+    this.flights.set(wire, flight);
+    if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);
+    void this.#evidence(lookup, plan, stale)
+      .then((evidence) => {
+        if (evidence === undefined) {
+          this.#engine.bypass(wire, flight.abandon(), "unreachable");
+          return undefined;
+        }
+        return flight.run(evidence.space, evidence.tags);
+      })
+      // A serializer or a subscriber of the user's that throws must not leave anybody waiting.
+      .catch((error: unknown) => failAll(flight.abandon(), error));
+  }
+
+  async #evidence(lookup: Lookup, plan: Plan, stale: Stored | undefined): Promise<AllEvidence | undefined> {
+    const { space, moment, wire } = lookup;
+    if (space === undefined) return undefined;
+    const names = new Set([...plan.tags, ...this.#hints.of(wire), ...(stale?.tags ?? [])]);
+    return await gatherEvidence(this.generations, this.#parts.keys, space, moment, names, plan.tags);
+  }
+
+  /** Callers with `staleWhileRevalidate` get the stale value now. */
+  #serveStale(lookup: Lookup, stale: Stored | undefined, why: string): void {
+    if (stale === undefined || !lookup.callers.some(({ plan }) => plan.staleMs > 0)) return;
+    const now = this.clock.now();
+    const allowed = ({ plan }: Caller): boolean => plan.staleMs > 0 && now < stale.freshUntil + plan.staleMs;
+    if (!stale.open(this.serializer)) return;
+    this.#engine.answer(lookup.callers.filter(allowed), stale, "stale", why);
+    lookup.callers = lookup.callers.filter((caller) => !allowed(caller));
+  }
+
+  #waitStale(lookup: Lookup, stale: Stored | undefined, why: string): void {
+    this.#serveStale(lookup, stale, why);
+    if (lookup.callers.length > 0) this.#engine.wait(lookup);
+  }
+
+  /** After the soft timeout, callers who may have the stale value get it. */
+  #softly(callers: readonly Caller[], stale: Stored, plan: Plan): void {
+    this.clock.after(plan.softMs, () => {
+      const now = this.clock.now();
+      const allowed = callers.filter(
+        ({ done, plan: { errorMs } }) => !done && errorMs > 0 && now < stale.freshUntil + errorMs,
+      );
+      if (allowed.length > 0 && stale.open(this.serializer)) this.#engine.answer(allowed, stale, "stale", "timeout");
+    });
+  }
+
+  // -- what flights ask and say --------------------------------------------------------------------------------
+
+  jittered(ttlMs: number, jitter: number): number {
+    return jittered(ttlMs, jitter, this.#parts.random);
+  }
+
+  again(callers: readonly Caller[]): void {
+    this.#engine.again(callers);
+  }
+
+  ended(flight: Flight): void {
+    if (this.flights.get(flight.wire) === flight) this.flights.delete(flight.wire);
+  }
+
+  wireOfTag(tag: string): string {
+    return this.#parts.keys.tag(tag);
+  }
+
+  remember(wire: string, tags: readonly string[]): void {
+    this.#hints.remember(wire, tags);
+  }
+
+  keep(wire: string, item: Item, stored: Stored, token: Token, moment: number): void {
+    this.#parts.tier?.set(wire, item, stored, token, this.clock.monotonic(), moment);
+  }
+
+  loaded(
+    flight: Flight,
+    durationMs: number,
+    outcome: "stored" | "refused" | "unstored" | "failed",
+    why?: string,
+  ): void {
+    if (!loads.hasSubscribers) return;
+    loads.publish({ namespace: this.#parts.namespace, key: flight.key, durationMs, outcome, why: why ?? flight.why });
+  }
+}
