@@ -3,25 +3,22 @@
  *
  * This file turns calls into callers for the engine, deliveries and writes; it decides nothing about freshness.
  */
-import type { Backend, ServerHealth } from "../backend/index.ts";
+import type { ServerHealth } from "../backend/index.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
-import { Caller, type EntryAnswer, type LoadContext, type Loader } from "./caller.ts";
+import type { EntryAnswer, LoadContext } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
-import { atHand } from "./at-hand.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
 import { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
-import type { Stored } from "./envelope.ts";
-import { rendering, type Inherited } from "./fragments.ts";
-import { runLoader } from "./loading.ts";
-import { checkTags, Keys, rawTag, visibleTags } from "./keys.ts";
-import { nextMoment } from "./moments.ts";
+import { Invalidation, placesOf } from "./invalidation.ts";
+import { checkTags, Keys } from "./keys.ts";
 import type { ReadOptions, Ttl, ValueOptions } from "./options.ts";
-import { Plans, span, ttlMs, type Plan } from "./plan.ts";
+import { Plans, span, ttlMs } from "./plan.ts";
+import { Reader } from "./reader.ts";
+import { settleAll } from "./settle-all.ts";
 import { startMonitor, type Monitor, type MonitorOptions } from "./monitor.ts";
 import { Tier } from "./tier.ts";
-import { openTransaction, type OpenTransaction } from "./transactions.ts";
 import { Writes } from "./writes.ts";
 
 /** Options of `set` and `add`. */
@@ -51,7 +48,8 @@ export class Cache {
   readonly #engine: Engine;
   readonly #writes: Writes;
   readonly #plans: Plans;
-  readonly #peeks: boolean;
+  readonly #invalidation: Invalidation;
+  readonly #reader: Reader;
 
   /** Use `createCache`. */
   constructor(namespace: string, shared: Shared) {
@@ -64,7 +62,6 @@ export class Cache {
     const { maxAge, limitBytes = 32 * 1024 * 1024, limitEntries = 10_000 } = typeof local === "object" ? local : {};
     const tier = local === false || backend.reach !== "fleet" ? undefined : new Tier(limitBytes, limitEntries);
     const tierMaxAgeMs = tier === undefined ? 0 : span(maxAge, "local.maxAge", 0);
-    this.#peeks = backend.peek !== undefined || tierMaxAgeMs > 0;
     const keys = this.#keys;
     this.#engine = new Engine({
       namespace,
@@ -81,8 +78,13 @@ export class Cache {
       leaseSeconds,
       waitMs,
     });
+    const engine = this.#engine;
+    const plans = this.#plans;
+    const invalidation = new Invalidation(shared, keys, engine);
+    this.#invalidation = invalidation;
+    this.#reader = new Reader({ namespace, shared, keys, engine, plans, invalidation });
     this.#writes = new Writes({
-      engine: this.#engine,
+      engine,
       backend,
       keys,
       clock,
@@ -91,7 +93,7 @@ export class Cache {
       leaseSeconds,
       waitMs,
       remove: async (wire) => {
-        await this.#remove(wire, 0);
+        await invalidation.remove(wire, 0);
       },
     });
   }
@@ -100,12 +102,12 @@ export class Cache {
 
   /** The value, or undefined where there is none. `null`, `false`, `0`, `""` and `[]` are values. */
   get<T = unknown>(key: string, options?: Pick<ReadOptions, "schema" | "signal">): Promise<T | undefined> {
-    return this.#ask(key, undefined, options, false) as Promise<T | undefined>;
+    return this.#reader.ask(key, undefined, options, false) as Promise<T | undefined>;
   }
 
   /** Like {@link get}, with where the value came from, its age, and why there is none. */
   getEntry<T = unknown>(key: string, options?: Pick<ReadOptions, "schema" | "signal">): Promise<EntryAnswer<T>> {
-    return this.#ask(key, undefined, options, true) as Promise<EntryAnswer<T>>;
+    return this.#reader.ask(key, undefined, options, true) as Promise<EntryAnswer<T>>;
   }
 
   /** Whether there is a value. */
@@ -127,7 +129,7 @@ export class Cache {
    *   because the cache failed: then the value is computed.
    */
   getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
-    return this.#ask(key, load, options, false) as Promise<T>;
+    return this.#reader.ask(key, load, options, false) as Promise<T>;
   }
 
   /** Like {@link getOrSet}, with where the value came from and its age. */
@@ -136,7 +138,7 @@ export class Cache {
     load: (context: LoadContext) => T | Promise<T>,
     options?: ReadOptions,
   ): Promise<EntryAnswer<T> & { readonly value: T }> {
-    return this.#ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
+    return this.#reader.ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
   }
 
   /**
@@ -144,10 +146,7 @@ export class Cache {
    * memory, `local: { maxAge }`); undefined: it has to ask.
    */
   peekEntry<T>(key: string, options?: ReadOptions): (EntryAnswer<T> & { readonly value: T }) | undefined {
-    if (openTransaction() !== undefined || rendering.current !== undefined) return undefined;
-    const plan = this.#plans.of(options);
-    const stored = this.#atHand(key, this.#keys.value(key), plan);
-    return stored && (this.#entryOf(stored, plan) as EntryAnswer<T> & { readonly value: T });
+    return this.#reader.peek(key, options) as (EntryAnswer<T> & { readonly value: T }) | undefined;
   }
 
   /** The values of those keys that have one. One round trip per server. */
@@ -182,7 +181,7 @@ export class Cache {
       unique.map((key) => {
         const own = typeof tags === "function" ? tags(key) : tags;
         const read: ReadOptions = own === undefined ? rest : { ...rest, tags: own };
-        return this.#ask(
+        return this.#reader.ask(
           key,
           (context) => batch.want(key, context),
           read,
@@ -213,13 +212,13 @@ export class Cache {
    *   was not stored and the server could not confirm that the old value is gone
    */
   async set(key: string, value: unknown, options?: WriteOptions): Promise<boolean> {
-    this.#open();
+    this.#shared.life.check();
     return await this.#writes.set(key, value, this.#plans.of(options));
   }
 
   /** Stores only where nothing is. Returns whether it did. */
   async add(key: string, value: unknown, options?: WriteOptions): Promise<boolean> {
-    this.#open();
+    this.#shared.life.check();
     return await this.#writes.add(key, value, this.#plans.of(options));
   }
 
@@ -232,7 +231,7 @@ export class Cache {
 
   /** Gives what is there another time to live. Returns whether something was there. */
   async touch(key: string, ttl: Ttl): Promise<boolean> {
-    this.#open();
+    this.#shared.life.check();
     return await this.#writes.touch(key, ttlMs(ttl), this.#plans.base);
   }
 
@@ -248,7 +247,7 @@ export class Cache {
     change: (value: T) => T | undefined,
     options: { ttl?: Ttl } = {},
   ): Promise<T | undefined> {
-    this.#open();
+    this.#shared.life.check();
     const ttl = options.ttl === undefined ? undefined : ttlMs(options.ttl);
     return (await this.#writes.update(key, change as (value: unknown) => unknown, ttl, this.#plans.base)) as
       | T
@@ -261,7 +260,7 @@ export class Cache {
    * @returns the sum; undefined where nothing is there and no `initial` was given, which is then stored as it is
    */
   async incr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
-    this.#open();
+    this.#shared.life.check();
     if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is ${delta}; it is a finite number`);
     const plan = this.#plans.of(options.ttl === undefined ? undefined : { ttl: options.ttl });
     return await this.#writes.count(key, delta, options.initial, plan);
@@ -274,8 +273,8 @@ export class Cache {
 
   /** Removes a value, as {@link invalidate} does. Returns whether one was there. */
   async delete(key: string): Promise<boolean> {
-    this.#open();
-    return await this.#remove(this.#keys.value(key), 0);
+    this.#shared.life.check();
+    return await this.#invalidation.remove(this.#keys.value(key), 0);
   }
 
   /** Removes many values. */
@@ -293,21 +292,17 @@ export class Cache {
    *   this process reads nothing from that server before
    */
   async invalidate(keys: string | readonly string[]): Promise<void> {
-    this.#open();
+    this.#shared.life.check();
     const keepSeconds = Math.ceil(Math.max(this.#plans.base.staleMs, this.#plans.base.errorMs) / 1000);
     const list = typeof keys === "string" ? [keys] : keys;
-    await settleAll(list.map((key) => this.#remove(this.#keys.value(key), keepSeconds)));
+    await settleAll(list.map((key) => this.#invalidation.remove(this.#keys.value(key), keepSeconds)));
   }
 
   /** Like {@link invalidate}, for all values that have one of these tags. */
   async invalidateTags(tags: readonly string[]): Promise<void> {
-    this.#open();
+    this.#shared.life.check();
     if (typeof tags === "string") throw new EverfreshError("EF_OPTION", "invalidateTags takes a list of tags");
-    try {
-      await settleAll(checkTags(tags).map((tag) => this.#renewGeneration(this.#keys.tag(tag))));
-    } finally {
-      this.#engine.distrust();
-    }
+    await settleAll(checkTags(tags).map((tag) => this.#invalidation.renewTag(tag)));
     if (tagsChannel.hasSubscribers) tagsChannel.publish({ namespace: this.name, tags });
   }
 
@@ -318,14 +313,8 @@ export class Cache {
 
   /** Invalidates everything in this namespace and nothing else, at the cost of one write per server. */
   async clear(): Promise<void> {
-    this.#open();
-    const { backend } = this.#shared;
-    this.#engine.forgetAll();
-    const all: Promise<unknown>[] = [];
-    for (const place of placesOf(backend))
-      for (const { name } of place.servers()) all.push(this.#renewAt(place, this.#keys.spaceOn(place, name)));
-    await settleAll(all);
-    this.#engine.forgetAll();
+    this.#shared.life.check();
+    await this.#invalidation.renewSpace();
   }
 
   // -- declaring -----------------------------------------------------------------------------------------------
@@ -371,7 +360,7 @@ export class Cache {
     options?: ReadOptions,
   ): Promise<string> {
     const key = `${fragmentPrefix}${argumentsText([name, ...varyOn])}`;
-    return (await this.#ask(key, render, { ...options, collects: true }, false)) as string;
+    return (await this.#reader.ask(key, render, { ...options, collects: true }, false)) as string;
   }
 
   /** Recomputes a sample of hits off the request path and compares: stale reads per million as a number. */
@@ -397,8 +386,8 @@ export class Cache {
 
   /** Closes the backend, and with it every cache that uses it. */
   async close(): Promise<void> {
-    if (this.#shared.closed) return;
-    this.#shared.closed = true;
+    if (this.#shared.life.closed) return;
+    this.#shared.life.closed = true;
     this.#shared.deliveries.close();
     await this.#shared.backend.close();
   }
@@ -406,178 +395,4 @@ export class Cache {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-
-  // -- inside --------------------------------------------------------------------------------------------------
-
-  #ask(
-    key: string,
-    load: Loader | undefined,
-    options: ReadOptions | undefined,
-    full: boolean,
-    prepare?: (caller: Caller) => void,
-  ): Promise<unknown> {
-    try {
-      this.#open();
-      const wire = this.#keys.value(key);
-      const transaction = openTransaction();
-      const outer = load === undefined ? undefined : rendering.current;
-      const plan = this.#plans.of(options);
-      if (load !== undefined && transaction === undefined && outer === undefined) {
-        const stored = this.#atHand(key, wire, plan);
-        if (stored !== undefined)
-          return Promise.resolve(full ? this.#entryOf(stored, plan) : this.#valueOf(stored, plan));
-      }
-      if (transaction !== undefined) return this.#readInside(transaction, key, wire, load, plan, full, prepare);
-      if (load !== undefined && (outer !== undefined || plan.forceFresh))
-        return this.#readAfter(key, wire, load, plan, full, prepare, outer);
-      return this.#call(wire, new Caller(key, plan, load, full), prepare);
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
-  /** A hit that is in this process and right, and nobody needs to be asked; undefined: ask. */
-  #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
-    if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
-    const stored = atHand(this.#engine, wire, plan.version);
-    if (stored === undefined || this.#engine.watch !== undefined) return undefined;
-    this.#engine.tellHit(key);
-    return stored;
-  }
-
-  #valueOf(stored: Stored, plan: Plan): unknown {
-    return plan.shared ? stored.shared : stored.take(this.#engine.serializer);
-  }
-
-  #entryOf(stored: Stored, plan: Plan): EntryAnswer<unknown> {
-    const now = this.#shared.clock.now();
-    return {
-      value: this.#valueOf(stored, plan),
-      status: "hit",
-      ageMs: Math.max(0, now - stored.createdAt),
-      ttlMs: stored.freshUntil - now,
-      tags: visibleTags(stored.tags),
-      why: undefined,
-    };
-  }
-
-  #call(wire: string, caller: Caller, prepare: ((caller: Caller) => void) | undefined): Promise<unknown> {
-    prepare?.(caller);
-    const { signal } = caller.plan;
-    if (signal !== undefined) caller.listen(signal);
-    if (!caller.done) this.#engine.ask(wire, caller);
-    return caller.promise;
-  }
-
-  /** A read that must do something first; its caller comes only then. */
-  async #readAfter(
-    key: string,
-    wire: string,
-    load: Loader,
-    plan: Plan,
-    full: boolean,
-    prepare: ((caller: Caller) => void) | undefined,
-    outer: Inherited | undefined,
-  ): Promise<unknown> {
-    if (plan.forceFresh) await this.#remove(wire, 0);
-    // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
-    if (outer !== undefined && !plan.collects) await this.#noteBeside(outer, wire);
-    const caller = new Caller(key, plan, load, full);
-    if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
-    return await this.#call(wire, caller, prepare);
-  }
-
-  /** A read inside an open transaction: a hit of what that did not touch, or computed past the cache and not stored. */
-  async #readInside(
-    transaction: OpenTransaction,
-    key: string,
-    wire: string,
-    load: Loader | undefined,
-    plan: Plan,
-    full: boolean,
-    prepare: ((caller: Caller) => void) | undefined,
-  ): Promise<unknown> {
-    if (plan.forceFresh) await this.#remove(wire, 0);
-    // Who only looks is not asked for a version, so a value with one is not looked for.
-    else if (plan.version === 0 && !transaction.touches(this.name, key, plan.tags)) {
-      const looking = new Caller(key, plan, undefined, true);
-      this.#engine.ask(wire, looking);
-      const found = (await looking.promise) as EntryAnswer<unknown>;
-      if (found.status === "hit" && !transaction.touches(this.name, key, found.tags)) {
-        const answered = new Caller(key, plan, load, full);
-        prepare?.(answered);
-        answered.onKnown?.();
-        return full ? found : found.value;
-      }
-    }
-    // What is rendered around this read holds what may never be committed, so it is not stored either.
-    rendering.current?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
-    const caller = new Caller(key, plan, load, full);
-    if (plan.signal !== undefined) caller.listen(plan.signal);
-    const why = "inside a transaction";
-    if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
-    else
-      runLoader(load, plan, key, undefined, this.#shared.clock).then(
-        ({ value }) => caller.answerUnstored(value, "bypass", why),
-        (error: unknown) => caller.fail(error),
-      );
-    return await caller.promise;
-  }
-
-  /** Notes the generation beside a key, which must be known before the key is read. */
-  async #noteBeside(outer: Inherited, wire: string): Promise<void> {
-    const { backend, generations } = this.#shared;
-    const beside = this.#keys.beside(backend, wire);
-    const generation = await generations.settle(generations.read(beside, nextMoment()));
-    outer.note(rawTag(beside), generation);
-  }
-
-  /** Removes what is under `wire`, wherever it lives or lived; resolves when that is confirmed. */
-  async #remove(wire: string, keepSeconds: number): Promise<boolean> {
-    const { backend, deliveries, invalidationMs } = this.#shared;
-    this.#engine.forget(wire);
-    let found = false;
-    const attempts = placesOf(backend).map(async (place) => {
-      const attempt = async (): Promise<void> => {
-        // In this order, on one connection: who still reads the old value has noted the generation from before.
-        const removing = place.remove(wire, keepSeconds);
-        const beside = place.remove(this.#keys.beside(place, wire));
-        const [wasThere] = await Promise.all([removing, beside]);
-        if (wasThere) found = true;
-      };
-      await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
-    });
-    await settleAll(attempts);
-    this.#engine.forget(wire);
-    return found;
-  }
-
-  async #renewGeneration(wire: string): Promise<void> {
-    const { backend } = this.#shared;
-    await settleAll(placesOf(backend).map((place) => this.#renewAt(place, wire)));
-  }
-
-  async #renewAt(place: Backend, wire: string): Promise<void> {
-    const { deliveries, generations, invalidationMs } = this.#shared;
-    const attempt = (): Promise<void> => generations.renew(place, wire);
-    await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
-  }
-
-  #open(): void {
-    if (this.#shared.closed) throw new EverfreshError("EF_CLOSED", "the cache is closed");
-  }
-}
-
-/** Where keys live, and where they lived before the set of servers changed. */
-function placesOf(backend: Backend): readonly Backend[] {
-  return backend.previous === undefined ? [backend] : [backend, backend.previous];
-}
-
-/** Waits for all, then throws the first error: one that fails does not keep the others from being waited for. */
-async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  const results = await Promise.allSettled(promises);
-  return results.map((result) => {
-    if (result.status === "rejected") throw result.reason as Error;
-    return result.value;
-  });
 }

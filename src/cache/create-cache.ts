@@ -72,7 +72,17 @@ export interface Shared {
   readonly leaseSeconds: number;
   readonly waitMs: number;
   readonly invalidationMs: number;
-  closed: boolean;
+  readonly life: Life;
+}
+
+/** Caches on one backend are closed together. */
+class Life {
+  closed = false;
+
+  /** @throws EverfreshError `EF_CLOSED` */
+  check(): void {
+    if (this.closed) throw new EverfreshError("EF_CLOSED", "the cache is closed");
+  }
 }
 
 /**
@@ -110,6 +120,6 @@ export function createCache(options: CacheOptions): Cache {
     leaseSeconds: Math.ceil(leaseMs / 1000),
     waitMs: span(options.wait, "wait", 10_000),
     invalidationMs: span(options.invalidationTimeout, "invalidationTimeout", 2_000),
-    closed: false,
+    life: new Life(),
   });
 }

@@ -65,12 +65,12 @@ export class Waiting {
   }
 
   #begin(wire: string, group: Group, now: number): void {
-    const { clock, random, again } = this.#parts;
+    const { clock, random } = this.#parts;
     this.#groups.set(wire, group);
     const pauseMs = Math.min(longestPauseMs, Math.max(shortestPauseMs, (now - group.since) * share));
     clock.after(pauseMs * (0.7 + 0.6 * random.fraction()), () => {
       this.#groups.delete(wire);
-      again(wire, group.callers);
+      this.#parts.again(wire, group.callers);
     });
   }
 }

@@ -26,6 +26,8 @@ const list = (): { list: number[] } => ({ list: [1] });
 /** Bytes as bytes, whichever view of them somebody has. */
 const plain = (value: unknown): unknown => (Buffer.isBuffer(value) ? new Uint8Array(value) : value);
 
+const isClosed = (error: unknown): boolean => isEverfreshError(error, "EF_CLOSED");
+
 function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
   let backend: Backend;
   let cache: Cache;
@@ -447,6 +449,15 @@ describe("on memcached", needs("memcached"), () => {
   test("a closed cache refuses calls", async () => {
     const cache = createCache({ backend: memcached(server.address) });
     await cache.close();
-    await assert.rejects(cache.get("a"), (error) => isEverfreshError(error, "EF_CLOSED"));
+    await assert.rejects(cache.get("a"), isClosed);
+  });
+
+  test("a cache and its namespaces are closed together, whichever of them is told", async () => {
+    const cache = createCache({ backend: memory() });
+    const inner = cache.namespace("inner");
+    await inner.close();
+    await assert.rejects(inner.getOrSet("a", song), isClosed);
+    await assert.rejects(cache.getOrSet("a", song), isClosed);
+    await assert.rejects(cache.set("a", 1), isClosed);
   });
 });

@@ -1,0 +1,69 @@
+/** What a cache says to the servers when the source has changed: for one key, for a tag, for its whole namespace. */
+import type { Backend } from "../backend/index.ts";
+import type { Shared } from "./create-cache.ts";
+import type { Engine } from "./engine.ts";
+import type { Keys } from "./keys.ts";
+import { settleAll } from "./settle-all.ts";
+
+export class Invalidation {
+  readonly #shared: Shared;
+  readonly #keys: Keys;
+  readonly #engine: Engine;
+
+  constructor(shared: Shared, keys: Keys, engine: Engine) {
+    this.#shared = shared;
+    this.#keys = keys;
+    this.#engine = engine;
+  }
+
+  /** Removes what is under `wire`, wherever it lives or lived; resolves when that is confirmed. */
+  async remove(wire: string, keepSeconds: number): Promise<boolean> {
+    const { backend, deliveries, invalidationMs } = this.#shared;
+    this.#engine.forget(wire);
+    let found = false;
+    const attempts = placesOf(backend).map(async (place) => {
+      const attempt = async (): Promise<void> => {
+        // In this order, on one connection: who still reads the old value has noted the generation from before.
+        const removing = place.remove(wire, keepSeconds);
+        const beside = place.remove(this.#keys.beside(place, wire));
+        const [wasThere] = await Promise.all([removing, beside]);
+        if (wasThere) found = true;
+      };
+      await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
+    });
+    await settleAll(attempts);
+    this.#engine.forget(wire);
+    return found;
+  }
+
+  /** Gives a tag a new generation, wherever it lives or lived; resolves when that is confirmed. */
+  async renewTag(tag: string): Promise<void> {
+    const wire = this.#keys.tag(tag);
+    try {
+      await settleAll(placesOf(this.#shared.backend).map((place) => this.#renewAt(place, wire)));
+    } finally {
+      this.#engine.distrust();
+    }
+  }
+
+  /** Gives the namespace a new generation on every server. */
+  async renewSpace(): Promise<void> {
+    this.#engine.forgetAll();
+    const all: Promise<unknown>[] = [];
+    for (const place of placesOf(this.#shared.backend))
+      for (const { name } of place.servers()) all.push(this.#renewAt(place, this.#keys.spaceOn(place, name)));
+    await settleAll(all);
+    this.#engine.forgetAll();
+  }
+
+  async #renewAt(place: Backend, wire: string): Promise<void> {
+    const { deliveries, generations, invalidationMs } = this.#shared;
+    const attempt = (): Promise<void> => generations.renew(place, wire);
+    await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
+  }
+}
+
+/** Where keys live, and where they lived before the set of servers changed. */
+export function placesOf(backend: Backend): readonly Backend[] {
+  return backend.previous === undefined ? [backend] : [backend, backend.previous];
+}

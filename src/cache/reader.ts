@@ -1,0 +1,179 @@
+/** From a call to a caller of the engine: what is at hand, what must be done first, what a transaction may see. */
+import { atHand } from "./at-hand.ts";
+import { Caller, type EntryAnswer, type Loader } from "./caller.ts";
+import type { Shared } from "./create-cache.ts";
+import type { Engine } from "./engine.ts";
+import type { Stored } from "./envelope.ts";
+import { rendering, type Inherited } from "./fragments.ts";
+import type { Invalidation } from "./invalidation.ts";
+import { rawTag, visibleTags, type Keys } from "./keys.ts";
+import { runLoader } from "./loading.ts";
+import { nextMoment } from "./moments.ts";
+import type { ReadOptions } from "./options.ts";
+import type { Plan, Plans } from "./plan.ts";
+import { openTransaction, type OpenTransaction } from "./transactions.ts";
+
+export interface ReaderParts {
+  readonly namespace: string;
+  readonly shared: Shared;
+  readonly keys: Keys;
+  readonly engine: Engine;
+  readonly plans: Plans;
+  readonly invalidation: Invalidation;
+}
+
+export class Reader {
+  readonly #namespace: string;
+  readonly #shared: Shared;
+  readonly #keys: Keys;
+  readonly #engine: Engine;
+  readonly #plans: Plans;
+  readonly #invalidation: Invalidation;
+  /** Whether anything can be at hand at all. */
+  readonly #peeks: boolean;
+
+  constructor({ namespace, shared, keys, engine, plans, invalidation }: ReaderParts) {
+    this.#namespace = namespace;
+    this.#shared = shared;
+    this.#keys = keys;
+    this.#engine = engine;
+    this.#plans = plans;
+    this.#invalidation = invalidation;
+    this.#peeks = shared.backend.peek !== undefined || engine.parts.tierMaxAgeMs > 0;
+  }
+
+  /**
+   * The value, or with `full` an `EntryAnswer`; computed by `load` where there is none.
+   *
+   * @param prepare is given the caller before it asks
+   */
+  ask(
+    key: string,
+    load: Loader | undefined,
+    options: ReadOptions | undefined,
+    full: boolean,
+    prepare?: (caller: Caller) => void,
+  ): Promise<unknown> {
+    try {
+      this.#shared.life.check();
+      const wire = this.#keys.value(key);
+      const transaction = openTransaction();
+      const outer = load === undefined ? undefined : rendering.current;
+      const plan = this.#plans.of(options);
+      if (load !== undefined && transaction === undefined && outer === undefined) {
+        const stored = this.#atHand(key, wire, plan);
+        if (stored !== undefined)
+          return Promise.resolve(full ? this.#entryOf(stored, plan) : this.#valueOf(stored, plan));
+      }
+      if (transaction !== undefined) return this.#readInside(transaction, key, wire, load, plan, full, prepare);
+      if (load !== undefined && (outer !== undefined || plan.forceFresh))
+        return this.#readAfter(key, wire, load, plan, full, prepare, outer);
+      return this.#call(wire, new Caller(key, plan, load, full), prepare);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** What {@link ask} would answer at once, with nobody to be asked; undefined: it has to ask. */
+  peek(key: string, options: ReadOptions | undefined): EntryAnswer<unknown> | undefined {
+    if (openTransaction() !== undefined || rendering.current !== undefined) return undefined;
+    const plan = this.#plans.of(options);
+    const stored = this.#atHand(key, this.#keys.value(key), plan);
+    return stored && this.#entryOf(stored, plan);
+  }
+
+  #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
+    if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
+    const stored = atHand(this.#engine, wire, plan.version);
+    if (stored === undefined || this.#engine.watch !== undefined) return undefined;
+    this.#engine.tellHit(key);
+    return stored;
+  }
+
+  #valueOf(stored: Stored, plan: Plan): unknown {
+    return plan.shared ? stored.shared : stored.take(this.#engine.serializer);
+  }
+
+  #entryOf(stored: Stored, plan: Plan): EntryAnswer<unknown> {
+    const now = this.#shared.clock.now();
+    return {
+      value: this.#valueOf(stored, plan),
+      status: "hit",
+      ageMs: Math.max(0, now - stored.createdAt),
+      ttlMs: stored.freshUntil - now,
+      tags: visibleTags(stored.tags),
+      why: undefined,
+    };
+  }
+
+  #call(wire: string, caller: Caller, prepare: ((caller: Caller) => void) | undefined): Promise<unknown> {
+    prepare?.(caller);
+    const { signal } = caller.plan;
+    if (signal !== undefined) caller.listen(signal);
+    if (!caller.done) this.#engine.ask(wire, caller);
+    return caller.promise;
+  }
+
+  /** A read that must do something first; its caller comes only then. */
+  async #readAfter(
+    key: string,
+    wire: string,
+    load: Loader,
+    plan: Plan,
+    full: boolean,
+    prepare: ((caller: Caller) => void) | undefined,
+    outer: Inherited | undefined,
+  ): Promise<unknown> {
+    if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
+    // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
+    if (outer !== undefined && !plan.collects) await this.#noteBeside(outer, wire);
+    const caller = new Caller(key, plan, load, full);
+    if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
+    return await this.#call(wire, caller, prepare);
+  }
+
+  /** A read inside an open transaction: a hit of what that did not touch, or computed past the cache and not stored. */
+  async #readInside(
+    transaction: OpenTransaction,
+    key: string,
+    wire: string,
+    load: Loader | undefined,
+    plan: Plan,
+    full: boolean,
+    prepare: ((caller: Caller) => void) | undefined,
+  ): Promise<unknown> {
+    if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
+    // Who only looks is not asked for a version, so a value with one is not looked for.
+    else if (plan.version === 0 && !transaction.touches(this.#namespace, key, plan.tags)) {
+      const looking = new Caller(key, plan, undefined, true);
+      this.#engine.ask(wire, looking);
+      const found = (await looking.promise) as EntryAnswer<unknown>;
+      if (found.status === "hit" && !transaction.touches(this.#namespace, key, found.tags)) {
+        const answered = new Caller(key, plan, load, full);
+        prepare?.(answered);
+        answered.onKnown?.();
+        return full ? found : found.value;
+      }
+    }
+    // What is rendered around this read holds what may never be committed, so it is not stored either.
+    rendering.current?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
+    const caller = new Caller(key, plan, load, full);
+    if (plan.signal !== undefined) caller.listen(plan.signal);
+    const why = "inside a transaction";
+    if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
+    else
+      runLoader(load, plan, key, undefined, this.#shared.clock).then(
+        ({ value }) => caller.answerUnstored(value, "bypass", why),
+        (error: unknown) => caller.fail(error),
+      );
+    return await caller.promise;
+  }
+
+  /** Notes the generation beside a key, which must be known before the key is read. */
+  async #noteBeside(outer: Inherited, wire: string): Promise<void> {
+    const { backend, generations } = this.#shared;
+    const beside = this.#keys.beside(backend, wire);
+    const generation = await generations.settle(generations.read(beside, nextMoment()));
+    outer.note(rawTag(beside), generation);
+  }
+}
