@@ -42,7 +42,16 @@ export async function runFleet(
   const files: string[] = [];
   namespaces += 1;
   const namespace = `proof${namespaces}`;
-  const full = { namespace, options: {}, local: false, keys: 10, readers: 8, writers: 2, ...given };
+  const full = {
+    namespace,
+    options: {},
+    local: false,
+    invalidationTimeoutMs: 2_000,
+    keys: 10,
+    readers: 8,
+    writers: 2,
+    ...given,
+  };
   await makeItems(full.database, full.keys);
   const start = async (): Promise<ChildProcess> => {
     const file = join(folder, `${files.length}`);

@@ -21,6 +21,8 @@ export interface Plan {
   /** Options of `memcached()`: protocol, username, password, timeoutMs. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly local: boolean;
+  /** After so many milliseconds an invalidation that is not confirmed is pending. */
+  readonly invalidationTimeoutMs: number;
   readonly database: string;
   readonly keys: number;
   /** Loops that read, and that write, in each process. */

@@ -26,7 +26,14 @@ function flush(): void {
 }
 
 const backend = memcached(plan.servers, plan.options);
-const cache = createCache({ backend, namespace: plan.namespace, local: plan.local, ttl: "10m", lease: "2s" });
+const cache = createCache({
+  backend,
+  namespace: plan.namespace,
+  local: plan.local,
+  ttl: "10m",
+  lease: "2s",
+  invalidationTimeout: { milliseconds: plan.invalidationTimeoutMs },
+});
 const outbox =
   plan.strategy === "outbox" ? createOutbox({ db: pool, caches: cache, deliveryTimeoutMs: 1_500 }) : undefined;
 const plain: MemcachedClient | undefined = plan.strategy.endsWith("write")

@@ -18,8 +18,12 @@ export function needsSasl(): { skip: string | false } {
   return { skip: "libsasl2-modules is not installed" };
 }
 
-/** Starts memcached with `-S`; it lets `username` in with `password`. */
-export async function startSaslMemcached(username: string, password: string): Promise<RealMemcached> {
+/** Starts memcached with `-S` and further flags; it lets `username` in with `password`. */
+export async function startSaslMemcached(
+  username: string,
+  password: string,
+  flags: readonly string[] = [],
+): Promise<RealMemcached> {
   const folder = await mkdtemp(join(tmpdir(), "everfresh-sasl-"));
   await writeFile(
     join(folder, "memcached.conf"),
@@ -40,7 +44,7 @@ export async function startSaslMemcached(username: string, password: string): Pr
   await once(checker, "listening");
   const users = join(folder, "users");
   await writeFile(users, `${username}:${password}\n`);
-  const server = await startMemcached(["-S"], { SASL_CONF_PATH: folder, MEMCACHED_SASL_PWDB: users });
+  const server = await startMemcached(["-S", ...flags], { SASL_CONF_PATH: folder, MEMCACHED_SASL_PWDB: users });
   return {
     ...server,
     async stop() {
