@@ -20,7 +20,7 @@ export function requestOf(raw: Request, method: string): PageRequest {
     host: url.slice(hostAt, pathAt < 0 ? url.length : pathAt),
     ...splitTarget(url),
     // Every adapter under Hono makes one absolute URL of what was sent, and names the same host by it.
-    isOdd: url.includes("#"),
+    isOdd: url.includes("#") || url.endsWith("?"),
     fields: new Proxy(raw.headers, byName) as unknown as PageRequest["fields"],
   };
 }

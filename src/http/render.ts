@@ -20,6 +20,7 @@ import { field, type Fields } from "./fields.ts";
 import { arrivalAge } from "./freshness.ts";
 import type { PagePolicy } from "./options.ts";
 import type { Page, PageRecord } from "./page.ts";
+import { canonicalQuery } from "./query.ts";
 import type { PageRequest } from "./request.ts";
 import { mostVaryNames, unkeyedNames } from "./variants.ts";
 
@@ -130,9 +131,17 @@ export class Rendering {
   }
 
   #obstacle(head: ResponseHead): Reason | undefined {
-    const { policy, now, learned } = this.#parts;
+    const { policy, request, now, learned } = this.#parts;
     const obstacle = responseObstacle(head, policy, now());
     if (obstacle !== undefined) return obstacle;
+    // The answer to one spelling of a query serves all of them, and one that sends this spelling on to the right one must
+    // not send the right one on to itself.
+    if (
+      head.fields["location"] !== undefined &&
+      policy.query === "all" &&
+      canonicalQuery(request.query, "all") !== request.query
+    )
+      return "status";
     // A page for everybody that says it depends on cookies it does not get to see is not for everybody.
     if (!policy.isPrivate && policy.cookies === "ignore" && varyNames(head.fields).includes("cookie"))
       return "vary-cookie";

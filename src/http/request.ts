@@ -30,10 +30,11 @@ export function canonicalHost(scheme: "http" | "https", host: string): string {
 
 /**
  * Whether a request target is more than the origin-form of RFC 9112 section 3.2.1: an absolute URL, whose host may be another
- * one than the field Host names, or with a fragment. What programs make of those differs, so no key could stand for it.
+ * one than the field Host names, or with a fragment, or with a query of nothing. What programs make of those differs (some
+ * redirect to the URL without it), so no key could stand for it.
  */
 export function isOddTarget(target: string): boolean {
-  return !target.startsWith("/") || target.includes("#");
+  return !target.startsWith("/") || target.includes("#") || target.endsWith("?");
 }
 
 /** Cuts a request target (RFC 9112 section 3.2, origin-form or absolute-form) into path and query. */

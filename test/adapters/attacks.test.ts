@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { after, describe, test } from "node:test";
 import { createCache, memory } from "everfresh";
-import { ask, sites, type Asked, type Route } from "./sites.ts";
+import { ask, sendBytes, sites, type Asked, type Route, type Told } from "./sites.ts";
 
 /** Headers that proxies use to say where a request was sent, and that programs believe. */
 const believed = [
@@ -44,7 +44,15 @@ async function* large(): AsyncIterable<string> {
 const options = { ttl: "1m" } as const;
 /** What a program would put there that trusts what it was sent. */
 const reflected = (asked: Asked): string => decodeURIComponent(asked.url.split("?")[1] ?? "");
+/** Sends every spelling of a query on to one of them, as sites do for search engines. */
+const sorted = ({ url }: Asked): Told => {
+  const [path = "", query = ""] = url.split("?");
+  const best = query.split("&").filter(Boolean).toSorted().join("&");
+  const location = best === "" ? path : `${path}?${best}`;
+  return location === url ? { body: "page" } : { status: 301, headers: { location }, body: "elsewhere" };
+};
 const routes: readonly Route[] = [
+  { path: "/sorted", options, handler: sorted },
   {
     path: "/lang",
     options: { ...options, cookies: ["lang"] },
@@ -67,17 +75,6 @@ const routes: readonly Route[] = [
     handler: (asked) => ({ body: JSON.stringify(asked.raw()) }),
   },
 ];
-
-/** Sends bytes, and answers all that comes back until the connection ends. */
-async function send(origin: string, head: string): Promise<string> {
-  const { port } = new URL(origin);
-  const socket = connect(Number(port), "127.0.0.1");
-  socket.end(head.replaceAll("HOST", new URL(origin).host) + "Connection: close\r\n\r\n", "latin1");
-  const chunks: Buffer[] = [];
-  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-  await once(socket, "close");
-  return Buffer.concat(chunks).toString("latin1");
-}
 
 const get = (target: string, ...headers: string[]): string =>
   [
@@ -116,6 +113,10 @@ const attacks: readonly (readonly [title: string, victim: string, head: string])
   ["a second value of a parameter", "/few?n=1", get("/few?n=1&n=evil")],
   ["a second value under an encoded name", "/few?n=1", get("/few?n=1&%6e=evil")],
   ["parameters of a hash", "/few?n=1", get("/few?n=1&n[evil]=1")],
+  ["a redirect from another order", "/sorted?a=1&b=2", get("/sorted?b=2&a=1")],
+  ["a redirect from an empty parameter", "/sorted?a=1", get("/sorted?a=1&")],
+  ["a redirect from two empty parameters", "/sorted", get("/sorted?&")],
+  ["a redirect from an empty query", "/sorted", get("/sorted?")],
   ["a cookie that is not to be seen", "/blind", get("/blind", "Cookie: sid=evil")],
   ["two cookies that are not to be seen", "/blind", get("/blind", "Cookie: sid=evil", "cookie: a=evil")],
   ["a condition that is not to be seen", "/blind", get("/blind", 'If-None-Match: "evil"', "Range: bytes=0-1")],
@@ -136,7 +137,7 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
         await cache.clear();
         const expected = (await ask(site.origin + victim)).text;
         await cache.clear();
-        for (let time = 0; time < 2; time++) await send(site.origin, head);
+        for (let time = 0; time < 2; time++) await sendBytes(site.origin, head);
         assert.equal((await ask(site.origin + victim)).text, expected);
       });
 
@@ -163,7 +164,7 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
 
     test("an origin that may read what nobody said to vary on it", async () => {
       await cache.clear();
-      for (let time = 0; time < 2; time++) await send(site.origin, get("/origin", "Origin: http://evil.test"));
+      for (let time = 0; time < 2; time++) await sendBytes(site.origin, get("/origin", "Origin: http://evil.test"));
       for (const origin of ["http://good.test", "http://better.test"]) {
         const { headers } = await ask(`${site.origin}/origin`, { origin });
         assert.equal(headers["access-control-allow-origin"], origin);
@@ -178,7 +179,7 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
     ] as const)
       test(title, async () => {
         await cache.clear();
-        await send(site.origin, get("/page", `Host: ${host}`));
+        await sendBytes(site.origin, get("/page", `Host: ${host}`));
         assert.doesNotMatch((await ask(`${site.origin}/page`, { host: "shop.test" })).text, /SHOP|test[.:]/);
       });
 

@@ -9,7 +9,7 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import { type AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { serve } from "@hono/node-server";
 import type { Cache } from "everfresh";
@@ -281,4 +281,19 @@ export async function ask(
   }
   const body = Buffer.concat(chunks);
   return { status: res.statusCode ?? 0, interim, headers: res.headers, body, text: body.toString() };
+}
+
+/**
+ * Sends a head that no client would, and answers all that comes back until the connection ends.
+ *
+ * @param head without its empty line; `HOST` in it is the site's
+ */
+export async function sendBytes(origin: string, head: string): Promise<string> {
+  const { port } = new URL(origin);
+  const socket = connect(Number(port), "127.0.0.1");
+  socket.end(head.replaceAll("HOST", new URL(origin).host) + "Connection: close\r\n\r\n", "latin1");
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await once(socket, "close");
+  return Buffer.concat(chunks).toString("latin1");
 }

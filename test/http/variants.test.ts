@@ -157,7 +157,7 @@ describe("queries", () => {
 });
 
 describe("request targets", () => {
-  for (const target of ["http://h.test/a", "HTTPS://h.test", "/a#b", "/a?b#c", "*"])
+  for (const target of ["http://h.test/a", "HTTPS://h.test", "/a#b", "/a?b#c", "/a?", "*"])
     test(`${target} is odd`, () => assert.equal(isOddTarget(target), true));
   for (const target of ["/", "//h.test/a", "/a?b=http://h.test", "/%23"])
     test(`${target} is a path and a query`, () => assert.equal(isOddTarget(target), false));
