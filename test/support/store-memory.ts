@@ -1,17 +1,17 @@
 /**
- * The same memory with a friendlier face: whole keys and values in, objects out. A read costs a few hundred
- * nanoseconds more than through {@link Store} directly, and copies the value, so nobody can change what is stored.
+ * The store with a friendlier face for its tests: whole keys and values in, objects out. A read copies the value, so
+ * nobody can change what is stored.
  *
  * @example
  * const memory = new Memory({ limitBytes: 8 * 1024 * 1024 });
  * memory.set(Buffer.from("k"), Buffer.from("v"), { ttlSeconds: 60 }); // "stored"
  * memory.get(Buffer.from("k"))?.value; // <Buffer 76>
  */
-import { longestKey, toBigInt } from "../protocol/index.ts";
-import * as at from "./layout.ts";
-import type { StoreOptions } from "./options.ts";
-import { type Mode, type Outcome, mode, outcome } from "./draft.ts";
-import { Store } from "./store.ts";
+import { longestKey, toBigInt } from "#src/protocol/index.ts";
+import * as at from "#src/store/layout.ts";
+import type { StoreOptions } from "#src/store/options.ts";
+import { type Mode, type Outcome, mode, outcome } from "#src/store/draft.ts";
+import { Store } from "#src/store/store.ts";
 
 /** What was found under a key. */
 export interface Found {
