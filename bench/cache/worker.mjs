@@ -77,10 +77,11 @@ const workloads = {
   server: (open) => hits(open, small, 1_000, 64),
   large: (open) => hits(open, large, 50, 64),
   cold: (open) => cold(open, `cold:${process.pid}`),
+  "cold-on-server": (open) => cold(open, `cold:${process.pid}`),
   fleet: (open) => cold(open, `fleet:${ports.round}`),
 };
 
-const inProcess = workload === "memory" || (workload === "cold" && inMemory[contender] !== undefined);
+const inProcess = workload === "memory" || workload === "cold";
 const open = await (inProcess ? inMemory : onServer)[contender](ports);
 const result = await workloads[workload](open);
 process.stdout.write(JSON.stringify(result));
