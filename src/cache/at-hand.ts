@@ -2,13 +2,18 @@
 import type { Engine } from "./engine.ts";
 import { unpack, type Stored } from "./envelope.ts";
 
-/** The value under `wire`, opened; undefined: it must be asked for. */
-export function atHand(engine: Engine, wire: string, version: number): Stored | undefined {
+/**
+ * The value under `wire`, opened; undefined: it must be asked for.
+ *
+ * @param aheadMs with less than this to live it is asked for, so that somebody refreshes it
+ */
+export function atHand(engine: Engine, wire: string, version: number, aheadMs: number): Stored | undefined {
   const { backend, clock, serializer } = engine;
   const item = backend.peek?.(wire);
   const stored =
     item === undefined ? trusted(engine, wire) : ((item.memo ??= unpack(item.bytes)) as Stored | undefined);
-  if (stored === undefined || stored.freshUntil <= clock.now() || stored.version !== version) return undefined;
+  if (stored === undefined || stored.version !== version) return undefined;
+  if (stored.freshUntil <= clock.now() + aheadMs) return undefined;
   if (stored.key !== undefined || (item !== undefined && !isCurrent(engine, wire, stored))) return undefined;
   return stored.open(serializer) ? stored : undefined;
 }

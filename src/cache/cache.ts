@@ -13,7 +13,7 @@ import { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
 import { Invalidation, placesOf } from "./invalidation.ts";
 import { checkTags, Keys } from "./keys.ts";
-import type { ReadOptions, Ttl, ValueOptions } from "./options.ts";
+import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
 import { Plans, span, ttlMs } from "./plan.ts";
 import { Reader } from "./reader.ts";
 import { settleAll } from "./settle-all.ts";
@@ -288,12 +288,15 @@ export class Cache {
    * Says that what these keys were computed from has changed. Resolves when their servers have confirmed: no read
    * that starts from then on, in any process, returns a value from before.
    *
+   * @param options the relaxations that the values have besides those of the cache: for so long the value from before is
+   *   kept, for those who allow it. Entries give theirs
    * @throws EverfreshError `EF_INVALIDATION_PENDING` when a server could not confirm in time; it is retried, and
    *   this process reads nothing from that server before
    */
-  async invalidate(keys: string | readonly string[]): Promise<void> {
+  async invalidate(keys: string | readonly string[], options?: Relaxations): Promise<void> {
     this.#shared.life.check();
-    const keepSeconds = Math.ceil(Math.max(this.#plans.base.staleMs, this.#plans.base.errorMs) / 1000);
+    const { staleMs, errorMs } = this.#plans.of(options);
+    const keepSeconds = Math.ceil(Math.max(staleMs, errorMs) / 1000);
     const list = typeof keys === "string" ? [keys] : keys;
     await settleAll(list.map((key) => this.#invalidation.remove(this.#keys.value(key), keepSeconds)));
   }

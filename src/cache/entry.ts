@@ -2,7 +2,7 @@
 import type { Cache } from "./cache.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import { EverfreshError } from "../errors.ts";
-import type { ReadOptions, Ttl, ValueOptions } from "./options.ts";
+import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
 
 export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
   /** Computes the value. */
@@ -59,6 +59,11 @@ export function defineEntry<Args extends readonly unknown[], T>(
     ...(Array.isArray(tags) && { tags: Object.freeze([...(tags as readonly string[])]) }),
   });
   const forced: ReadOptions = Object.freeze({ ...fixed, forceFresh: true });
+  const { staleWhileRevalidate, staleIfError } = rest;
+  const relaxations: Relaxations = Object.freeze({
+    ...(staleWhileRevalidate !== undefined && { staleWhileRevalidate }),
+    ...(staleIfError !== undefined && { staleIfError }),
+  });
 
   const keyOf = (...args: Args): string => {
     if (nameOf !== undefined) return `${name}:${nameOf(...args)}`;
@@ -99,7 +104,7 @@ export function defineEntry<Args extends readonly unknown[], T>(
     getMany,
     getEntry: (...args) => cache.getOrSetEntry(keyOf(...args), loaderOf(args), optionsOf(fixed, args)),
     refresh: (...args) => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(forced, args)),
-    invalidate: (...args) => cache.invalidate(keyOf(...args)),
+    invalidate: (...args) => cache.invalidate(keyOf(...args), relaxations),
     key: keyOf,
   };
 }

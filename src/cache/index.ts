@@ -7,6 +7,6 @@ export type { EntryAnswer, LoadContext, Status } from "./caller.ts";
 export type { Entry, EntryOptions } from "./entry.ts";
 export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts";
 export type { Monitor, MonitorOptions, MonitorReport, StaleRead } from "./monitor.ts";
-export type { ReadOptions, StandardSchema, Ttl, ValueOptions } from "./options.ts";
+export type { ReadOptions, Relaxations, StandardSchema, Ttl, ValueOptions } from "./options.ts";
 export type { Serializer } from "./serializer.ts";
 export { insideTransaction, openTransaction, type OpenTransaction } from "./transactions.ts";

@@ -54,6 +54,9 @@ export interface ReadOptions extends ValueOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How long a value from before may be served, and when. */
+export type Relaxations = Pick<ValueOptions, "staleWhileRevalidate" | "staleIfError">;
+
 /** What may be said of all values of a cache. */
 export type CommonOptions = Omit<ValueOptions, "schema" | "version">;
 

@@ -60,7 +60,8 @@ export class Reader {
       const transaction = openTransaction();
       const outer = load === undefined ? undefined : rendering.current;
       const plan = this.#plans.of(options);
-      if (load !== undefined && transaction === undefined && outer === undefined) {
+      // Whoever is to be told of the caller needs one.
+      if (load !== undefined && prepare === undefined && transaction === undefined && outer === undefined) {
         const stored = this.#atHand(key, wire, plan);
         if (stored !== undefined)
           return Promise.resolve(full ? this.#entryOf(stored, plan) : this.#valueOf(stored, plan));
@@ -84,7 +85,7 @@ export class Reader {
 
   #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
     if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
-    const stored = atHand(this.#engine, wire, plan.version);
+    const stored = atHand(this.#engine, wire, plan.version, plan.aheadMs);
     if (stored === undefined || this.#engine.watch !== undefined) return undefined;
     this.#engine.tellHit(key);
     return stored;

@@ -343,6 +343,51 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.equal(await cache.has(entry.key("stored")), true);
   });
 
+  test("of many keys those that are there are taken, and the others computed together", async () => {
+    const [there, missing, another] = [fresh(), fresh(), fresh()];
+    await cache.set(there, "there");
+    const asked: (readonly string[])[] = [];
+    const load = (keys: readonly string[]): string[] => (asked.push(keys), keys.map((key) => `computed ${key}`));
+    const read = async (): Promise<unknown[]> => [
+      ...(await cache.getOrSetMany([there, missing, another], load)).values(),
+    ];
+    const expected = ["there", `computed ${missing}`, `computed ${another}`];
+    assert.deepEqual(await read(), expected);
+    assert.deepEqual(await read(), expected);
+    assert.deepEqual(asked, [[missing, another]]);
+  });
+
+  test("a value that will soon expire is refreshed in the background while it is served", async () => {
+    if (!backend.keepsStale) return;
+    const key = fresh();
+    let loads = 0;
+    const refreshed = deferred();
+    const load = (): number => {
+      if (++loads === 2) refreshed.resolve();
+      return loads;
+    };
+    const ahead = { ttl: "10m", refreshAhead: "1h" } as const;
+    assert.equal(await cache.getOrSet(key, load, ahead), 1);
+    assert.equal(await cache.getOrSet(key, load, ahead), 1);
+    await refreshed.promise;
+    while ((await cache.get(key)) !== 2) await new Promise((resolve) => setImmediate(resolve));
+  });
+
+  test("an invalidated entry with staleWhileRevalidate of its own is served once more while it is computed", async () => {
+    const loaded = deferred<string>();
+    const values = [Promise.resolve("old"), loaded.promise];
+    const entry = cache.entry(`relaxed${number++}`, {
+      load: async () => await (values.shift() ?? "newer"),
+      staleWhileRevalidate: "1m",
+    });
+    assert.equal(await entry.get(), "old");
+    await entry.invalidate();
+    const reading = entry.getEntry();
+    if (backend.keepsStale) assert.deepEqual([(await reading).value, (await reading).status], ["old", "stale"]);
+    loaded.resolve("new");
+    if (!backend.keepsStale) assert.deepEqual([(await reading).value, (await reading).status], ["new", "miss"]);
+  });
+
   test("a caller's signal ends the waiting of that caller alone", async () => {
     const key = fresh();
     const controller = new AbortController();
