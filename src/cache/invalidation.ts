@@ -22,14 +22,16 @@ export class Invalidation {
     this.#engine.forget(wire);
     let found = false;
     const attempts = placesOf(backend).map(async (place) => {
+      const beside = this.#keys.beside(place, wire);
       const attempt = async (): Promise<void> => {
         // In this order, on one connection: who still reads the old value has noted the generation from before.
         const removing = place.remove(wire, keepSeconds);
-        const beside = place.remove(this.#keys.beside(place, wire));
-        const [wasThere] = await Promise.all([removing, beside]);
+        const [wasThere] = await Promise.all([removing, place.remove(beside)]);
         if (wasThere) found = true;
       };
-      await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
+      // A key may have kept its home while what is beside it has not: then the two places are two deliveries to one server.
+      const key = place === backend ? wire : beside;
+      await deliveries.deliver({ server: place.serverOf(wire), key, attempt }, invalidationMs);
     });
     await settleAll(attempts);
     this.#engine.forget(wire);

@@ -69,7 +69,9 @@ inEveryOrder("a namespace that is cleared", world([], [0, "read"], [1, "clear", 
 // Of two values that were made from the same generations, the second is believed because the first was found right.
 for (const write of ["writeTag", "clear", "write"] as const)
   inEveryOrder(`two values of one turn, and a ${write} of the second`, {
-    ...world(["t"], [0, "readPair", "readPair"]),
+    warm: true,
+    prompt: "replies and loads",
+    tags: ["t"],
     processes: 2,
     actors: [
       { process: 0, does: ["readPair", "readPair"] },
@@ -118,6 +120,16 @@ inEveryOrder("the same with a tag", { ...world(["t"], [0, "read"], [1, "writeTag
 inEveryOrder("the same with a namespace that is cleared", {
   ...world([], [0, "read"], [1, "clear", "read"]),
   ...moving,
+});
+// `l` lives on the second server in both sets, and the generation beside it is under another key in each.
+inEveryOrder("a page that shows a value whose home is the same in both sets, with one cut at any point", {
+  warm: true,
+  prompt: "replies and loads",
+  processes: 2,
+  actors: [{ process: 1, key: "l", does: ["readPage", "write"] }],
+  servers: 3,
+  moves: { from: [0, 1], to: [1, 2] },
+  breaks: { cut: 1 },
 });
 withEach(
   "a reader with a relay, and a writer with the outbox",
