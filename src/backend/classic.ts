@@ -10,8 +10,9 @@
  *     invalidate        delete k
  *
  * The guarantees are those of the meta leases (design 3.2); a miss costs two more round trips. Stale items cannot be
- * kept and refreshes cannot be won ahead of time, so `staleWhileRevalidate` after an invalidation and `refreshAhead` have
- * no effect here. No classic command deletes one version of an item, hence the free mark.
+ * kept and refreshes cannot be won ahead of time, so `staleWhileRevalidate`, `staleIfError` and `refreshAhead` have no effect
+ * here: a value that was invalidated or has expired is gone. No classic command deletes one version of an item, hence the
+ * free mark.
  */
 import type { Cas, ConnectionEpoch, MemcachedClient } from "../client/index.ts";
 import { systemRandom, type Random } from "../clock.ts";

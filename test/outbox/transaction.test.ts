@@ -34,9 +34,32 @@ async function byPg(tx: unknown, text: string): Promise<void> {
   await (tx as pg.ClientBase).query("INSERT INTO items (text) VALUES ($1)", [text]);
 }
 
-function sqliteKind(make: (handle: LibsqlHandle) => { db: DatabaseHandle; insert: Kind["insert"] }): Kind {
+/** Node's own SQLite, where it has one: without a flag from 22.13 on. */
+const nodeSqlite = process.getBuiltinModule("node:sqlite") as unknown as
+  | { readonly DatabaseSync: new (path: string, options: { timeout: number }) => LibsqlHandle }
+  | undefined;
+
+function openByNode(path: string): LibsqlHandle {
+  if (nodeSqlite === undefined) throw new Error("this Node has no SQLite");
+  return new nodeSqlite.DatabaseSync(path, { timeout: 2_000 });
+}
+
+function byHandle(handle: LibsqlHandle): { db: DatabaseHandle; insert: Kind["insert"] } {
+  return {
+    db: handle,
+    insert(tx, text) {
+      (tx as LibsqlHandle).prepare("INSERT INTO items (text) VALUES (?)").run(text);
+      return Promise.resolve();
+    },
+  };
+}
+
+function sqliteKind(
+  make: (handle: LibsqlHandle) => { db: DatabaseHandle; insert: Kind["insert"] },
+  by?: (path: string) => LibsqlHandle,
+): Kind {
   const file = sqliteFile();
-  const handle = file.open();
+  const handle = by?.(file.path) ?? file.open();
   const other = file.open();
   return {
     ...make(handle),
@@ -80,14 +103,12 @@ const kinds: readonly { name: string; needs: { skip: string | false }; make: () 
   {
     name: "a SQLite handle",
     needs: { skip: false },
-    make: () =>
-      sqliteKind((handle) => ({
-        db: handle,
-        insert(tx, text) {
-          (tx as LibsqlHandle).prepare("INSERT INTO items (text) VALUES (?)").run(text);
-          return Promise.resolve();
-        },
-      })),
+    make: () => sqliteKind(byHandle),
+  },
+  {
+    name: "a SQLite handle of Node's own",
+    needs: { skip: nodeSqlite === undefined ? "this Node has no SQLite" : false },
+    make: () => sqliteKind(byHandle, openByNode),
   },
   {
     name: "Kysely on SQLite",
