@@ -17,9 +17,9 @@ export interface Clock {
   monotonic(): number;
   /**
    * Calls `callback` once, `delayMs` from now. The timer does not keep the process alive: whoever must be waited for
-   * holds a socket or a promise of its own.
+   * holds a socket or a promise of its own. With `holds` it does: somebody waits for just this.
    */
-  after(delayMs: number, callback: () => void): Timer;
+  after(delayMs: number, callback: () => void, holds?: boolean): Timer;
 }
 
 /** Where chance comes from. */
@@ -34,9 +34,9 @@ export interface Random {
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  after(delayMs, callback) {
+  after(delayMs, callback, holds = false) {
     const timer = setTimeout(callback, delayMs);
-    timer.unref();
+    if (!holds) timer.unref();
     return { cancel: () => clearTimeout(timer) };
   },
 };

@@ -108,7 +108,7 @@ export class Deliveries {
 
   #wait(delivery: Delivery, deadlineMs: number, cause: unknown): Promise<void> {
     return new Promise<void>((resolve, reject) => {
-      const timer = this.#clock.after(deadlineMs, () => {
+      const expire = (): void => {
         const { server } = delivery;
         reject(
           new EverfreshError(
@@ -117,7 +117,9 @@ export class Deliveries {
             { server, key: delivery.key, cause },
           ),
         );
-      });
+      };
+      // A script that awaits this must not end without an answer.
+      const timer = this.#clock.after(deadlineMs, expire, true);
       const confirmed = (): void => {
         timer.cancel();
         resolve();

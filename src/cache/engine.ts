@@ -222,7 +222,8 @@ export class Engine implements LookupOwner {
     return {
       ...(lease && this.#leased),
       ...(graceMs > 0 && { ttl: true }),
-      ...(aheadMs > 0 && { recache: Math.ceil((graceMs + aheadMs) / 1000) }),
+      // The server counts whole seconds and may be one behind: rather a second early than never.
+      ...(aheadMs > 0 && { recache: Math.ceil((graceMs + aheadMs) / 1000) + 1 }),
       ...(known !== undefined && { known }),
     };
   }
