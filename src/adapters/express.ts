@@ -4,8 +4,9 @@
  * Translation only. Mount it after what must run for every visitor, and in front of what is to be cached.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { ResponseCache, type PageOptions, type PageStore } from "../http/index.ts";
+import { ResponseCache, type Errand, type PageOptions, type PageStore } from "../http/index.ts";
 import { requestOf, visitPage } from "./node.ts";
+import { runOnNode } from "./node-errand.ts";
 
 import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
 
@@ -32,7 +33,7 @@ export function cachePage<Request extends ExpressRequest = ExpressRequest>(
   cache: PageStore,
   options: PageOptions<Request>,
 ): (req: ExpressRequest, res: ExpressResponse, next: () => void) => void {
-  const pages = new ResponseCache(cache, options as PageOptions<ExpressRequest>, { sessionOf });
+  const pages = new ResponseCache(cache, options as PageOptions<ExpressRequest>, { sessionOf, runnerOf });
   return (req, res, next) => {
     // Behind a proxy that is trusted, Express knows the scheme and the host that the visitor used.
     const request = requestOf(req, req.originalUrl, req.protocol === "https" ? "https" : "http", hostOf(req));
@@ -40,6 +41,16 @@ export function cachePage<Request extends ExpressRequest = ExpressRequest>(
     const identity = typeof res.locals === "object" ? [req, res.locals] : [req];
     visitPage(pages, { request, source: req, raw: req, res, identity }, next);
   };
+}
+
+type ExpressApp = ((req: IncomingMessage, res: ServerResponse) => void) & { readonly parent?: ExpressApp };
+
+/** The outermost application that a request came through. What only speaks Express' middleware has none. */
+function runnerOf(req: ExpressRequest & { app?: ExpressApp }): ((errand: Errand) => void) | undefined {
+  let { app } = req;
+  while (app?.parent !== undefined) app = app.parent;
+  const site = app;
+  return site && ((errand) => runOnNode(errand, req, site));
 }
 
 /** Express 5's `host` has the port; Express 4 has no way to know it behind a proxy, so its field is taken as well. */

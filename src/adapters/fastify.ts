@@ -5,10 +5,12 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import {
+  errandOf,
   isSafeMethod,
   ResponseCache,
   type Answer,
   type AnswerFields,
+  type Errand,
   type PageOptions,
   type PageRequest,
   type PageStore,
@@ -17,6 +19,7 @@ import {
 } from "../http/index.ts";
 import { captureResponse, fieldsOf, union } from "./node-capture.ts";
 import { invalidateAfter, requestOf, watchVisit } from "./node.ts";
+import { runOnNode } from "./node-errand.ts";
 
 import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
 
@@ -28,6 +31,7 @@ export interface PageFastifyRequest {
   readonly protocol: string;
   readonly host: string;
   readonly originalUrl: string;
+  readonly server: { routing(req: IncomingMessage, res: ServerResponse): void };
 }
 
 /** The parts of Fastify's reply that are used. */
@@ -53,7 +57,7 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
   cache: PageStore,
   options: PageOptions<Request>,
 ): (request: PageFastifyRequest, reply: PageFastifyReply, done: () => void) => void {
-  const pages = new ResponseCache(cache, options as PageOptions<PageFastifyRequest>, { sessionOf });
+  const pages = new ResponseCache(cache, options as PageOptions<PageFastifyRequest>, { sessionOf, runnerOf });
   return (source, reply, done) => {
     const { raw } = source;
     const request = requestOf(raw, source.originalUrl, source.protocol === "https" ? "https" : "http", source.host);
@@ -73,6 +77,13 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
       captureResponse(reply.raw, rendering, { ...hooks, handled: () => reason ?? hooks.handled(), inherited });
       done();
     };
+    const errand = errandOf(raw);
+    if (errand !== undefined) {
+      const rendering = pages.accept(errand, request, source);
+      if (rendering === undefined) done();
+      else start(rendering);
+      return;
+    }
     const answer = (served: Served): void => {
       if (served.kind === "answer") sendAnswer(reply, request, served.answer);
       if (served.kind !== "pass") return;
@@ -103,6 +114,11 @@ function setFields(reply: PageFastifyReply, fields: AnswerFields): void {
     const value = fields[name] ?? "";
     reply.header(name, name === "vary" && reply.hasHeader(name) ? union(reply.getHeaders()[name], value) : value);
   }
+}
+
+/** Fastify's own way in, which its server calls for each request. */
+function runnerOf({ raw, server }: PageFastifyRequest): (errand: Errand) => void {
+  return (errand) => runOnNode(errand, raw, (req, res) => server.routing(req, res));
 }
 
 /** The id of a session that the visitor brought; one that was made a moment ago says nothing. */

@@ -4,11 +4,13 @@
  * Translation only. Types of Hono are described by the parts that are used, so that this package needs none of it.
  */
 import {
+  errandOf,
   identityRule,
   isSafeMethod,
   ResponseCache,
   type Answer,
   type AnswerFields,
+  type Errand,
   type PageOptions,
   type PagePolicy,
   type PageRequest,
@@ -16,6 +18,7 @@ import {
   type Rendering,
   type Served,
 } from "../http/index.ts";
+import { runOnHono, type HonoSite } from "./hono-errand.ts";
 import { narrowed, requestOf } from "./hono-request.ts";
 
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
@@ -23,6 +26,7 @@ export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
 /** The parts of Hono's context that are used; its own type fits. */
 export interface PageContext {
   readonly req: { raw: Request; readonly method: string };
+  readonly env: unknown;
   res: Response;
   get: (key: never) => unknown;
   header(name: string, value?: string, options?: { append?: boolean }): void;
@@ -30,6 +34,12 @@ export interface PageContext {
 }
 
 type Next = () => Promise<void>;
+
+/** Options of pages, and what Hono's contexts do not tell. */
+export interface HonoPageOptions<Context> extends PageOptions<Context> {
+  /** The whole site, which `staleWhileRevalidate` asks for a page without a visitor. Default: none. */
+  readonly app?: HonoSite;
+}
 
 /**
  * Caches what the rest of the route answers.
@@ -41,12 +51,21 @@ type Next = () => Promise<void>;
  */
 export function cachePage<Context extends PageContext = PageContext>(
   cache: PageStore,
-  options: PageOptions<Context>,
+  options: HonoPageOptions<Context>,
 ): (context: PageContext, next: Next) => Promise<Response | undefined> {
-  const pages = new ResponseCache(cache, options as PageOptions<PageContext>);
+  const { app, ...rest } = options as HonoPageOptions<PageContext>;
+  const runnerOf = ({ env }: PageContext) => app && ((errand: Errand) => runOnHono(errand, app, env));
+  const pages = new ResponseCache(cache, rest, app === undefined ? {} : { runnerOf });
   return (context, next) => {
     const request = requestOf(context.req.raw, context.req.method);
     if (!isSafeMethod(request.method)) return write(pages, request, context, next);
+    const errand = errandOf(context.req.raw);
+    if (errand !== undefined) {
+      const rendering = pages.accept(errand, request, context);
+      return rendering === undefined
+        ? next().then(() => undefined)
+        : render(pages.policy, context, next, rendering).then(() => undefined);
+    }
     return new Promise((resolve, reject) => {
       const answer = (served: Served): void => {
         if (served.kind === "answer") resolve(respond(context, served.answer));

@@ -6,6 +6,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import {
+  errandOf,
   identityRule,
   isOddTarget,
   isSafeMethod,
@@ -22,6 +23,7 @@ import {
   type Served,
 } from "../http/index.ts";
 import { captureResponse, sendAnswer, setFields, type CaptureHooks } from "./node-capture.ts";
+import { runOnNode } from "./node-errand.ts";
 import { narrowRequest } from "./node-request.ts";
 
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
@@ -39,11 +41,14 @@ export function cachePages(
   options: PageOptions<IncomingMessage>,
   handler: RequestListener,
 ): RequestListener {
-  const pages = new ResponseCache(cache, options);
-  return (req, res) => {
+  const pages = new ResponseCache(cache, options, {
+    runnerOf: (visitor) => (errand) => runOnNode(errand, visitor, listener),
+  });
+  const listener: RequestListener = (req, res) => {
     const visit = { request: requestOf(req), source: req, raw: req, res, identity: [req] };
     visitPage(pages, visit, () => handler(req, res));
   };
+  return listener;
 }
 
 /** One request on its way through a framework that is built on `node:http`. */
@@ -64,6 +69,13 @@ export function visitPage<Source>(pages: ResponseCache<Source>, visit: NodeVisit
     captureResponse(res, rendering, watchVisit(pages, visit));
     next();
   };
+  const errand = errandOf(visit.raw);
+  if (errand !== undefined) {
+    const rendering = pages.accept(errand, request, source);
+    if (rendering === undefined) next();
+    else start(rendering);
+    return;
+  }
   const answer = (served: Served): void => {
     if (served.kind === "answer") sendAnswer(res, served.answer);
     if (served.kind !== "pass") return;

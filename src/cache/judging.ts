@@ -19,15 +19,19 @@ export function flawOf(
   keys: Keys,
   now: number,
 ): string | undefined {
+  // Somebody else's value is for nobody here, whatever else is wrong with it.
+  if (stored.key === undefined ? keys.isDigest(lookup.wire) : stored.key !== lookup.key) return "collision";
+  // Before time is asked: of what is stale for two reasons, the invalidation is what its reader must know.
+  const changed = outdated(lookup, stored);
+  if (changed !== undefined) return changed;
   if (reading.stale) return "invalidated";
   if (stored.freshUntil <= now) return "expired";
-  if (stored.key === undefined ? keys.isDigest(lookup.wire) : stored.key !== lookup.key) return "collision";
   if (reading.ttlSeconds !== undefined && reading.ttlSeconds >= 0) {
     // By the server's clock: what is left is no more than the time for which it may be served stale.
     const graceMs = Math.max(...lookup.callers.map(({ plan }) => Math.max(plan.staleMs, plan.errorMs)));
     if (reading.ttlSeconds * 1000 <= graceMs) return "expired";
   }
-  return outdated(lookup, stored);
+  return undefined;
 }
 
 /** Which of the generations that the value was made from is not known to be current; undefined: all are. */

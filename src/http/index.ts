@@ -4,6 +4,8 @@ export type { ResponseHead } from "./cacheable.ts";
 export type { Reason } from "./cache-status.ts";
 export { onlyCookies, parseCookies } from "./cookies.ts";
 export { tags } from "./current.ts";
+export { addressFields } from "./variants.ts";
+export { errandOf, sendFor, type Errand } from "./errand.ts";
 export { field, listOf, type Fields } from "./fields.ts";
 export { PageWithHoles, TrustedHtml, trustedHtml, type HoleValue, type OpenedPage } from "./holes.ts";
 export { identityRule, watchIdentity, type IdentityWatch } from "./identity.ts";

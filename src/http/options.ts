@@ -54,7 +54,17 @@ export interface PageOptions<Source = unknown> {
    * Node has it, gzip; for private pages false, because secrets and compression do not mix (the BREACH attack).
    */
   readonly compress?: false | readonly Coding[];
-  /** A relaxation: a page that expired or was invalidated less than this ago is served when rendering answers with 5xx. */
+  /**
+   * A relaxation: a page whose time is over since less than this is sent at once, and rendered anew without anybody waiting,
+   * once in the fleet. Not for pages that were invalidated: whoever comes after an invalidation waits for the new page. The
+   * rendering gets a request of its own, with nothing but what is part of the key, through the whole site; so not for
+   * private pages. Default: never.
+   */
+  readonly staleWhileRevalidate?: Duration;
+  /**
+   * A relaxation: a page whose time is over since less than this, or that was invalidated before, is served when rendering
+   * answers with 5xx. Default: never.
+   */
   readonly staleIfError?: Duration;
   /** After this a rendering is given up, as far as the cache and those who wait for it are concerned. Default: 30 s. */
   readonly timeout?: Duration;
@@ -82,6 +92,7 @@ export interface PagePolicy<Source> extends StoragePolicy, KeyPolicy, AnswerStyl
   readonly when: ((request: Source) => boolean) | undefined;
   readonly maxBodyBytes: number;
   readonly codings: readonly Coding[];
+  readonly staleWhileRevalidateMs: number;
   readonly staleIfErrorMs: number;
   readonly timeoutMs: number;
   readonly identity: readonly string[];
@@ -99,6 +110,7 @@ const known: Record<keyof PageOptions, true> = {
   statuses: true,
   maxBodyBytes: true,
   compress: true,
+  staleWhileRevalidate: true,
   staleIfError: true,
   timeout: true,
   identity: true,
@@ -120,6 +132,11 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
   const cookies = options.cookies ?? "bypass";
   if (isPrivate && options.cookies !== undefined)
     throw new EverfreshError("EF_OPTION", "cookies is for pages for everybody; a private page is keyed by its user");
+  if (isPrivate && options.staleWhileRevalidate !== undefined)
+    throw new EverfreshError(
+      "EF_OPTION",
+      "staleWhileRevalidate is for pages for everybody; a private page is rendered for its user, who has left by then",
+    );
   return Object.freeze({
     ttlMs: durationMs(options.ttl, "ttl"),
     tags: typeof options.tags === "function" ? [] : (options.tags ?? []),
@@ -136,13 +153,18 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
     query: options.query ?? "all",
     vary: (options.vary ?? []).map(varyRule),
     maxBodyBytes: bytesOf(options.maxBodyBytes),
-    staleIfErrorMs: options.staleIfError === undefined ? 0 : durationMs(options.staleIfError, "staleIfError"),
+    staleWhileRevalidateMs: span(options.staleWhileRevalidate, "staleWhileRevalidate"),
+    staleIfErrorMs: span(options.staleIfError, "staleIfError"),
     timeoutMs: durationMs(options.timeout ?? "30s", "timeout"),
     identity: [...identityNames, ...(options.identity ?? [])],
     name: cacheName,
     showsTiming: options.serverTiming ?? true,
     surrogate: surrogateOf(options.surrogate),
   });
+}
+
+function span(duration: Duration | undefined, name: string): number {
+  return duration === undefined ? 0 : durationMs(duration, name);
 }
 
 function varyRule(rule: NonNullable<PageOptions["vary"]>[number]): VaryRule {

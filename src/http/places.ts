@@ -14,8 +14,16 @@ export interface Place {
   readonly key: string;
   /** The tag of everything that is stored for the path. */
   readonly tag: string;
-  /** The options of pages whose tags do not depend on the request. The cache resolves a frozen object once. */
-  readonly options: StoreOptions;
+  /** The options of pages whose tags do not depend on the request. */
+  readonly options: PlaceOptions;
+}
+
+/** How a page is asked for. The cache resolves a frozen object once. */
+export interface PlaceOptions {
+  /** By a visitor who may be given a stale page. */
+  readonly hasty: StoreOptions;
+  /** By one who waits for the new page. The old one stays for the others. */
+  readonly patient: StoreOptions;
 }
 
 /** URLs beyond this are made anew, and so are long ones: a visitor may send as many as they like. */
@@ -48,7 +56,7 @@ export class Places {
   }
 
   /** The options of a place with further tags. */
-  optionsOf(place: Place, further: readonly string[]): StoreOptions {
+  optionsOf(place: Place, further: readonly string[]): PlaceOptions {
     return optionsOf(this.#policy, [...further, place.tag]);
   }
 
@@ -70,17 +78,23 @@ export function urlTag(request: Pick<PageRequest, "scheme" | "host" | "path">): 
   return url.length <= 120 ? `page:${url}` : `page#${createHash("sha256").update(url).digest("base64url")}`;
 }
 
-function optionsOf(policy: PagePolicy<never>, further: readonly string[]): StoreOptions {
-  return Object.freeze({
+function optionsOf(policy: PagePolicy<never>, further: readonly string[]): PlaceOptions {
+  const { ttlMs, timeoutMs, staleWhileRevalidateMs, staleIfErrorMs } = policy;
+  const shared = {
     tags: Object.freeze([...policy.tags, ...further]),
-    ttl: { milliseconds: policy.ttlMs },
-    hardTimeout: { milliseconds: policy.timeoutMs },
+    ttl: { milliseconds: ttlMs },
+    hardTimeout: { milliseconds: timeoutMs },
     collects: true,
     shared: true,
-    // Relaxations of the cache's own that a page cannot follow: its handler runs while a visitor waits, or not at all.
-    staleWhileRevalidate: never,
+    // Relaxations that the cache may have for its values, and that nobody has asked for here.
     refreshAhead: never,
     timeout: never,
-    ...(policy.staleIfErrorMs > 0 && { staleIfError: { milliseconds: policy.staleIfErrorMs } }),
-  });
+    staleIfError: { milliseconds: Math.max(staleWhileRevalidateMs, staleIfErrorMs) },
+  } as const;
+  const patient = Object.freeze({ ...shared, staleWhileRevalidate: never });
+  if (staleWhileRevalidateMs === 0) return { hasty: patient, patient };
+  return {
+    hasty: Object.freeze({ ...shared, staleWhileRevalidate: { milliseconds: staleWhileRevalidateMs } }),
+    patient,
+  };
 }

@@ -42,6 +42,8 @@ export interface RenderingParts {
   readonly tags: readonly string[];
   /** Whether a stale page stands ready for the case that this rendering answers with 5xx. */
   readonly hasStale: boolean;
+  /** Whether there is no visitor: a stale page was sent and stays until there is another one. */
+  readonly isAlone: boolean;
   readonly now: () => number;
   readonly took: () => number;
   /** Takes the result: a record to store, or why there is none. */
@@ -122,7 +124,7 @@ export class Rendering {
 
   /** There is no page to store. Answers the fields that say so, for those who have not sent the head yet. */
   fail(reason: Reason): AnswerFields {
-    this.#settle({ kind: "pass", reason }, isLasting(reason) ? passMs : 0);
+    this.#settle({ kind: "pass", reason }, this.#isLasting(reason) ? passMs : 0);
     const fields: AnswerFields = {};
     const head = this.#head?.fields ?? {};
     for (const name of ["cache-status", "server-timing"]) if (head[name] !== undefined) fields[name] = head[name];
@@ -180,14 +182,17 @@ export class Rendering {
     };
   }
 
+  /** Whether the next rendering will most likely end the same way, so that nobody should wait for it. */
+  #isLasting(reason: Reason): boolean {
+    if (reason === "incomplete" || reason === "unavailable") return false;
+    // The handler has answered in another way (404, say), so the page that it had is not to be shown on.
+    if (this.#parts.isAlone) return true;
+    return reason !== "status" && reason !== "not-fresh";
+  }
+
   #settle(record: PageRecord, ttlMs: number): void {
     if (this.#settled) return;
     this.#settled = true;
     this.#parts.settle(record, ttlMs);
   }
-}
-
-/** Whether the next rendering will most likely end the same way, so that nobody should wait for it. */
-function isLasting(reason: Reason): boolean {
-  return !["status", "incomplete", "not-fresh", "unavailable"].includes(reason);
 }

@@ -12,6 +12,7 @@
  * Freshness is that of the cache below: a page is filled under a lease, so one that was rendered before a write can never
  * land after it. Where a content coding is wanted, the coded page is made from the plain one, not rendered again.
  */
+import { AsyncResource } from "node:async_hooks";
 import { systemClock, type Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
@@ -20,11 +21,12 @@ import { mayBeServedStale, requestObstacle } from "./cacheable.ts";
 import type { CacheOutcome, Reason } from "./cache-status.ts";
 import { compressed } from "./compress.ts";
 import { current } from "./current.ts";
+import { bare, targetOf, type Errand } from "./errand.ts";
 import { field } from "./fields.ts";
 import { preferredCoding, type Coding } from "./negotiation.ts";
 import { resolvePageOptions, type PageOptions, type PagePolicy } from "./options.ts";
 import { decodeRecord, encodeRecord, type Page, type PageRecord } from "./page.ts";
-import { Places, urlTag } from "./places.ts";
+import { Places, urlTag, type PlaceOptions } from "./places.ts";
 import { Rendering } from "./render.ts";
 import { isSafeMethod, type PageRequest } from "./request.ts";
 import type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";
@@ -43,13 +45,15 @@ export type Served =
 export interface Framework<Source> {
   /** The id of the session that belongs to a request, if the request came with one. */
   readonly sessionOf?: (source: Source) => string | undefined;
+  /** Sends an errand through the whole site; undefined where this request does not tell how. */
+  readonly runnerOf?: (source: Source) => ((errand: Errand) => void) | undefined;
 }
 
 /** One visit: a request, and what was found out about it. */
 interface Visit {
   readonly request: PageRequest;
   readonly base: string;
-  readonly options: StoreOptions;
+  readonly options: PlaceOptions;
   readonly tags: readonly string[];
   readonly coding: Coding | undefined;
   readonly startedMs: number;
@@ -57,13 +61,24 @@ interface Visit {
   /** Has the handler started, from this request's own asynchronous context; set while something is looked up. */
   begin: (work: () => void) => void;
   finding: Promise<StoreResult> | undefined;
+  look: Look;
   looks: number;
+  /** How a page is rendered without this visitor; undefined: this one waits. */
+  run: ((errand: Errand) => void) | undefined;
   /** What this visit is answered with is known: its handler may not begin any more. */
   answered: boolean;
   learned: readonly string[];
   started: boolean;
   /** Its handler answered with 5xx and was not heard: a stale page is to go out. */
   discarded: boolean;
+}
+
+/** One look into the cache, and the loader that it brought. */
+interface Look {
+  /** It found a stale page: the visitor is gone, and what it loads is loaded without one. */
+  hasLeft: boolean;
+  readonly run: ((errand: Errand) => void) | undefined;
+  readonly learned: readonly string[];
 }
 
 /** Names that URLs were found to vary on are remembered for so many URLs. */
@@ -74,6 +89,9 @@ const longestLearned = 1_000;
 const mostLooks = 4;
 const own: Served = { kind: "own" };
 const nothing: readonly string[] = [];
+const noLook: Look = { hasLeft: false, run: undefined, learned: nothing };
+/** Where no visitor's request stands. */
+const nowhere = new AsyncResource("everfresh:errand");
 const notices = eventChannel("everfresh:notice");
 
 export class ResponseCache<Source> {
@@ -97,6 +115,11 @@ export class ResponseCache<Source> {
         "EF_OPTION",
         'private: "session" needs a framework that knows sessions; give a function that names the user',
       );
+    if (options.staleWhileRevalidate !== undefined && framework.runnerOf === undefined)
+      throw new EverfreshError(
+        "EF_OPTION",
+        "staleWhileRevalidate needs a site that can be asked without a visitor; with Hono give it as the option app",
+      );
     this.#places = new Places(this.policy);
     this.#store = store;
     this.#framework = framework;
@@ -118,8 +141,22 @@ export class ResponseCache<Source> {
       visit = "option";
     }
     if (typeof visit === "string") return this.#pass("bypass", visit, startedMs);
-    const atHand = this.#store.peekEntry?.(keyOf(visit), visit.options);
+    const atHand = this.#store.peekEntry?.(keyOf(visit), visit.options.hasty);
     return atHand === undefined ? this.#look(visit) : this.#found(visit, atHand);
+  }
+
+  /**
+   * The rendering that a request without a visitor was made for, once it has come through the site; undefined when it came to
+   * other pages, or as a request for another page than the visitor's.
+   */
+  accept(errand: Errand, request: PageRequest, source: Source): Rendering | undefined {
+    if (errand.pages !== this) return undefined;
+    try {
+      const visit = this.#visit(request, source, 0, () => undefined);
+      return typeof visit !== "string" && visit.base === errand.base ? errand.rendering : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   /**
@@ -133,6 +170,7 @@ export class ResponseCache<Source> {
 
   #look(visit: Visit): Promise<Served> {
     visit.looks++;
+    visit.look = lookOf(visit);
     return this.#first(visit).then(
       (first) => (typeof first === "function" ? this.#begin(visit, first) : this.#found(visit, first)),
       (error: unknown) => this.#failed(visit, error),
@@ -165,6 +203,10 @@ export class ResponseCache<Source> {
     visit.answered = true;
     if (visit.started && !visit.discarded) return own;
     const record = recordOf(result);
+    if (result.status === "stale" && !visit.discarded) {
+      visit.look.hasLeft = true;
+      if (!this.#mayShow(result, record)) return this.#wait(visit);
+    }
     if (record?.kind === "page") return { kind: "answer", answer: this.#answer(visit, record, result) };
     if (record?.kind === "vary") {
       if (visit.looks >= mostLooks) return this.#pass("miss", "vary-too-many", visit.startedMs);
@@ -178,6 +220,14 @@ export class ResponseCache<Source> {
     return this.#pass("miss", visit.request.method === "HEAD" ? "head" : "unavailable", visit.startedMs);
   }
 
+  /** The stale page that was found is not for this visitor, who waits for the new one. */
+  #wait(visit: Visit): Served | Promise<Served> {
+    if (visit.run === undefined) return this.#pass("miss", "unavailable", visit.startedMs);
+    visit.run = undefined;
+    visit.answered = false;
+    return this.#look(visit);
+  }
+
   #failed(visit: Visit, error: unknown): Served {
     visit.answered = true;
     if (visit.discarded) return { kind: "answer", answer: this.#broken(visit.startedMs) };
@@ -189,18 +239,20 @@ export class ResponseCache<Source> {
   #find(visit: Visit): Promise<StoreResult> {
     const key = variantKey(visit.base, visit.learned, visit.request.fields);
     const { coding } = visit;
+    const options = visit.run === undefined ? visit.options.patient : visit.options.hasty;
     if (visit.request.method === "HEAD") return this.#findOnly(key, coding);
-    if (coding === undefined) return this.#plain(visit, key);
+    if (coding === undefined) return this.#plain(visit, key, options);
     return this.#store.getOrSetEntry(
       codedKey(key, coding),
       async (context) => {
-        const result = await this.#plain(visit, key);
+        const result = await this.#plain(visit, key, visit.options.patient);
+        const record = recordOf(result);
+        if (result.status === "stale" && !this.#mayShow(result, record)) throw new GaveWay();
         if (result.ttlMs > 0) context.setTtl({ milliseconds: result.ttlMs });
         else context.skip();
-        const record = recordOf(result);
         return record && encodeRecord(record.kind === "page" ? await compressed(record, coding) : record);
       },
-      visit.options,
+      options,
     );
   }
 
@@ -211,22 +263,47 @@ export class ResponseCache<Source> {
   }
 
   /** The page without a coding; rendered by this visit when nobody has it and nobody else renders it. */
-  #plain(visit: Visit, key: string): Promise<StoreResult> {
-    return this.#store.getOrSetEntry(key, (context) => this.#render(visit, context), visit.options);
+  #plain(visit: Visit, key: string, options: StoreOptions): Promise<StoreResult> {
+    const { look } = visit;
+    return this.#store.getOrSetEntry(key, (context) => this.#render(visit, look, context), options);
   }
 
-  #render(visit: Visit, context: StoreContext): Promise<Buffer> {
+  async #render(visit: Visit, look: Look, context: StoreContext): Promise<Buffer> {
+    // A visitor who was given a stale page has got it when this turn is over.
+    if (this.policy.staleWhileRevalidateMs > 0) await new Promise(setImmediate);
+    const { run, learned } = look;
+    if (look.hasLeft && run !== undefined)
+      return await this.#rendering(visit, look, context, (rendering) => {
+        const { policy } = this;
+        const { base, request } = visit;
+        const target = targetOf(request, policy);
+        const errand: Errand = { pages: this, base, rendering, target, request: bare(request, policy, learned) };
+        nowhere.runInAsyncScope(() => context.within(() => current.within(rendering, () => run(errand))));
+      });
     // A handler answers one request once. Should the cache ask again, there is nothing to be stored.
-    if (visit.started || visit.answered) return Promise.reject(new GaveWay());
+    if (visit.started || visit.answered) throw new GaveWay();
     visit.started = true;
+    return await this.#rendering(visit, look, context, (rendering) =>
+      visit.begin(() => context.within(() => current.within(rendering, () => visit.start(rendering)))),
+    );
+  }
+
+  /** The record that comes of one rendering. */
+  #rendering(
+    visit: Visit,
+    { hasLeft: isAlone, learned }: Look,
+    context: StoreContext,
+    begin: (rendering: Rendering) => void,
+  ): Promise<Buffer> {
     const ended = current.begin();
     return new Promise<Buffer>((resolve, reject) => {
       const page: Rendering = new Rendering({
         policy: this.policy,
         request: visit.request,
-        learned: visit.learned,
+        learned,
         tags: visit.tags,
-        hasStale: this.#mayServe(context.stale),
+        hasStale: isAlone || this.#mayServe(context.stale),
+        isAlone,
         now: () => this.#clock.now(),
         took: () => this.#clock.monotonic() - visit.startedMs,
         settle: (record: PageRecord, ttlMs: number) => {
@@ -237,11 +314,11 @@ export class ResponseCache<Source> {
           resolve(encodeRecord(record));
         },
         discard: () => {
-          visit.discarded = true;
+          visit.discarded = !isAlone;
           reject(new GaveWay());
         },
       });
-      visit.begin(() => context.within(() => current.within(page, () => visit.start(page))));
+      begin(page);
     }).finally(ended);
   }
 
@@ -254,6 +331,15 @@ export class ResponseCache<Source> {
     if (result.status === "hit" && !visit.discarded) return answerHit(prepared, visit.request, ttl, this.policy, time);
     const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
     return answerWith(prepared, visit.request, outcome, this.policy, time);
+  }
+
+  /** Whether a stale page that was found may be shown, and why it is stale may be told. */
+  #mayShow({ why }: StoreResult, page: PageRecord | undefined): boolean {
+    const { staleWhileRevalidateMs, staleIfErrorMs, isPrivate } = this.policy;
+    if (page?.kind !== "page" || !mayBeServedStale(page.fields, !isPrivate)) return false;
+    if (why === "the loader failed") return this.#clock.now() < page.freshUntilMs + staleIfErrorMs;
+    // Its time is over. What was invalidated (`tag songs`) is shown to nobody.
+    return staleWhileRevalidateMs > 0 && (why === "expired" || why === "invalidated");
   }
 
   /** Whether a page that is kept may go out in the place of an error (RFC 5861 section 4, RFC 9111 section 4.2.4). */
@@ -291,7 +377,7 @@ export class ResponseCache<Source> {
     return {
       request,
       base,
-      tags: options.tags,
+      tags: options.patient.tags,
       options,
       coding: preferredCoding(field(request.fields, "accept-encoding"), policy.codings),
       learned: this.#learned.get(base) ?? nothing,
@@ -301,6 +387,8 @@ export class ResponseCache<Source> {
       start,
       begin: (work) => work(),
       finding: undefined,
+      look: noLook,
+      run: policy.staleWhileRevalidateMs > 0 ? this.#framework.runnerOf?.(source) : undefined,
       looks: 0,
       answered: false,
     };
@@ -334,6 +422,10 @@ export class ResponseCache<Source> {
     mark(fields, { kind, reason }, this.policy, this.#clock.monotonic() - startedMs);
     return { kind: "pass", fields, reason };
   }
+}
+
+function lookOf({ run, learned }: Visit): Look {
+  return { hasLeft: false, run, learned };
 }
 
 /** The key of the page that a visit is to be answered with. */

@@ -12,7 +12,7 @@ export interface StoreOptions {
   readonly staleWhileRevalidate: DurationParts;
   readonly refreshAhead: DurationParts;
   readonly timeout: DurationParts;
-  readonly staleIfError?: DurationParts;
+  readonly staleIfError: DurationParts;
 }
 
 /** What a loader may say. */
@@ -32,6 +32,8 @@ export interface StoreResult {
   readonly status: "hit" | "miss" | "stale" | "bypass";
   /** 0 for what is not stored. */
   readonly ttlMs: number;
+  /** Why it was no plain hit: `expired`, `invalidated` by its key, `tag songs`, `the loader failed` ... */
+  readonly why: string | undefined;
 }
 
 export interface PageStore {

@@ -205,10 +205,10 @@ const honoSite: StartSite = async (cache, routes) => {
       app.on(
         route.method ?? "GET",
         route.path,
-        honoPage<Context>(
-          cache,
-          optionsOf(route, (c) => c.req.raw.headers.get("cookie") ?? undefined),
-        ),
+        honoPage<Context>(cache, {
+          ...optionsOf<Context>(route, (c) => c.req.raw.headers.get("cookie") ?? undefined),
+          app,
+        }),
       );
     app.on(route.method ?? "GET", route.path, async (c) => {
       const asked: Asked = {

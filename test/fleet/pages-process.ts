@@ -4,7 +4,7 @@
  *     node pages-process.js <memcached> <source> <variant>
  *
  * `fresh` caches with Everfresh; `local` does with the in-process tier, asking every time; `naive` caches pages the way the article
- * does, "delete after write", and must be caught.
+ * does, "delete after write", and must be caught; `relaxed` has `staleWhileRevalidate` and pages whose time is soon over.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -62,7 +62,18 @@ const naive = async (req: IncomingMessage, res: ServerResponse): Promise<void> =
   res.end(page);
 };
 
-const pages = cachePages(cache, { ttl: "1m" }, answer);
+/** The row itself, once for each rendering. */
+const alone = (req: IncomingMessage, res: ServerResponse): void => {
+  load(rowOf(req.url)).then(
+    (row) => res.end(row),
+    () => res.writeHead(500).end(),
+  );
+};
+
+const pages =
+  variant === "relaxed"
+    ? cachePages(cache, { ttl: "200ms", staleWhileRevalidate: "1m", tags: (req) => [`row:${rowOf(req.url)}`] }, alone)
+    : cachePages(cache, { ttl: "1m" }, answer);
 const server = createServer((req, res) => {
   if (req.method === "POST") answer(req, res);
   else if (variant === "naive") naive(req, res).catch(() => res.writeHead(500).end());

@@ -15,7 +15,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { after, describe, test } from "node:test";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
-import { ask } from "../adapters/sites.ts";
+import { ask, type Got } from "../adapters/sites.ts";
+import { deferred } from "../support/deferred.ts";
 
 const seconds = Number(process.env["EVERFRESH_FLEET_SECONDS"] ?? 4);
 const rows = ["a", "b", "c"];
@@ -25,7 +26,8 @@ after(async () => {
 });
 
 /** The rows, read slowly: what is read may be old by the time it arrives. */
-async function startSource(): Promise<{ origin: string; reads: () => number; server: Server }> {
+async function startSource(): Promise<{ origin: string; reads: () => number; hold: () => () => void; server: Server }> {
+  let held = Promise.resolve();
   const versions = new Map<string, number>();
   let reads = 0;
   const server = createServer((req, res) => {
@@ -37,7 +39,7 @@ async function startSource(): Promise<{ origin: string; reads: () => number; ser
     }
     reads++;
     const seen = String(versions.get(row) ?? 0);
-    setTimeout(() => res.end(seen), Math.random() * 8);
+    setTimeout(() => void held.then(() => res.end(seen)), Math.random() * 8);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -45,7 +47,14 @@ async function startSource(): Promise<{ origin: string; reads: () => number; ser
     server.closeAllConnections();
     server.close();
   });
-  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, reads: () => reads, server };
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, reads: () => reads, hold, server };
+
+  /** From now on nothing is answered, until the result is called. */
+  function hold(): () => void {
+    const gate = deferred();
+    held = gate.promise;
+    return () => gate.resolve();
+  }
 }
 
 async function startProcess(memcached: string, source: string, variant: string): Promise<string> {
@@ -67,6 +76,7 @@ interface Tally {
   refused: number;
 }
 
+const isStale = (got: Got): boolean => /; hit; ttl=-/.test(String(got.headers["cache-status"]));
 const any = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
 
 /** Readers and writers until `until`; each page is judged by what was acknowledged before it was asked for. */
@@ -106,12 +116,12 @@ async function drive(origins: readonly string[], until: number, mustHit = true):
 
 async function fleet(
   variant: readonly string[],
-): Promise<{ memcached: RealMemcached; origins: string[]; reads: () => number }> {
+): Promise<{ memcached: RealMemcached; origins: string[]; reads: () => number; hold: () => () => void }> {
   const memcached = await startMemcached(["-m", "8"]);
   ends.push(() => memcached.stop());
   const source = await startSource();
   const origins = await Promise.all(variant.map((each) => startProcess(memcached.address, source.origin, each)));
-  return { memcached, origins, reads: source.reads };
+  return { memcached, origins, reads: source.reads, hold: source.hold };
 }
 
 describe("pages and fragments in three processes", needs("memcached"), () => {
@@ -154,6 +164,27 @@ describe("pages and fragments in three processes", needs("memcached"), () => {
       // The page reads its row twice: by an entry and by a fragment.
       assert.equal(reads(), 2 * (round + 1));
     }
+  });
+
+  test("a page that was invalidated is not shown either where pages past their time are", async (t) => {
+    const { origins } = await fleet(["relaxed", "relaxed", "relaxed"]);
+    const tally = await drive(origins, performance.now() + seconds * 1000);
+    t.diagnostic(JSON.stringify(tally));
+    assert.equal(tally.stale, 0);
+    assert.ok(tally.hits > 20 && tally.writes > 10, "nothing was seen");
+  });
+
+  test("a page past its time is rendered once by two processes, and nobody waits for it", async () => {
+    const { origins, reads, hold } = await fleet(["relaxed", "relaxed"]);
+    const page = (): Promise<Got> => ask(`${any(origins)}/z`, { host: "site.example" });
+    await page();
+    const before = reads();
+    const release = hold();
+    let stale = 0;
+    while (stale < 40) if (isStale(await page())) stale++;
+    assert.equal(reads(), before + 1);
+    release();
+    while (isStale(await page()));
   });
 
   test("the same harness catches pages that are deleted after a write", async (t) => {

@@ -1,0 +1,178 @@
+/** `staleWhileRevalidate` of pages, over real sockets, for each framework: nobody waits, once in the fleet, nothing of a visitor. */
+import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
+import { after, describe, test } from "node:test";
+import { brotliDecompressSync } from "node:zlib";
+import { createCache, memory, type Cache } from "everfresh";
+import { cachePage as honoPage } from "everfresh/hono";
+import { cachePages } from "everfresh/node";
+import { deferred } from "../support/deferred.ts";
+import { ask, sites, type Asked, type Got, type Route, type Told } from "./sites.ts";
+
+const opened: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const close of opened) await close();
+});
+
+async function open(
+  framework: keyof typeof sites,
+  handler: (asked: Asked, renders: number) => Told | Promise<Told>,
+  options: Partial<NonNullable<Route["options"]>> = {},
+): Promise<{ cache: Cache; page: string; renders: () => number }> {
+  const cache = createCache({ backend: memory({ limitBytes: 8_000_000 }) });
+  let renders = 0;
+  const route: Route = {
+    path: "/page",
+    options: { ttl: "150ms", staleWhileRevalidate: "1m", tags: ["t"], ...options },
+    handler: (asked) => handler(asked, ++renders),
+  };
+  const site = await sites[framework](cache, [route]);
+  opened.push(async () => {
+    await site.close();
+    await cache.close();
+  });
+  return { cache, page: `${site.origin}/page`, renders: () => renders };
+}
+
+const status = (got: Got): string => String(got.headers["cache-status"]);
+const isStale = (got: Got): boolean => /; hit; ttl=-/.test(status(got));
+
+/** Its first letters, as they were before they were compressed. */
+const text = (got: Got): string =>
+  (got.headers["content-encoding"] === "br" ? brotliDecompressSync(got.body).toString() : got.text).slice(0, 6);
+
+async function* two(n: number): AsyncIterable<string> {
+  yield "page ";
+  await pause(1);
+  yield `${n} ${"x".repeat(100_000)}`;
+}
+
+/** Asks until an answer is as it should be. */
+async function askUntil(isRight: (got: Got) => boolean, url: string, headers?: Record<string, string>): Promise<Got> {
+  for (;;) {
+    const got = await ask(url, headers);
+    if (isRight(got)) return got;
+    await pause(5);
+  }
+}
+
+for (const framework of Object.keys(sites) as (keyof typeof sites)[])
+  describe(`${framework}, staleWhileRevalidate:`, () => {
+    for (const coding of ["identity", "br"])
+      test(`a page whose time is over is sent at once, and rendered anew once (${coding})`, async () => {
+        const gate = deferred();
+        const { page, renders } = await open(framework, async (_, n) => {
+          if (n > 1) await gate.promise;
+          const headers = { "content-type": "text/html" };
+          return { headers, body: `page ${Math.min(n, 2)} ${"x".repeat(2_000)}` };
+        });
+        const headers = { "accept-encoding": coding };
+        await ask(page, headers);
+        // The handler is held up: whoever waited for it would wait for ever.
+        for (let visit = 0; visit < 10; visit++) assert.equal(text(await askUntil(isStale, page, headers)), "page 1");
+        assert.equal(renders(), 2);
+        gate.resolve();
+        await askUntil((got) => text(got) === "page 2", page, headers);
+      });
+
+    test("the rendering sees nothing of the visitor but what is part of the key", async () => {
+      const seen: unknown[] = [];
+      const { page } = await open(
+        framework,
+        (asked, n) => {
+          seen.push([asked.url, ...["x-tone", "user-agent", "x-secret", "cookie"].map((name) => asked.header(name))]);
+          return { body: `page ${n}` };
+        },
+        { cookies: ["theme"], query: ["page"], vary: ["X-Tone"] },
+      );
+      const headers = { "x-tone": "high", "user-agent": "spy", "x-secret": "s", cookie: "sid=ann; theme=dark" };
+      const url = `${page}?page=2&utm=me`;
+      await ask(url, headers);
+      await askUntil(isStale, url, headers);
+      await askUntil((got) => got.text !== "page 1", url, headers);
+      assert.deepEqual(seen[1], ["/page?page=2", "high", undefined, undefined, "theme=dark"]);
+    });
+
+    test("what was invalidated is shown to nobody, also where its time is over as well", async () => {
+      let row = 1;
+      const gate = deferred();
+      const { cache, page } = await open(framework, async (_, n) => {
+        const seen = row;
+        if (n === 2) await gate.promise;
+        return { body: `row ${seen}` };
+      });
+      await ask(page);
+      await askUntil(isStale, page);
+      row = 2;
+      await cache.invalidateTags(["t"]);
+      const asking = ask(page);
+      // Another visitor, past the cache: when this one is answered, the one before has been looked up.
+      await ask(page, { authorization: "x" });
+      gate.resolve();
+      assert.equal((await asking).text, "row 2");
+    });
+
+    test("a rendering that fails leaves the page until its end, and nothing after it", async () => {
+      const began = performance.now();
+      const { page, renders } = await open(
+        framework,
+        (_, n) => (n === 1 ? { body: "page" } : { status: 500, body: "broken" }),
+        { staleWhileRevalidate: "300ms" },
+      );
+      await ask(page);
+      const stored = performance.now();
+      assert.equal((await askUntil(isStale, page)).text, "page");
+      let askedAt = 0;
+      const last = await askUntil((got) => {
+        if (got.status !== 200) return true;
+        assert.equal(got.text, "page");
+        askedAt = performance.now();
+        return false;
+      }, page);
+      assert.equal(last.text, "broken");
+      assert.ok(askedAt < stored + 450 + 250, `still shown after ${askedAt - stored} ms`);
+      assert.ok(performance.now() >= began + 450, "given up before its end");
+      assert.ok(renders() > 2, "not tried again");
+    });
+
+    test("a handler that answers in another way ends the page", async () => {
+      const { page } = await open(framework, (_, n) => (n === 1 ? { body: "page" } : { status: 404, body: "gone" }));
+      await ask(page);
+      assert.equal((await askUntil(isStale, page)).text, "page");
+      assert.equal((await askUntil((got) => got.status !== 200, page)).text, "gone");
+    });
+
+    test("must-revalidate is waited for (RFC 9111 section 5.2.2.2)", async () => {
+      const { page } = await open(framework, (_, n) => ({
+        headers: { "cache-control": "must-revalidate" },
+        body: `page ${n}`,
+      }));
+      await ask(page);
+      const next = await askUntil((got) => {
+        assert.ok(!isStale(got), status(got));
+        return got.text !== "page 1";
+      }, page);
+      assert.equal(next.text, "page 2");
+    });
+
+    test("a page that is streamed is stored when its stream has ended", async () => {
+      const { page } = await open(framework, (_, n) => ({ body: two(n) }));
+      await ask(page);
+      await askUntil(isStale, page);
+      assert.equal((await askUntil((got) => !got.text.startsWith("page 1 "), page)).body.length > 100_000, true);
+    });
+  });
+
+describe("staleWhileRevalidate is refused at the start", () => {
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }) });
+  test("for private pages, whose visitor is gone", () =>
+    assert.throws(
+      () => cachePages(cache, { ttl: "1m", staleWhileRevalidate: "1m", private: () => "ann" }, () => undefined),
+      { code: "EF_OPTION", message: /private/ },
+    ));
+  test("with Hono where the app is not given", () =>
+    assert.throws(() => honoPage(cache, { ttl: "1m", staleWhileRevalidate: "1m" }), {
+      code: "EF_OPTION",
+      message: /option app/,
+    }));
+});
