@@ -35,10 +35,10 @@ export class BulkCommands extends Commands {
     const groups = this.#group(keys);
     const sent: Promise<unknown>[] = [];
     for (const [link, group] of groups) {
-      const read: Reading<true> = (answer, _call, _epoch, last) => {
+      const read: Reading<true> = (answer, call, _epoch, last) => {
         if (answer.kind === "hit") {
           this.counters.hits++;
-          this.#gather(group.keys[answer.index] as K, answer, decode, values, errors, late);
+          this.#gather(group.keys[answer.index] as K, answer, call, decode, values, errors, late);
         }
         return last ? true : unfinished;
       };
@@ -154,22 +154,23 @@ export class BulkCommands extends Commands {
     );
   }
 
-  #decoder(as: ReadAs): (answer: Answer) => unknown {
+  #decoder(as: ReadAs): (answer: Answer, call: Call<unknown>) => unknown {
     if (as === "bytes") return (answer) => answer.bytes();
     if (as === "text") return (answer) => answer.textValue();
-    return (answer) => this.decode(answer);
+    return (answer, call) => this.decode(answer, call);
   }
 
   #gather<K>(
     key: K,
     answer: Answer,
-    decode: (answer: Answer) => unknown,
+    call: Call<unknown>,
+    decode: (answer: Answer, call: Call<unknown>) => unknown,
     values: Map<K, unknown>,
     errors: Map<K, EverfreshError>,
     late: Promise<void>[],
   ): void {
     try {
-      const value = decode(answer);
+      const value = decode(answer, call);
       if (!(value instanceof Promise)) {
         values.set(key, value);
         return;

@@ -5,7 +5,7 @@
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { durationMs, type Duration } from "../duration.ts";
-import { Call, type CallOptions, type Link, type Reading } from "../connection/index.ts";
+import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
 import { plainKey, want, type Answer, type Details, type StoreMode, type Verb } from "../protocol/index.ts";
 import {
   anyKey,
@@ -23,7 +23,7 @@ import type { Counters } from "./counters.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { Encoded, Value } from "./profiles.ts";
 import type { Router } from "./router.ts";
-import { cut, join, parseManifest, partBytes, partKey, type Manifest } from "./split.ts";
+import { cut, join, parseManifest, partBytes, partKey, partKeys, type Manifest } from "./split.ts";
 import { holding, type Values } from "./values.ts";
 
 /** Instead of a value whose parts are not all there. */
@@ -48,7 +48,7 @@ export class Commands {
     this.values = values;
     this.counters = counters;
     this.#readers = {
-      value: this.#reader((answer) => this.decode(answer)),
+      value: this.#reader((answer, call) => this.decode(answer, call)),
       bytes: this.#reader((answer) => answer.bytes()),
       text: this.#reader((answer) => answer.textValue()),
     };
@@ -155,6 +155,7 @@ export class Commands {
   /** Lets an item live for `ttl` from now on. */
   touch(key: KeyLike, ttl: Duration, options?: CallOptions): Promise<types.TouchResult> {
     try {
+      if (this.options.splitLargeValues) return this.#touchParts(key, this.seconds(ttl), options);
       return this.simple("touch", key, this.seconds(ttl), undefined, options, readKind) as Promise<types.TouchResult>;
     } catch (error) {
       return Promise.reject(error);
@@ -272,25 +273,43 @@ export class Commands {
   }
 
   /** The value of an answer; undefined where it has parts and they are not all there. */
-  protected decode(answer: Answer): unknown {
+  protected decode(answer: Answer, call: Call<unknown>): unknown {
     const { clientFlags } = answer;
     const { split } = this.values.profile;
     if ((clientFlags & split) === 0) return this.values.decode(answer);
     const manifest = parseManifest(answer.textValue(), this.options.valueLimitBytes);
-    return this.#join(manifest, clientFlags & ~split);
+    return this.#join(manifest, clientFlags & ~split, call);
   }
 
-  async #join(manifest: Manifest, flags: number): Promise<unknown> {
-    const keys = Array.from({ length: manifest.parts }, (_, at) => partKey(manifest, at));
-    const parts = await Promise.all(keys.map((key) => this.get(key, { as: "bytes" })));
+  /** The parts get what is left of the time of the call that found them, and its time to live. */
+  async #join(manifest: Manifest, flags: number, call: Call<unknown>): Promise<unknown> {
+    const timeoutMs = Math.max(1, Math.ceil(call.deadline - this.options.clock.monotonic()));
+    const parts = await Promise.all(
+      partKeys(manifest).map((key) => this.#read(key, call.ttl, { as: "bytes", timeoutMs })),
+    );
     const whole = join(
       manifest,
-      parts.map((part) => (part.kind === "hit" ? part.value : undefined)),
+      parts.map((part) => (part.kind === "hit" ? (part.value as Buffer) : undefined)),
     );
     if (whole === undefined) return missing;
     const answer = holding(whole);
     answer.clientFlags = flags;
     return this.values.decode(answer);
+  }
+
+  /** Parts must live as long as the manifest that names them, and only reading it tells whether there are any. */
+  async #touchParts(key: KeyLike, ttl: number, options: CallOptions | undefined): Promise<types.TouchResult> {
+    const found = await this.#read(key, ttl, { ...options, as: "bytes" });
+    const { epoch } = found;
+    if (found.kind === "miss") return { kind: "notFound", epoch };
+    if ((found.clientFlags & this.values.profile.split) === 0) return { kind: "touched", epoch };
+    const manifest = parseManifest((found.value as Buffer).toString(), this.options.valueLimitBytes);
+    const { on: _on, ...rest } = options ?? {};
+    const parts = await Promise.all(
+      partKeys(manifest).map((part) => this.simple("touch", part, ttl, undefined, rest, readKind)),
+    );
+    const isWhole = parts.every((part) => (part as types.TouchResult).kind === "touched");
+    return { kind: isWhole ? "touched" : "notFound", epoch };
   }
 
   async #count(key: KeyLike, subtract: boolean, options: types.CountOptions = {}): Promise<types.CountResult> {
@@ -357,9 +376,9 @@ export class Commands {
     return wireSeconds(Math.ceil(ms / 1000), this.options.clock, "ttl");
   }
 
-  #reader(decode: (answer: Answer) => unknown): Reading<types.GetResult> {
+  #reader(decode: (answer: Answer, call: Call<unknown>) => unknown): Reading<types.GetResult> {
     const { counters } = this;
-    return (answer, _call, epoch) => {
+    return (answer, call, epoch) => {
       if (answer.kind === "miss") {
         counters.misses++;
         return { kind: "miss", epoch };
@@ -367,11 +386,14 @@ export class Commands {
       counters.hits++;
       const { clientFlags } = answer;
       const cas = answer.cas as Cas | undefined;
-      const value = decode(answer);
+      const value = decode(answer, call);
       if (!(value instanceof Promise)) return { kind: "hit", value, clientFlags, cas, epoch };
-      return value.then((ready: unknown) =>
-        ready === missing ? { kind: "miss", epoch } : { kind: "hit", value: ready, clientFlags, cas, epoch },
-      ) as never;
+      call.finishWith(
+        value.then((ready: unknown) =>
+          ready === missing ? { kind: "miss", epoch } : { kind: "hit", value: ready, clientFlags, cas, epoch },
+        ),
+      );
+      return unfinished;
     };
   }
 }

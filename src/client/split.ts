@@ -33,6 +33,11 @@ export function partKey({ id }: Manifest, part: number): string {
   return `ef:part:${id}:${part}`;
 }
 
+/** The keys of all parts, in their order. */
+export function partKeys(manifest: Manifest): string[] {
+  return Array.from({ length: manifest.parts }, (_, part) => partKey(manifest, part));
+}
+
 /**
  * Reads a manifest.
  *

@@ -156,6 +156,17 @@ export class Call<T> implements Command {
     sink.answered(answer, epoch);
   }
 
+  /**
+   * The answer is there, and its value takes a while longer: the call ends when `result` does, or when its caller gives
+   * up. Its deadline is `result`'s to keep.
+   */
+  finishWith(result: Promise<T>): void {
+    result.then(
+      (value) => this.#finish(value),
+      (error: unknown) => this.failWith(error),
+    );
+  }
+
   /** Ends the call with an error of ours that says which command and key it was. */
   fail(code: ErrorCode, message: string, server?: string, cause?: unknown): void {
     if (this.settled) return;
@@ -182,6 +193,12 @@ export class Call<T> implements Command {
   shownKey(): string {
     const bytes = this.base64 ? decodedKey(this.key) : this.key;
     return Buffer.from(bytes, "latin1").toString("utf8");
+  }
+
+  #finish(value: T): void {
+    if (this.settled) return;
+    this.#settle();
+    this.#resolve?.(value);
   }
 
   #settle(): void {

@@ -333,6 +333,9 @@ export class Link implements ConnectionKeeper {
     const calls = this.#waiting;
     this.#waiting = [];
     this.#unsentBytes = 0;
+    // The alarm rings late where this process is busy: what is overdue must not be sent because of that.
+    const now = this.#clock.monotonic();
+    for (const call of calls) if (call.deadline <= now) this.#failUnsent(call);
     connection.send(calls);
   }
 
@@ -341,6 +344,10 @@ export class Link implements ConnectionKeeper {
     this.#waiting = [];
     this.#unsentBytes = 0;
     for (const call of calls) call.fail(code, cause.message, this.server, cause.cause);
+  }
+
+  #failUnsent(call: Call<unknown>): void {
+    call.fail("EF_TIMEOUT", `No connection within ${call.timeoutMs} ms; it was not sent.`, this.server);
   }
 
   #refuse(call: Call<unknown>): void {
@@ -376,7 +383,7 @@ export class Link implements ConnectionKeeper {
     for (const call of this.#waiting) {
       if (call.settled) continue;
       if (call.deadline <= now) {
-        call.fail("EF_TIMEOUT", `No connection within ${call.timeoutMs} ms; it was not sent.`, this.server);
+        this.#failUnsent(call);
       } else {
         still.push(call);
         bytes += call.data?.length ?? 0;

@@ -79,6 +79,30 @@ describe("values on a real memcached", needs("memcached"), () => {
     await assert.rejects(client.get("big"), { code: "EF_VALUE" });
   });
 
+  test("the parts of a value live as long as the value: gat and touch reach them, too", async () => {
+    const client = clientOf({ splitLargeValues: true });
+    const big = "b".repeat(2_500_000);
+    await client.set("parted", big, { ttl: "1m" });
+    const manifest = await client.get("parted", { as: "text" });
+    assert.ok(manifest.kind === "hit");
+    const { id } = JSON.parse(manifest.value) as { id: string };
+    const keys = ["parted", ...[0, 1, 2].map((part) => `ef:part:${id}:${part}`)];
+    const shortest = async (): Promise<number> => {
+      const found = await Promise.all(keys.map((key) => client.meta.get(key, { ttl: true })));
+      return Math.min(...found.map((each) => (each.kind === "hit" ? (each.ttl ?? -1) : -1)));
+    };
+    assert.ok((await shortest()) <= 60);
+    assert.equal(valueOf(await client.gat("parted", "10m")), big);
+    assert.ok((await shortest()) > 590);
+    assert.equal((await client.touch("parted", "1h")).kind, "touched");
+    assert.ok((await shortest()) > 3590);
+    await client.set("small", "s", { ttl: "1m" });
+    assert.equal((await client.touch("small", "1h")).kind, "touched");
+    assert.equal((await client.touch("nothing", "1h")).kind, "notFound");
+    await client.delete(keys[2] ?? "");
+    assert.equal((await client.touch("parted", "1h")).kind, "notFound");
+  });
+
   /** What other clients put on the wire (read off them), and what it is. */
   const foreign: readonly (readonly [ProfileName, number, string | Uint8Array, unknown])[] = [
     ["pylibmc", 0, Buffer.from([1, 255]), Buffer.from([1, 255])],

@@ -27,6 +27,10 @@ class TestClock implements Clock {
     this.#timers.push(timer);
     return { cancel: () => void (this.#timers = this.#timers.filter((each) => each !== timer)) };
   }
+  /** Time goes by while the process is too busy to run anything. */
+  heldUp(ms: number): void {
+    this.#now += ms;
+  }
   get timers(): number {
     return this.#timers.length;
   }
@@ -229,6 +233,21 @@ test("a lost connection fails what was sent, and what was not sent goes over the
   await greet();
   say(politely("mg unsent"));
   assert.equal(await unsent, "hit");
+});
+
+test("a call that is overdue when the connection comes is not sent, though no alarm has rung yet", async () => {
+  const { ask, clock, greet, made, say } = rig();
+  const late = ask("late", 50);
+  const fine = ask("fine", 1000);
+  await turn();
+  clock.heldUp(60);
+  await greet();
+  assert.equal(await late, "EF_TIMEOUT");
+  const written = made[0]?.writes.join("") ?? "";
+  assert.match(written, /mg fine/);
+  assert.doesNotMatch(written, /mg late/);
+  say(politely("mg fine"));
+  assert.equal(await fine, "hit");
 });
 
 test("more than maxPending calls are refused; answered ones make room", async () => {

@@ -202,6 +202,26 @@ test("an aborted call ends at once, before and after it is sent", async (t) => {
   assert.equal(await slow, "EF_ABORTED");
 });
 
+test("a value whose parts do not come ends by its own deadline, or when its caller gives up", async (t) => {
+  const manifest = JSON.stringify({ id: "a".repeat(20), size: 1_500_000, parts: 2 });
+  const asked: (() => void)[] = [];
+  const peer = await startSpeaker((line) => {
+    if (line.startsWith("mg parted")) return `VA ${manifest.length} kparted f528\r\n${manifest}\r\n`;
+    if (!line.startsWith("mg ef:part:")) return politely(line);
+    asked.shift()?.();
+    return undefined;
+  });
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { timeoutMs: 60_000 });
+  t.after(() => client.close());
+  assert.equal(await codeOf(client.get("parted", { timeoutMs: 60 })), "EF_TIMEOUT");
+  const controller = new AbortController();
+  const slow = codeOf(client.get("parted", { signal: controller.signal }));
+  await new Promise<void>((resolve) => void asked.push(resolve));
+  controller.abort();
+  assert.equal(await slow, "EF_ABORTED");
+});
+
 test("close waits for what was asked, refuses what is asked later, and ends in time on a silent server", async (t) => {
   const peer = await startSpeaker((line) => (line.startsWith("mg slow") ? undefined : politely(line)));
   t.after(() => peer.stop());
