@@ -12,7 +12,7 @@ import { assetFolder, assetVersion, Pages } from "./page.ts";
 import type { QueueCache } from "./queue-cache.ts";
 import { QueueStore } from "./queue-store.ts";
 import { cachedPages, renderedPages, type PageLook, type QueuePages } from "./queue-page.ts";
-import { viewEntry, QueueViews } from "./queue-view.ts";
+import { QueueViews } from "./queue-view.ts";
 import { QueueWrites } from "./queue-writes.ts";
 import { queueRoutes } from "./routes.ts";
 import { bodyLimitBytes, csrfToken, protect } from "./security.ts";
@@ -51,8 +51,9 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     forceCloseConnections: "idle",
   });
   const store = new QueueStore(database);
-  const views = new QueueViews(viewEntry(cache.cache, store, config.slowQueryMs, app.log));
-  const rendering = new Pages({ database: database.kind, cache: cache.kind, slowQueryMs: config.slowQueryMs });
+  const { slowQueryMs } = config;
+  const views = new QueueViews({ cache: cache.cache, store, slowQueryMs, log: app.log });
+  const rendering = new Pages({ database: database.kind, cache: cache.kind, slowQueryMs });
   const pages = config.pageCache ? cachedPages(cache.cache, views, rendering) : renderedPages(views, rendering);
   const writes = new QueueWrites({ database, cache: cache.cache, store, pages, log: app.log });
 

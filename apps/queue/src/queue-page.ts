@@ -5,7 +5,6 @@
  * notices among them, are filled after the cache, and what is filled in is kept nowhere.
  */
 import type { Cache } from "everfresh";
-import { oncePerTurn } from "./once-per-turn.ts";
 import { cutPage, type Pages, type VisitorsOwn } from "./page.ts";
 import { queueTag, seen, type QueueViews, type Seen } from "./queue-view.ts";
 
@@ -31,11 +30,10 @@ export function cachedPages(cache: Cache, views: QueueViews, pages: Pages): Queu
   // Releases and configurations that run side by side have different pages.
   const key = `page:${pages.version}`;
   const options = Object.freeze({ ttl: "1h", tags: [queueTag], collects: true, shared: true } as const);
-  const ask = oncePerTurn(() => cache.getOrSetEntry(key, load, options));
   return {
     async look() {
       const started = performance.now();
-      const { value, status } = await ask();
+      const { value, status } = await cache.getOrSetEntry(key, load, options);
       const page = cutPage.open(value);
       const shown = seen(page.facts, status, started);
       return { seen: shown, fillIn: (own) => page.fillIn(pages.values(shown, own)) };

@@ -8,7 +8,6 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Cache, Entry } from "everfresh";
 import type { FastifyBaseLogger } from "fastify";
-import { oncePerTurn } from "./once-per-turn.ts";
 import type { QueueStore, QueueWindow } from "./queue-store.ts";
 
 /** A view of the queue; the cache holds it as JSON text. Shared by all who look: never change one. */
@@ -42,15 +41,47 @@ export interface Look extends Seen {
 /** What everything that shows the queue is tagged with: whoever writes to the table invalidates it. */
 export const queueTag = "queue_item";
 
-/** The entry that is cached: a text, because a text needs no copy for each of its readers. */
-export type ViewEntry = Entry<[], string>;
-
 /** Changes when the shape of {@link QueueView} does, so that a deploy never reads what the release before it meant. */
 const shape = 1;
 
-/** Declares the entry. Its loader is the query, made slow on purpose where that was asked for. */
-export function viewEntry(cache: Cache, store: QueueStore, slowQueryMs: number, log: FastifyBaseLogger): ViewEntry {
-  const load = async (): Promise<string> => {
+/** What views are made from. */
+export interface ViewParts {
+  readonly cache: Cache;
+  readonly store: QueueStore;
+  /** How much the query is slowed down, on purpose. */
+  readonly slowQueryMs: number;
+  readonly log: FastifyBaseLogger;
+}
+
+export class QueueViews {
+  readonly #parts: ViewParts;
+  /** What is cached is a text, because a text needs no copy for each of its readers. */
+  readonly #entry: Entry<[], string>;
+  /** The latest text, which is nearly always the one that comes again, and what it says. */
+  #latest: { readonly text: string; readonly view: QueueView } | undefined;
+
+  constructor(parts: ViewParts) {
+    this.#parts = parts;
+    const load = (): Promise<string> => this.#load();
+    this.#entry = parts.cache.entry("view", { load, ttl: "1h", version: shape, tags: [queueTag] });
+  }
+
+  /** The view, for a visitor. */
+  async look(): Promise<Look> {
+    const started = performance.now();
+    const { value, status } = await this.#entry.getEntry();
+    const view = this.#read(value);
+    return { view, ...seen(view, status, started) };
+  }
+
+  /** The view, for what is made from it. */
+  async read(): Promise<QueueView> {
+    return this.#read(await this.#entry.get());
+  }
+
+  /** Runs the query. */
+  async #load(): Promise<string> {
+    const { store, slowQueryMs, log } = this.#parts;
     const startedAt = performance.now();
     const window = await store.window();
     // A slow query looks at the tables when it starts and answers late. So does this one: what it saw may be old by then,
@@ -59,35 +90,11 @@ export function viewEntry(cache: Cache, store: QueueStore, slowQueryMs: number, 
     const queryMs = performance.now() - startedAt;
     log.info({ queryMs: Math.round(queryMs), total: window.total }, "the database was asked for the queue");
     const view: QueueView = { id: randomUUID(), computedAt: Date.now(), queryMs, ...window };
-    return JSON.stringify(view);
-  };
-  return cache.entry("view", { load, ttl: "1h", version: shape, tags: [queueTag] });
-}
-
-export class QueueViews {
-  readonly #entry: ViewEntry;
-  readonly #askTogether: () => ReturnType<ViewEntry["getEntry"]>;
-  #latest: { readonly text: string; readonly view: QueueView } | undefined;
-
-  constructor(entry: ViewEntry) {
-    this.#entry = entry;
-    this.#askTogether = oncePerTurn(() => entry.getEntry());
+    const text = JSON.stringify(view);
+    this.#latest = { text, view };
+    return text;
   }
 
-  /** The view, for a visitor. */
-  async look(): Promise<Look> {
-    const started = performance.now();
-    const { value, status } = await this.#askTogether();
-    const view = this.#read(value);
-    return { view, ...seen(view, status, started) };
-  }
-
-  /** The view, for what is made from it: asked within the maker's own context, so that the cache knows what it is made from. */
-  async read(): Promise<QueueView> {
-    return this.#read(await this.#entry.get());
-  }
-
-  /** The view of a text; the same text is nearly always asked for again. */
   #read(text: string): QueueView {
     if (this.#latest?.text !== text) this.#latest = { text, view: JSON.parse(text) as QueueView };
     return this.#latest.view;

@@ -4,7 +4,6 @@
  * The cache is told through the outbox: "the queue has changed" is a row of the same transaction. A process that is killed after
  * the commit, or a cache that cannot be reached then, leaves that row to the relays, which deliver it within a second.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import type { Cache } from "everfresh";
 import { createOutbox, InvalidationPendingError, tag, type Outbox } from "everfresh/outbox";
 import type { FastifyBaseLogger } from "fastify";
@@ -95,22 +94,23 @@ export class QueueWrites {
 
   /** Computes the next page. The one who writes waits for the query, so that nobody who looks has to. */
   async #refresh(): Promise<Refresh> {
+    const { pages, log } = this.#parts;
     const started = performance.now();
-    const tookMs = (): number => performance.now() - started;
-    const late = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<"late">((resolve) => {
+      timer = setTimeout(() => resolve("late"), refreshWaitMs).unref();
+    });
     try {
-      const kind = await Promise.race([
-        this.#tracked(this.#parts.pages.look()).then(() => "fresh" as const),
-        delay(refreshWaitMs, "late" as const, { signal: late.signal, ref: false }),
-      ]);
-      if (kind === "late") this.#parts.log.warn({ tookMs: tookMs() }, "the page is still being computed after a write");
-      return { kind, tookMs: tookMs() };
+      const kind = await Promise.race([this.#tracked(pages.look()).then(() => "fresh" as const), late]);
+      const tookMs = performance.now() - started;
+      if (kind === "late") log.warn({ tookMs }, "the page is still being computed after a write");
+      return { kind, tookMs };
     } catch (error) {
       // The write is done, and the cache knows; whoever looks next computes.
-      this.#parts.log.warn({ err: error }, "the page could not be computed after a write");
-      return { kind: "late", tookMs: tookMs() };
+      log.warn({ err: error }, "the page could not be computed after a write");
+      return { kind: "late", tookMs: performance.now() - started };
     } finally {
-      late.abort();
+      clearTimeout(timer);
     }
   }
 
