@@ -3,34 +3,48 @@
  * And how often does a cold fleet run its slow query?
  *
  * The app asks memcached about every page (nothing is taken from its own memory unasked), checks and signs the CSRF cookie,
- * renders the page around the cached list and sets all security headers. The bare handler does none of this.
+ * fills the token and the panel into the cached page and sets all security headers. The bare handler does none of this.
  *
  * Both run as processes of their own, one after the other in every round, under the same load; what counts is the ratio, and the
  * CPU time that the server process used per request, which other work on the machine disturbs least.
  *
+ * `npm run bench app article` runs only the comparison with the article's stack, which app/article.mjs describes.
+ *
  * It does not show: latency under little load, a database (cached pages ask none), a network (all of it is the loopback), or what
  * a visitor without a cookie costs (one more signature).
  */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
-import { cpus, tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import autocannon from "autocannon";
+import { beforeTheArticle } from "./app/article.mjs";
+import {
+  add,
+  cpuUs,
+  end,
+  firstVisit,
+  folder,
+  freePort,
+  median,
+  print,
+  startApp,
+  startMemcached,
+  startNode,
+} from "./app/parts.mjs";
 
 const rounds = Number(process.env.ROUNDS ?? 7);
 const seconds = Number(process.env.SECONDS ?? 2);
 const connections = 64;
-const folder = mkdtempSync(join(tmpdir(), "everfresh-bench-"));
-const running = [];
+const [chosen] = process.argv.slice(2);
 
 try {
-  await cachedPage();
-  await coldFleet();
+  if (chosen !== "article") {
+    await cachedPage();
+    await coldFleet();
+  }
+  await beforeTheArticle();
 } finally {
-  for (const child of running) child.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
+  await end();
 }
 
 async function cachedPage() {
@@ -41,13 +55,15 @@ async function cachedPage() {
   const page = await (await fetch(app.url, { headers: { cookie: visitor.cookie } })).text();
   const file = join(folder, "page.html");
   writeFileSync(file, page);
-  const bare = await startNode(["bench/app/bare.mjs", String(await freePort()), file], {}, 2);
+  const port = await freePort();
+  const bare = await startNode(["bench/app/bare.mjs", String(port), file], {}, port);
+  bare.url = `http://127.0.0.1:${port}/`;
 
   const results = { app: [], bare: [] };
   for (let round = 0; round <= rounds; round += 1)
     for (const name of ["app", "bare"]) {
       const server = name === "app" ? app : bare;
-      const before = await cpu(server);
+      const before = cpuUs(server.child.pid);
       const result = await autocannon({
         url: server.url,
         connections,
@@ -56,7 +72,7 @@ async function cachedPage() {
       });
       if (result.non2xx > 0 || result.errors > 0)
         throw new Error(`${name}: ${result.non2xx} bad answers, ${result.errors} errors`);
-      const used = (await cpu(server)) - before;
+      const used = cpuUs(server.child.pid) - before;
       // The first round warms up.
       if (round > 0)
         results[name].push({ perSecond: result.requests.total / result.duration, cpuUs: used / result.requests.total });
@@ -79,8 +95,6 @@ async function cachedPage() {
   print(
     `  ratio          ${median(ratios).toFixed(2)} of its requests/s (bar: 0.50), rounds ${ratios.map((ratio) => ratio.toFixed(2)).join(" ")}`,
   );
-  app.child.kill();
-  bare.child.kill();
 }
 
 async function coldFleet() {
@@ -99,102 +113,6 @@ async function coldFleet() {
   print(`  the query ran ${queries[0] + queries[1]} time(s) (bar: 1), ${queries.join(" and ")} per process`);
 }
 
-async function startApp(env) {
-  const port = await freePort();
-  return await startNode(["apps/queue/dist/src/main.js"], {
-    PORT: String(port),
-    HOST: "127.0.0.1",
-    DATABASE_URL: `sqlite:///${join(folder, `queue-${running.length}.sqlite`)}`,
-    EVERFRESH_MIGRATE: "1",
-    SESSION_SECRET: "only for this benchmark, not a secret",
-    WRITES_PER_MINUTE: "0",
-    LOG_LEVEL: "warn",
-    ...env,
-  });
-}
-
-async function startNode(args, env, portAt) {
-  const port = Number(env.PORT ?? args[portAt - 1]);
-  const child = spawn(process.execPath, ["--import", new URL("app/cpu.mjs", import.meta.url).href, ...args], {
-    env: { PATH: process.env.PATH, NODE_ENV: "development", ...env },
-    stdio: ["ignore", "pipe", "inherit", "ipc"],
-  });
-  running.push(child);
-  let output = "";
-  child.stdout.on("data", (chunk) => (output += chunk));
-  await answering(port);
-  return { child, url: `http://127.0.0.1:${port}/`, output: () => output };
-}
-
-async function startMemcached() {
-  const port = await freePort();
-  const user = process.getuid?.() === 0 ? ["-u", "root"] : [];
-  running.push(spawn("memcached", ["-l", "127.0.0.1", "-p", String(port), "-U", "0", ...user], { stdio: "inherit" }));
-  await answering(port);
-  return `127.0.0.1:${port}`;
-}
-
-async function firstVisit(app) {
-  const response = await fetch(app.url, { headers: { accept: "application/json" } });
-  const cookie = response.headers
-    .getSetCookie()
-    .map((each) => each.split(";")[0])
-    .join("; ");
-  return { cookie, csrf: (await response.json()).csrf };
-}
-
-async function add(app, visitor, text) {
-  const response = await fetch(`${app.url}add`, {
-    method: "POST",
-    headers: {
-      cookie: visitor.cookie,
-      "x-csrf-token": visitor.csrf,
-      "content-type": "application/json",
-      accept: "application/json",
-    },
-    body: JSON.stringify({ text }),
-  });
-  if (response.status !== 201) throw new Error(`an add was answered with ${response.status}`);
-  await response.arrayBuffer();
-}
-
-async function cpu(server) {
-  server.child.send("cpu");
-  const [message] = await once(server.child, "message");
-  return message.cpuUs;
-}
-
-async function answering(port) {
-  for (const until = performance.now() + 20_000; performance.now() < until;) {
-    const socket = connect(port, "127.0.0.1");
-    const open = await new Promise((resolve) =>
-      socket.once("connect", () => resolve(true)).once("error", () => resolve(false)),
-    );
-    socket.destroy();
-    if (open) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`nothing answers on port ${port}`);
-}
-
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-function median(numbers) {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1];
-}
-
 function format(number) {
   return Math.round(number).toLocaleString("en").padStart(8);
-}
-
-function print(line) {
-  process.stdout.write(`${line}\n`);
 }
