@@ -107,8 +107,9 @@ export const faults = {
       servers: proxy.address,
       ms: 2 * ms,
       async meanwhile() {
-        for (let round = 0; round < 2 * scale; round += 1) {
-          await pause(ms / 5 / scale);
+        for (let round = 0; round < 1.5 * scale; round += 1) {
+          // Long enough for what is pending to be delivered, so that there are hits to be judged.
+          await pause(ms / 2 / scale);
           proxy.cut();
           await pause(ms / 10 / scale);
           proxy.cut();
