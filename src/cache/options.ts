@@ -22,7 +22,10 @@ export interface ValueOptions {
   readonly staleWhileRevalidate?: Duration;
   /** A relaxation: a value that expired or was invalidated less than this ago is served when its loader fails. */
   readonly staleIfError?: Duration;
-  /** A value with less than this to live is refreshed in the background, once in the fleet. Default: never. */
+  /**
+   * A value with less than this to live is refreshed in the background, once in the fleet. On memcached, which counts whole
+   * seconds, up to two seconds earlier. Default: never.
+   */
   readonly refreshAhead?: Duration;
   /** After this, a caller who may have a stale value (see above) gets it and the loader goes on. Default: no limit. */
   readonly timeout?: Duration;

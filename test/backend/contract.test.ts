@@ -8,6 +8,7 @@ import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
+import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
 
 backendContract("memory", () => {
   const clock = new ManualClock();
@@ -50,4 +51,15 @@ describe("on memcached", { ...needs("memcached"), concurrency: true }, () => {
     backend: classicBackend(createClient({ servers: server.address }), { itemLimitBytes: 1_000_000 }),
   }));
   backendContract("values in chunks", () => ({ backend: memcached(server.address, { itemBytes: 9_000 }) }));
+});
+
+describe("on a memcached that asks for a login", { ...needsSasl(), concurrency: true }, () => {
+  let server: RealMemcached;
+  before(async () => {
+    server = await startSaslMemcached("shop", "secret");
+  });
+  after(() => server.stop());
+  backendContract("binary with SASL", () => ({
+    backend: memcached(server.address, { username: "shop", password: "secret" }),
+  }));
 });
