@@ -67,14 +67,19 @@ export function cachePage<Context extends PageContext = PageContext>(
         : render(pages.policy, context, next, rendering).then(() => undefined);
     }
     return new Promise((resolve, reject) => {
+      let rendered: Promise<unknown> | undefined;
       const answer = (served: Served): void => {
-        if (served.kind === "answer") resolve(respond(context, served.answer));
+        if (served.kind === "answer" && rendered !== undefined) {
+          // The handler has answered, and is not heard; what is returned would not be heard either.
+          const { answer: stale } = served;
+          rendered.then(() => resolve(replace(context, respond(context, stale))), reject);
+        } else if (served.kind === "answer") resolve(respond(context, served.answer));
         else if (served.kind === "own") resolve(undefined);
         else next().then(() => resolve(setFields(context, served.fields)), reject);
       };
       // A page that is rendered here leaves as soon as its head is known, while it is still being stored.
       const start = (rendering: Rendering): void => {
-        render(pages.policy, context, next, rendering).then(
+        rendered = render(pages.policy, context, next, rendering).then(
           (result) => result === "sent" && resolve(undefined),
           reject,
         );
@@ -124,6 +129,8 @@ async function render<Context extends PageContext>(
   }
   const verdict = rendering.head({ status: res.status, fields: fieldsOf(res.headers), inherited });
   if (verdict.kind === "discard") {
+    // Nothing of it is shown, neither its headers.
+    replace(context, new Response(null, { headers: headersOf(inherited) }));
     await res.body?.cancel();
     return "discarded";
   }
@@ -246,7 +253,7 @@ function respond(context: PageContext, { status, fields, body }: Answer): Respon
 }
 
 /** Hono merges the headers of a response into the next one, so there is none in between. */
-function replace(context: PageContext, res: Response): void {
+function replace(context: PageContext, res: Response): undefined {
   const open: { res: Response | undefined } = context;
   open.res = undefined;
   open.res = res;

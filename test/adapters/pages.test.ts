@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, describe, test } from "node:test";
-import { brotliDecompressSync, gunzipSync } from "node:zlib";
+import zlib, { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { createCache, memory, type Cache } from "everfresh";
 import { tags } from "everfresh/http";
 import { deferred } from "../support/deferred.ts";
@@ -238,6 +238,17 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       await cache.invalidateTags(["t"]);
       await ask(page, { "accept-encoding": "br" });
       assert.equal(renders(), 2);
+    });
+
+    test("zstd is sent as stored where Node can make it, and left out where it cannot", async () => {
+      const { page, renders } = await open(framework, () => ({ headers: html, body: long }), { compress: ["zstd"] });
+      for (let visit = 0; visit < 2; visit++) {
+        const got = await ask(page, { "accept-encoding": "zstd" });
+        const unpack = (zlib as { zstdDecompressSync?: (body: Buffer) => Buffer }).zstdDecompressSync;
+        assert.equal(got.headers["content-encoding"], unpack && "zstd");
+        assert.equal((unpack === undefined ? got.body : unpack(got.body)).toString(), long);
+      }
+      assert.equal(renders(), 1);
     });
 
     test("a streamed page leaves while it is rendered, and is stored whole", async () => {

@@ -1,4 +1,7 @@
-/** `staleWhileRevalidate` of pages, over real sockets, for each framework: nobody waits, once in the fleet, nothing of a visitor. */
+/**
+ * What pages may be shown past their time, over real sockets, for each framework: with `staleWhileRevalidate` nobody waits, and
+ * nothing of a visitor gets into the page; with `staleIfError` it stands for an error.
+ */
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { after, describe, test } from "node:test";
@@ -36,6 +39,12 @@ async function open(
 
 const status = (got: Got): string => String(got.headers["cache-status"]);
 const isStale = (got: Got): boolean => /; hit; ttl=-/.test(status(got));
+
+/** Options without the one that is the subject above. */
+const relaxed = { staleWhileRevalidate: "0s" } as const;
+
+/** A page, and then errors. */
+const told = (n: number): Told => (n === 1 ? { body: "page" } : { status: 503, body: "broken" });
 
 /** Its first letters, as they were before they were compressed. */
 const text = (got: Got): string =>
@@ -160,6 +169,26 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       await ask(page);
       await askUntil(isStale, page);
       assert.equal((await askUntil((got) => !got.text.startsWith("page 1 "), page)).body.length > 100_000, true);
+    });
+  });
+
+for (const framework of Object.keys(sites) as (keyof typeof sites)[])
+  describe(`${framework}, staleIfError:`, () => {
+    test("a page past its time is shown where the handler fails, while its visitor waits", async () => {
+      const { page, renders } = await open(framework, (_, n) => told(n), { ...relaxed, staleIfError: "1m" });
+      await ask(page);
+      const got = await askUntil(isStale, page);
+      assert.equal(got.status, 200);
+      assert.equal(got.text, "page");
+      assert.equal(renders(), 2);
+    });
+
+    test("not where it said must-revalidate, and the error is shown", async () => {
+      const headers = { "cache-control": "must-revalidate" };
+      const { page } = await open(framework, (_, n) => ({ headers, ...told(n) }), { ...relaxed, staleIfError: "1m" });
+      await ask(page);
+      const got = await askUntil((each) => each.text !== "page" || isStale(each), page);
+      assert.equal(got.status, 503);
     });
   });
 
