@@ -4,32 +4,8 @@
  * Each world is explored completely: every order in which its events can happen, with each thing that may break breaking
  * at every possible point. `EVERFRESH_TEST_SIMULATION=10` also explores larger ones, which takes most of an hour.
  */
-import assert from "node:assert/strict";
-import { test, type TestContext } from "node:test";
-import { exploreAll } from "./explore.ts";
-import { delayed, readerAndWriter, transactorAndReader, twoReadersTwoWriters, world } from "./worlds.ts";
-import type { Break, WorldOptions } from "./world-options.ts";
-
-const breaks: readonly Break[] = ["restart", "flush", "evict", "cut", "timeout", "kill", "pause"];
-
-const isLarge = Number(process.env["EVERFRESH_TEST_SIMULATION"] ?? 1) >= 10;
-
-async function holds(t: TestContext, options: WorldOptions): Promise<void> {
-  const { complete, states, steps } = await exploreAll(options);
-  t.diagnostic(`${states} states, ${steps} steps`);
-  assert.ok(complete && states > 50, `${states} states, ${complete ? "complete" : "not complete"}`);
-}
-
-function inEveryOrder(what: string, options: WorldOptions): void {
-  test(`${what}: fresh in every order`, (t) => holds(t, options));
-}
-
-/** Nothing breaks, and then each of these once, at every point; the second list only where there is time. */
-function withEach(what: string, options: WorldOptions, kinds: readonly Break[], more: readonly Break[] = []): void {
-  inEveryOrder(what, options);
-  for (const kind of isLarge ? [...kinds, ...more] : kinds)
-    inEveryOrder(`${what}, with one ${kind} at any point`, { ...options, breaks: { [kind]: 1 } });
-}
+import { breaks, inEveryOrder, isLarge, withEach } from "./every-order.ts";
+import { delayed, readerAndWriter, twoReadersTwoWriters, world } from "./worlds.ts";
 
 inEveryOrder("a reader, and a writer who reads what it wrote, answers delayed at will", delayed(readerAndWriter));
 withEach("a reader, and a writer who reads what it wrote", readerAndWriter, breaks);
@@ -92,51 +68,6 @@ inEveryOrder("the same with pages that show the value", {
   ...world([], [0, "readPage"], [0, "readPage"], [1, "write"]),
   ...late,
 });
-
-// -- pages, chunks, pools that change, the outbox ----------------------------------------------------------------
-
-withEach(
-  "a page that shows a value, and the writer of the value",
-  world([], [0, "readPage"], [1, "write", "readPage"]),
-  ["evict"],
-  ["restart", "cut", "timeout", "kill"],
-);
-inEveryOrder("a page that shows a value with a tag", world(["t"], [0, "readPage"], [1, "writeTag", "readPage"]));
-withEach(
-  "values in chunks",
-  { ...readerAndWriter, chunked: true },
-  ["evict", "cut", "timeout"],
-  ["restart", "flush", "kill", "pause"],
-);
-
-const moving = { servers: 2, moves: { from: [0], to: [1] } } as const;
-withEach(
-  "on two servers, the one before and the one after a pool changes",
-  { ...readerAndWriter, ...moving },
-  ["timeout"],
-  ["restart", "evict", "cut", "kill"],
-);
-inEveryOrder("the same with a tag", { ...world(["t"], [0, "read"], [1, "writeTag", "read"]), ...moving });
-inEveryOrder("the same with a namespace that is cleared", {
-  ...world([], [0, "read"], [1, "clear", "read"]),
-  ...moving,
-});
-// `l` lives on the second server in both sets, and the generation beside it is under another key in each.
-inEveryOrder("a page that shows a value whose home is the same in both sets, with one cut at any point", {
-  warm: true,
-  prompt: "replies and loads",
-  processes: 2,
-  actors: [{ process: 1, key: "l", does: ["readPage", "write"] }],
-  servers: 3,
-  moves: { from: [0, 1], to: [1, 2] },
-  breaks: { cut: 1 },
-});
-withEach(
-  "a reader with a relay, and a writer with the outbox",
-  transactorAndReader,
-  ["kill", "timeout"],
-  ["restart", "cut"],
-);
 
 // -- larger ones -------------------------------------------------------------------------------------------------
 
