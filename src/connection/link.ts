@@ -15,6 +15,7 @@ import type { ProtocolName } from "../protocol/index.ts";
 import { backoffMs, type BackoffOptions } from "./backoff.ts";
 import type { Call, ConnectionEpoch, Tally } from "./call.ts";
 import { Connection, type ConnectionKeeper } from "./connection.ts";
+import { Alarm, Patience } from "./deadlines.ts";
 import { greet, unusable, type HandshakePlan } from "./handshake.ts";
 import type { OpenTransport } from "./transport.ts";
 import type { ServerVersion } from "./version.ts";
@@ -41,9 +42,6 @@ const suspectLimit = 3;
 
 /** Values that wait to be sent to one server, in bytes; beyond that calls are refused. */
 const unsentLimitBytes = 128 * 2 ** 20;
-
-/** An alarm that rings later than this was held up by this process itself. */
-const lateMs = 20;
 
 /** For so many calls of a tick room is kept. */
 const keptCalls = 4096;
@@ -81,16 +79,14 @@ export class Link implements ConnectionKeeper {
   #failures = 0;
   #suspicions = 0;
   #retry: Timer | undefined = undefined;
-  #alarm: Timer | undefined = undefined;
-  #alarmAt = Infinity;
-  #excused = false;
-  /** When the connection was last seen to get on with its work. */
-  #progressAt = 0;
+  readonly #alarm: Alarm;
+  readonly #patience = new Patience();
 
   constructor(options: LinkOptions) {
     this.server = options.server;
     this.#options = options;
     this.#clock = options.clock;
+    this.#alarm = new Alarm(options.clock, (now) => this.#expire(now));
   }
 
   /** The present incarnation; undefined while there is none that may be used. */
@@ -159,10 +155,7 @@ export class Link implements ConnectionKeeper {
     if (this.state === "down" || this.state === "closed") {
       for (let at = 0; at < count; at++) this.#refuse(calls[at] as Call<unknown>);
     } else if (this.state === "up" && connection !== undefined && connection.writable && this.#waiting.length === 0) {
-      if (connection.heard || connection.pending === 0) {
-        connection.heard = false;
-        this.#progressAt = now;
-      }
+      this.#patience.look(connection, now);
       connection.send(calls, count);
       this.#unsentBytes = 0;
     } else {
@@ -172,7 +165,7 @@ export class Link implements ConnectionKeeper {
     if (count > keptCalls) calls.length = keptCalls;
     this.#freshCount = 0;
     if (this.state === "down" || this.state === "closed") return;
-    this.#wakeAt(earliest, now);
+    this.#alarm.set(earliest, now);
     if (this.state === "idle" && this.#waiting.length > 0) this.#connect();
   }
 
@@ -204,7 +197,7 @@ export class Link implements ConnectionKeeper {
     const closed = new EverfreshError("EF_CLOSED", "The client was closed.", { server: this.server });
     this.#become("closed", undefined);
     this.#retry?.cancel();
-    this.#alarm?.cancel();
+    this.#alarm.stop();
     const connection = this.#connection;
     this.#connection = undefined;
     if (connection !== undefined) {
@@ -287,7 +280,7 @@ export class Link implements ConnectionKeeper {
     this.#protocol = connection.protocol;
     this.#failures = 0;
     connection.greetings = connection.answers;
-    this.#progressAt = this.#clock.monotonic();
+    this.#patience.renew(this.#clock.monotonic());
     this.#become("up", undefined);
     this.#sendWaiting();
   }
@@ -358,25 +351,7 @@ export class Link implements ConnectionKeeper {
 
   // Deadlines
 
-  #wakeAt(deadline: number, now: number): void {
-    if (deadline >= this.#alarmAt) return;
-    this.#alarm?.cancel();
-    this.#alarmAt = deadline;
-    this.#alarm = this.#clock.after(Math.max(1, Math.ceil(deadline - now)), () => this.#expire());
-  }
-
-  #expire(): void {
-    if (this.state === "closed") return;
-    const now = this.#clock.monotonic();
-    if (now > this.#alarmAt + lateMs && !this.#excused) {
-      // This process was busy, not the server: what has arrived meanwhile is read before anybody is given up.
-      this.#excused = true;
-      setImmediate(() => this.#expire());
-      return;
-    }
-    this.#excused = false;
-    this.#alarm = undefined;
-    this.#alarmAt = Infinity;
+  #expire(now: number): void {
     let next = Infinity;
     const still: Call<unknown>[] = [];
     let bytes = 0;
@@ -398,23 +373,15 @@ export class Link implements ConnectionKeeper {
       connection.expire(now);
       next = Math.min(next, this.#suspect(connection, now), connection.earliestDeadline());
     }
-    if (next < Infinity && this.#connection === connection) this.#wakeAt(next, now);
+    if (next < Infinity && this.#connection === connection) this.#alarm.set(next, now);
   }
 
-  /**
-   * Gives a connection up when its oldest call is overdue and nothing was heard meanwhile, or when it is overdue by a whole
-   * further deadline, whatever was heard. Otherwise says when to look again.
-   */
+  /** Gives a connection up that is hung; otherwise says when to look again. */
   #suspect(connection: Connection, now: number): number {
-    if (connection.heard) {
-      connection.heard = false;
-      this.#progressAt = now;
-    }
     const oldest = connection.oldest();
     if (oldest === undefined || this.state !== "up") return Infinity;
-    const overdue = oldest.deadline + oldest.timeoutMs;
-    const hung = oldest.deadline <= now && this.#progressAt + oldest.timeoutMs <= now + 1;
-    if (!hung && now < overdue) return oldest.deadline <= now ? overdue : Infinity;
+    const again = this.#patience.lookAgainAt(connection, now);
+    if (again !== undefined) return again;
     const why = `The server did not answer for ${Math.round(oldest.timeoutMs)} ms; the connection was given up.`;
     connection.destroy(new EverfreshError("EF_CONNECTION_LOST", why, { server: this.server }));
     return Infinity;

@@ -1,0 +1,89 @@
+/**
+ * The deadlines of a link's calls: one alarm for all of them, and when a silent connection is hung.
+ *
+ * A process that was too busy to read is no fault of the server's: an alarm that rings late waits one more turn of the
+ * event loop, in which what has arrived is read.
+ */
+import type { Clock, Timer } from "../clock.ts";
+import type { Connection } from "./connection.ts";
+
+/** An alarm that rings later than this was held up by this process itself. */
+const lateMs = 20;
+
+/** Rings once at the earliest of the moments that it was set to. */
+export class Alarm {
+  readonly #clock: Clock;
+  readonly #ring: (now: number) => void;
+  #timer: Timer | undefined = undefined;
+  #at = Infinity;
+  #excused = false;
+  #stopped = false;
+
+  /** @param ring told the time, when a deadline has passed; it sets the alarm anew for those that are left */
+  constructor(clock: Clock, ring: (now: number) => void) {
+    this.#clock = clock;
+    this.#ring = ring;
+  }
+
+  /** Rings at `deadline`, unless it rings earlier anyway. Both are on the monotonic clock. */
+  set(deadline: number, now: number): void {
+    if (deadline >= this.#at || this.#stopped) return;
+    this.#timer?.cancel();
+    this.#at = deadline;
+    this.#timer = this.#clock.after(Math.max(1, Math.ceil(deadline - now)), () => this.#due());
+  }
+
+  /** Never rings again. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  #due(): void {
+    if (this.#stopped) return;
+    const now = this.#clock.monotonic();
+    if (now > this.#at + lateMs && !this.#excused) {
+      this.#excused = true;
+      setImmediate(() => this.#due());
+      return;
+    }
+    this.#excused = false;
+    this.#timer = undefined;
+    this.#at = Infinity;
+    this.#ring(now);
+  }
+}
+
+/** Knows when a connection was last seen to get on with its work, and so whether it is hung. */
+export class Patience {
+  #progressAt = 0;
+
+  /** Something was heard, or there is nothing to be heard. */
+  renew(now: number): void {
+    this.#progressAt = now;
+  }
+
+  /** Looks before more is asked: what was heard until now counts as heard now. */
+  look(connection: Connection, now: number): void {
+    if (!connection.heard && connection.pending > 0) return;
+    connection.heard = false;
+    this.#progressAt = now;
+  }
+
+  /**
+   * When to look again; undefined when the connection is to be given up: its oldest call is overdue and nothing was heard
+   * meanwhile, or it is overdue by a whole further deadline, whatever was heard.
+   */
+  lookAgainAt(connection: Connection, now: number): number | undefined {
+    if (connection.heard) {
+      connection.heard = false;
+      this.#progressAt = now;
+    }
+    const oldest = connection.oldest();
+    if (oldest === undefined) return Infinity;
+    const overdue = oldest.deadline + oldest.timeoutMs;
+    const hung = oldest.deadline <= now && this.#progressAt + oldest.timeoutMs <= now + 1;
+    if (hung || now >= overdue) return undefined;
+    return oldest.deadline <= now ? overdue : Infinity;
+  }
+}
