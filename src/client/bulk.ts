@@ -5,7 +5,8 @@ import { Call, unfinished, type CallOptions, type Link, type Reading } from "../
 import { plainKey, want, type Answer, type Verb } from "../protocol/index.ts";
 import { anyKey, badArgument } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
-import { Commands, missing, type KeyLike } from "./commands.ts";
+import type { KeyLike } from "./calls.ts";
+import { Commands, missing } from "./commands.ts";
 import type { Value } from "./profiles.ts";
 
 export interface GetManyOptions extends CallOptions {

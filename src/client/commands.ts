@@ -4,20 +4,11 @@
  * Results are values with a `kind`, failures are errors. Nothing is ever sent twice.
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import { durationMs, type Duration } from "../duration.ts";
-import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
-import { plainKey, want, type Answer, type Details, type StoreMode, type Verb } from "../protocol/index.ts";
-import {
-  anyKey,
-  badArgument,
-  checkedCas,
-  checkedTimeout,
-  counter,
-  wholeNumber,
-  wireSeconds,
-  wireValue,
-  type Cas,
-} from "./arguments.ts";
+import type { Duration } from "../duration.ts";
+import { Call, unfinished, type CallOptions, type Reading } from "../connection/index.ts";
+import { plainKey, want, type Answer, type Details, type StoreMode } from "../protocol/index.ts";
+import { anyKey, badArgument, checkedCas, counter, wholeNumber, wireValue, type Cas } from "./arguments.ts";
+import { Calls, type KeyLike } from "./calls.ts";
 import type * as types from "./command-types.ts";
 import type { Counters } from "./counters.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -29,24 +20,14 @@ import { holding, type Values } from "./values.ts";
 /** Instead of a value whose parts are not all there. */
 export const missing: unique symbol = Symbol("missing");
 
-/** A key as callers write it. */
-export type KeyLike = string | Uint8Array;
-
 const valueAndFlags = want.value | want.flags;
 
-/** What the families of typed commands have in common: finding the link, making the call. */
-export class Commands {
-  protected readonly router: Router;
-  protected readonly options: ResolvedOptions;
-  protected readonly values: Values;
-  protected readonly counters: Counters;
+/** The typed commands for one key. */
+export class Commands extends Calls {
   readonly #readers: Readonly<Record<types.ReadAs, Reading<types.GetResult>>>;
 
   constructor(router: Router, options: ResolvedOptions, values: Values, counters: Counters) {
-    this.router = router;
-    this.options = options;
-    this.values = values;
-    this.counters = counters;
+    super(router, options, values, counters);
     this.#readers = {
       value: this.#reader((answer, call) => this.decode(answer, call)),
       bytes: this.#reader((answer) => answer.bytes()),
@@ -337,43 +318,6 @@ export class Commands {
 
   #counterFlags(): number {
     return this.values.profile.counterFlags;
-  }
-
-  protected simple<T>(
-    verb: Verb,
-    key: KeyLike,
-    ttl: number | undefined,
-    details: Details | undefined,
-    options: CallOptions | undefined,
-    read: Reading<T>,
-  ): Promise<T> {
-    const { key: wire, base64, home } = anyKey(key);
-    return this.run(
-      home,
-      options,
-      new Call(verb, wire, base64, 0, undefined, ttl, details, this.time(options), options?.on, false, read),
-    );
-  }
-
-  protected run<T>(home: string, options: CallOptions | undefined, call: Call<T>): Promise<T> {
-    return this.send(this.router.link(home), options, call);
-  }
-
-  protected send<T>(link: Link, options: CallOptions | undefined, call: Call<T>): Promise<T> {
-    if (options?.signal !== undefined) call.listen(options.signal);
-    if (!call.settled) link.send(call);
-    return call.promise;
-  }
-
-  protected time(options: CallOptions | undefined): number {
-    return options?.timeoutMs === undefined ? this.options.timeoutMs : checkedTimeout(options.timeoutMs);
-  }
-
-  /** Whole seconds, rounded up: a span that is not 0 must not become "for ever". */
-  protected seconds(ttl: Duration): number {
-    const ms = durationMs(ttl, "ttl");
-    if (ms === 0) throw badArgument("ttl is 0; leave it out for items that live for ever");
-    return wireSeconds(Math.ceil(ms / 1000), this.options.clock, "ttl");
   }
 
   #reader(decode: (answer: Answer, call: Call<unknown>) => unknown): Reading<types.GetResult> {

@@ -10,7 +10,7 @@ export type * from "./meta-types.ts";
 export type { ClientOptions } from "./options.ts";
 export type { GetManyOptions } from "./bulk.ts";
 export type * from "./command-types.ts";
-export type { KeyLike } from "./commands.ts";
+export type { KeyLike } from "./calls.ts";
 export type { ClientCounters } from "./counters.ts";
 export type { CompressionName, ProfileName, Value } from "./profiles.ts";
 export type { CompressionOptions } from "./values.ts";
