@@ -49,7 +49,6 @@ interface Head {
 
 const format = 0xf2;
 const headAt = 5;
-const mostBytesOfCodeUnit = 3;
 
 /**
  * A page with the holes `names`. Keep what `cut` makes in the cache, and `fillIn` what the cache has for each visitor.
@@ -121,30 +120,37 @@ export class PageWithHoles<const Name extends string, Facts = unknown> {
     for (const [, name] of holes)
       if (!this.#names.includes(name as Name))
         throw new EverfreshError("EF_VALUE", `this page has a hole ${JSON.stringify(name)} that nobody fills`);
-    const body = all.subarray(bodyAt);
-    return { facts: facts as Facts, fillIn: (values) => filled(body, holes, values) };
+    const pieces = piecesOf(all.subarray(bodyAt), holes);
+    return { facts: facts as Facts, fillIn: (values) => filled(pieces, values) };
   }
 }
 
-function filled(body: Buffer, holes: Head["holes"], values: Readonly<Record<string, HoleValue>>): Buffer {
-  const texts: string[] = [];
-  let size = body.length;
-  for (const [, name] of holes) {
-    const text = htmlOf(values[name] ?? "");
-    texts.push(text);
-    size += text.length * mostBytesOfCodeUnit;
-  }
-  const page = Buffer.allocUnsafe(size);
-  let from = 0;
-  let at = 0;
-  for (let index = 0; index < holes.length; index++) {
-    const to = holes[index]?.[0] ?? from;
-    at += body.copy(page, at, from, to);
-    at += page.write(texts[index] ?? "", at);
-    from = to;
-  }
-  at += body.copy(page, at, from);
-  return page.subarray(0, at);
+/** The text around the holes; its "characters" are the bytes of the page, which a string of latin-1 holds as they are. */
+interface Pieces {
+  readonly start: string;
+  readonly rest: readonly { readonly name: string; readonly after: string }[];
+}
+
+function piecesOf(body: Buffer, holes: Head["holes"]): Pieces {
+  const ends = [...holes.map(([offset]) => offset), body.length];
+  const texts = ends.map((end, index) => body.toString("latin1", ends[index - 1] ?? 0, end));
+  return {
+    start: texts[0] ?? "",
+    rest: holes.map(([, name], index) => ({ name, after: texts[index + 1] ?? "" })),
+  };
+}
+
+/** One string and one copy: half the time of copying piece by piece. */
+function filled({ start, rest }: Pieces, values: Readonly<Record<string, HoleValue>>): Buffer {
+  let page = start;
+  for (const { name, after } of rest) page += bytesOf(htmlOf(values[name] ?? "")) + after;
+  return Buffer.from(page, "latin1");
+}
+
+const beyondAscii = /[\u0080-\uffff]/;
+
+function bytesOf(text: string): string {
+  return beyondAscii.test(text) ? Buffer.from(text).toString("latin1") : text;
 }
 
 const special = /[&<>"']/;
