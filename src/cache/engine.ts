@@ -219,13 +219,11 @@ export class Engine implements LookupOwner {
     }
     const known = this.#tier?.get(lookup.wire)?.token;
     if (known === undefined && graceMs === 0 && aheadMs === 0) return lease ? this.#leased : justLooking;
-    return {
-      ...(lease && this.#leased),
-      ...(graceMs > 0 && { ttl: true }),
-      // The server counts whole seconds and may be one behind: rather a second early than never.
-      ...(aheadMs > 0 && { recache: Math.ceil((graceMs + aheadMs) / 1000) + 1 }),
-      ...(known !== undefined && { known }),
-    };
+    // The server counts whole seconds and may be one behind: rather a second early than never.
+    const recache = aheadMs > 0 ? Math.ceil((graceMs + aheadMs) / 1000) + 1 : undefined;
+    // Fields that are undefined count as absent; spreading those that are there would cost more than the question.
+    const ttl = graceMs > 0 ? true : undefined;
+    return { lease: lease ? this.#leased.lease : undefined, ttl, recache, known } as Want;
   }
 
   #readTag(lookup: Lookup, tag: string): GenerationRead {
@@ -277,7 +275,9 @@ export class Engine implements LookupOwner {
         }
         entry.askedAt = this.clock.monotonic();
         entry.moment = lookup.moment;
-        this.#weigh(lookup, { ...reading, kind: "item", item: entry.item, stale: false, leased: false }, entry.stored);
+        const { token, ttlSeconds, won } = reading;
+        const { item, stored } = entry;
+        this.#weigh(lookup, { kind: "item", item, token, ttlSeconds, stale: false, won, leased: false }, stored);
         return;
       }
       case "item": {
