@@ -11,6 +11,10 @@ import { Turns } from "./turns.ts";
 export interface SqliteLike {
   prepare: (sql: string) => { all: (...parameters: never[]) => unknown; run: (...parameters: never[]) => unknown };
   exec: (sql: string) => unknown;
+  /** better-sqlite3 and libsql: whether somebody has begun a transaction on it. */
+  readonly inTransaction?: boolean;
+  /** The same of `node:sqlite`, where it tells. */
+  readonly isTransaction?: boolean;
 }
 
 interface Statement {
@@ -48,23 +52,37 @@ export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
       return Promise.resolve(statement.all(...parameters));
     },
   };
+  const inTransaction = async <R>(work: () => Promise<R>): Promise<R> => {
+    // IMMEDIATE: a transaction that reads first and writes later is refused when another process wrote in between.
+    handle.exec("BEGIN IMMEDIATE");
+    try {
+      const result = await work();
+      handle.exec("COMMIT");
+      return result;
+    } catch (error) {
+      rollBack(handle);
+      throw error;
+    }
+  };
   return {
     dialect: () => Promise.resolve("sqlite"),
-    session: { query: (sql, parameters) => turns.take(async () => await direct.query(sql, parameters)) },
-    transaction: (work) =>
-      turns.take(async () => {
-        // IMMEDIATE: a transaction that reads first and writes later is refused when another process wrote in between.
-        handle.exec("BEGIN IMMEDIATE");
-        try {
-          const result = await work(handle as unknown as Tx, direct);
-          handle.exec("COMMIT");
-          return result;
-        } catch (error) {
-          rollBack(handle);
-          throw error;
-        }
-      }),
+    session: {
+      query: (sql, parameters) =>
+        turns.take(() => {
+          const plain = isReading(sql) || handle.inTransaction === true || handle.isTransaction === true;
+          return plain ? direct.query(sql, parameters) : inTransaction(() => direct.query(sql, parameters));
+        }),
+    },
+    transaction: (work) => turns.take(() => inTransaction(() => work(handle as unknown as Tx, direct))),
   };
+}
+
+/**
+ * Whether a statement of the outbox only reads. One that writes needs a transaction on SQLite even when it is alone: libsql never
+ * ends a write that was refused because another process has the lock, and as long as that one is open nothing commits.
+ */
+function isReading(sql: string): boolean {
+  return sql.startsWith("SELECT");
 }
 
 function rollBack(handle: SqliteLike): void {

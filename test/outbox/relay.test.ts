@@ -8,7 +8,7 @@ import { createOutbox, type Outbox } from "everfresh/outbox";
 import type pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { onPostgres, onSqlite, type Place } from "./places.ts";
-import { eventually, RememberingCache } from "./support.ts";
+import { eventually, RememberingCache, sqliteFile } from "./support.ts";
 
 let postgres: RealPostgres | undefined;
 let url = "";
@@ -134,6 +134,24 @@ for (const place of places)
       await assert.rejects(outbox.relayOnce(), { code: "EF_CLOSED" });
     });
   });
+
+test("a relay that is refused the lock of a SQLite file keeps nobody from committing on its handle afterwards", async () => {
+  const file = sqliteFile();
+  const [db, another] = [file.open(), file.open()];
+  db.exec("PRAGMA busy_timeout = 0");
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db, caches: cache, relay: false });
+  await outbox.install();
+  another.exec(`${byHand("waiting")}; BEGIN IMMEDIATE`);
+  await assert.rejects(outbox.relayOnce(), { code: "SQLITE_BUSY" });
+  another.exec("COMMIT");
+  assert.equal(await outbox.relayOnce(), 1);
+  await outbox.transaction(db, (_tx, invalidate) => invalidate("queue"));
+  assert.deepEqual(cache.told, ["key waiting", "key queue"]);
+  another.close();
+  await outbox.close();
+  file.remove();
+});
 
 test("on PostgreSQL a relay listens: a watched table rings it long before it would look", needsPostgres(), async () => {
   const it = await onPostgres(url);

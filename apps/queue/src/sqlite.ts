@@ -111,8 +111,7 @@ class SqliteConnection implements DatabaseConnection {
   }
 
   async executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
-    const reads = SelectQueryNode.is(query.query) || RawNode.is(query.query);
-    if (reads || this.#database.inTransaction) return await patiently(() => this.#run<Row>(query));
+    if (reads(query) || this.#database.inTransaction) return await patiently(() => this.#run<Row>(query));
     await this.begin();
     try {
       const result = this.#run<Row>(query);
@@ -134,6 +133,14 @@ class SqliteConnection implements DatabaseConnection {
   streamQuery<Row>(): AsyncIterableIterator<QueryResult<Row>> {
     throw new Error("the queue streams nothing");
   }
+}
+
+/**
+ * Whether a statement only reads. All others take the lock first: libsql never ends a write that it has refused for want of the
+ * lock, and as long as that one is open nothing commits.
+ */
+function reads({ query, sql }: CompiledQuery): boolean {
+  return SelectQueryNode.is(query) || (RawNode.is(query) && /^\s*(?:select|pragma)\b/i.test(sql));
 }
 
 /** Does `action` again while another process holds the lock that it needs, until the deadline. */
