@@ -1,20 +1,28 @@
 /** Values that are in this process and right, without asking anybody and without waiting. */
 import type { Engine } from "./engine.ts";
 import { unpack, type Stored } from "./envelope.ts";
+import { isOfAnother } from "./judging.ts";
 
 /**
- * The value under `wire`, opened; undefined: it must be asked for.
+ * The value of `key`, which is `wire` on the wire, opened; undefined: it must be asked for.
  *
  * @param aheadMs with less than this to live it is asked for, so that somebody refreshes it
  */
-export function atHand(engine: Engine, wire: string, version: number, aheadMs: number): Stored | undefined {
+export function atHand(
+  engine: Engine,
+  key: string,
+  wire: string,
+  version: number,
+  aheadMs: number,
+): Stored | undefined {
   const { backend, clock, serializer } = engine;
   const item = backend.peek?.(wire);
   const stored =
     item === undefined ? trusted(engine, wire) : ((item.memo ??= unpack(item.bytes)) as Stored | undefined);
   if (stored === undefined || stored.version !== version) return undefined;
   if (stored.freshUntil <= clock.now() + aheadMs) return undefined;
-  if (stored.key !== undefined || (item !== undefined && !isCurrent(engine, wire, stored))) return undefined;
+  if (isOfAnother(stored, key, wire, engine.parts.keys)) return undefined;
+  if (item !== undefined && !isCurrent(engine, wire, stored)) return undefined;
   return stored.open(serializer) ? stored : undefined;
 }
 

@@ -18,6 +18,7 @@ import type { Evidence } from "./evidence.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
+import { staleUntil } from "./judging.ts";
 import type { Lease } from "./lease.ts";
 import { runLoader, type Loaded } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
@@ -223,13 +224,13 @@ export class Flight {
   /** The loader's error goes to all; those who allow it get the stale value instead. */
   #failed(error: unknown, durationMs: number): void {
     this.#host.ended(this);
-    const { stale, lease } = this.#start;
+    const { stale, lease, why } = this.#start;
     const { clock, serializer } = this.#host;
     void lease.release();
     this.#host.loaded(this, durationMs, "failed");
     const now = clock.now();
     for (const caller of this.#callers) {
-      const mayBeStale = stale !== undefined && now < stale.freshUntil + caller.plan.errorMs && caller.plan.errorMs > 0;
+      const mayBeStale = stale !== undefined && now < staleUntil(stale, why, caller.plan.errorMs);
       if (mayBeStale && stale.open(serializer))
         caller.answer(stale.take(serializer), stale, "stale", "the loader failed", now);
       else caller.fail(error);

@@ -20,7 +20,7 @@ export function flawOf(
   now: number,
 ): string | undefined {
   // Somebody else's value is for nobody here, whatever else is wrong with it.
-  if (stored.key === undefined ? keys.isDigest(lookup.wire) : stored.key !== lookup.key) return "collision";
+  if (isOfAnother(stored, lookup.key, lookup.wire, keys)) return "collision";
   // Before time is asked: of what is stale for two reasons, the invalidation is what its reader must know.
   const changed = outdated(lookup, stored);
   if (changed !== undefined) return changed;
@@ -32,6 +32,11 @@ export function flawOf(
     if (reading.ttlSeconds * 1000 <= graceMs) return "expired";
   }
   return undefined;
+}
+
+/** Whether it is the value of another key with the same digest. */
+export function isOfAnother(stored: Stored, key: string, wire: string, keys: Keys): boolean {
+  return stored.key === undefined ? keys.isDigest(wire) : stored.key !== key;
 }
 
 /** Which of the generations that the value was made from is not known to be current; undefined: all are. */
@@ -52,6 +57,15 @@ function outdated({ space, tags: asked }: Found, { provenance }: Stored): string
 /** What was never right, or is somebody else's, is not served stale either. */
 export function mayServeStale(why: string): boolean {
   return why === "invalidated" || why === "expired" || why.startsWith("tag ");
+}
+
+/**
+ * Until when a value may be served stale under a relaxation of `relaxedMs`, on the wall clock; `why` says what is wrong with it.
+ * A tag does not say when it was invalidated: it may have been at once after the value was made.
+ */
+export function staleUntil({ createdAt, freshUntil }: Stored, why: string, relaxedMs: number): number {
+  if (relaxedMs === 0) return -Infinity;
+  return (why.startsWith("tag ") ? Math.min(createdAt, freshUntil) : freshUntil) + relaxedMs;
 }
 
 /** Why a right value is not for this caller: another version, or its schema refuses it. Open it first. */

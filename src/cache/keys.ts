@@ -39,7 +39,7 @@ export class Keys {
   readonly #value: string;
   readonly #tag: string;
   readonly #namespace: string;
-  /** Wire keys that were made lately: the same text again is found faster than it is made. */
+  /** Wire keys that were made lately: the same text again is found faster than it is made. Long ones would fill the memory. */
   readonly #wires = new Map<string, string>();
   readonly #tags = new Map<string, string>();
 
@@ -56,6 +56,7 @@ export class Keys {
 
   #remember(key: string): string {
     const wire = this.#make(key);
+    if (key.length > longestKeyBytes) return wire;
     if (this.#wires.size >= limitRemembered) this.#wires.clear();
     this.#wires.set(key, wire);
     return wire;

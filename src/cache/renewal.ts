@@ -13,7 +13,7 @@ import { Flight, type FlightHost } from "./flight.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import type { Hints } from "./hints.ts";
-import { mayServeStale, type ItemReading } from "./judging.ts";
+import { mayServeStale, staleUntil, type ItemReading } from "./judging.ts";
 import { Lease, type Kept } from "./lease.ts";
 import type { Lookup } from "./lookup.ts";
 import { jittered, type Plan } from "./plan.ts";
@@ -54,10 +54,10 @@ export class Renewal implements FlightHost {
     this.#engine.miss(lookup, why);
     if (lookup.callers.length === 0) return;
     const { wire } = lookup;
-    let keepMs = 0;
-    for (const { plan } of lookup.callers) keepMs = Math.max(keepMs, plan.staleMs, plan.errorMs);
-    if (stale !== undefined && stale.freshUntil < this.clock.now()) keepMs += stale.freshUntil - this.clock.now();
-    const keepSeconds = stale === undefined ? 0 : Math.max(0, Math.ceil(keepMs / 1000));
+    let relaxedMs = 0;
+    for (const { plan } of lookup.callers) relaxedMs = Math.max(relaxedMs, plan.staleMs, plan.errorMs);
+    const keepMs = stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale, why, relaxedMs) - this.clock.now());
+    const keepSeconds = Math.max(0, Math.ceil(keepMs / 1000));
     if (reading.stale && reading.leased) {
       this.#waitStale(lookup, stale, why);
     } else if (reading.won) {
@@ -116,7 +116,7 @@ export class Renewal implements FlightHost {
     const background = callers.length === 0;
     const flight = new Flight(this, { wire, key, lease, load, plan, why, stale, original, background }, callers);
     this.flights.set(wire, flight);
-    if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);
+    if (stale && plan.softMs > 0) this.#softly(callers, stale, plan, why);
     void this.#evidence(lookup, plan, stale)
       .then((evidence) => {
         if (evidence === undefined) {
@@ -140,7 +140,7 @@ export class Renewal implements FlightHost {
   #serveStale(lookup: Lookup, stale: Stored | undefined, why: string): void {
     if (stale === undefined || !lookup.callers.some(({ plan }) => plan.staleMs > 0)) return;
     const now = this.clock.now();
-    const allowed = ({ plan }: Caller): boolean => plan.staleMs > 0 && now < stale.freshUntil + plan.staleMs;
+    const allowed = ({ plan }: Caller): boolean => now < staleUntil(stale, why, plan.staleMs);
     if (!stale.open(this.serializer)) return;
     this.#engine.answer(lookup.callers.filter(allowed), stale, "stale", why);
     lookup.callers = lookup.callers.filter((caller) => !allowed(caller));
@@ -152,12 +152,10 @@ export class Renewal implements FlightHost {
   }
 
   /** After the soft timeout, callers who may have the stale value get it. */
-  #softly(callers: readonly Caller[], stale: Stored, plan: Plan): void {
+  #softly(callers: readonly Caller[], stale: Stored, plan: Plan, why: string): void {
     this.clock.after(plan.softMs, () => {
       const now = this.clock.now();
-      const allowed = callers.filter(
-        ({ done, plan: { errorMs } }) => !done && errorMs > 0 && now < stale.freshUntil + errorMs,
-      );
+      const allowed = callers.filter(({ done, plan: { errorMs } }) => !done && now < staleUntil(stale, why, errorMs));
       if (allowed.length > 0 && stale.open(this.serializer)) this.#engine.answer(allowed, stale, "stale", "timeout");
     });
   }

@@ -642,6 +642,26 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.getOrSet("k", () => 2, options), 2);
   });
 
+  test("a value whose tag was invalidated is served stale for as long after it was made, whenever that was", async () => {
+    const options = { ttl: "1h", tags: ["songs"], staleWhileRevalidate: "30s", staleIfError: "60s" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(20_000);
+    await a.invalidateTags(["songs"]);
+    await advance(9_000);
+    const early = await b.getOrSetEntry("k", failing, options);
+    assert.deepEqual([early.value, early.status], [1, "stale"]);
+    await settle();
+    await advance(11_000);
+    const failed = await b.getOrSetEntry("k", failing, options);
+    assert.deepEqual([failed.value, failed.why], [1, "the loader failed"]);
+    await advance(21_000);
+    await assert.rejects(b.getOrSetEntry("k", failing, options), /no database/);
+    source.value = 2;
+    const late = await b.getOrSetEntry("k", source.quick, options);
+    assert.deepEqual([late.value, late.status], [2, "miss"]);
+  });
+
   test("after the soft timeout a stale value is served where one is allowed, and the loader goes on", async () => {
     const options = { ttl: "10s", staleIfError: "1h", timeout: "100ms" } as const;
     const source = new Source();
@@ -732,5 +752,16 @@ describe("the in-process tier", () => {
     source.value = 4;
     await near.invalidateTags(["t"]);
     assert.equal(await read(), 4);
+  });
+
+  test("with maxAge does not ask about a key that is a digest on the wire either, and never takes another's value for it", async () => {
+    const near = process({ local: { maxAge: "250ms" } });
+    const [long, other] = ["ö".repeat(300), "ö".repeat(301)];
+    await near.getOrSet(long, () => "long");
+    await settle();
+    world.log.length = 0;
+    assert.equal(await near.getOrSet(long, () => "again"), "long");
+    assert.deepEqual(world.log, []);
+    assert.equal(await near.getOrSet(other, () => "other"), "other");
   });
 });
