@@ -40,6 +40,8 @@ export class MetaRead implements LeaseSink {
   readonly #sink: ReadSink;
   /** The version that was asked about; undefined once the bytes are asked for. */
   #known: Token | undefined;
+  /** Whether this read asked by a flag that the server may not have; others may have found that out meanwhile. */
+  #conditional = false;
 
   constructor(backend: MetaReader, key: string, want: Want, sink: ReadSink) {
     this.#backend = backend;
@@ -62,9 +64,11 @@ export class MetaRead implements LeaseSink {
 
   #flags(): LeaseGetFlags {
     const known = this.#known;
+    this.#conditional = false;
     if (known === undefined) return getFlags(this.#want);
     // Before 1.6.40: the version alone, and the bytes only when it is another one.
     if (this.#backend.isUnconditional(this.#key)) return makeFlags(this.#want, false);
+    this.#conditional = true;
     return { ...makeFlags(this.#want, true), ifChangedFrom: known.version as Cas };
   }
 
@@ -94,7 +98,7 @@ export class MetaRead implements LeaseSink {
   failed(error: unknown): void {
     const { refused } = this.#backend;
     if (!isEverfreshError(error, "EF_UNSUPPORTED")) this.#sink.failed(error);
-    else if (this.#known !== undefined && !this.#backend.isUnconditional(this.#key)) {
+    else if (this.#conditional) {
       this.#backend.foundUnconditional(this.#key);
       this.ask();
     } else if (refused !== undefined) refused(this.#key, this.#want, this.#sink);
