@@ -30,7 +30,7 @@ import {
   startApp,
   startMemcached,
   startNode,
-} from "./app/parts.mjs";
+} from "./parts.mjs";
 
 const rounds = Number(process.env.ROUNDS ?? 7);
 const seconds = Number(process.env.SECONDS ?? 2);

@@ -9,35 +9,29 @@
  *
  * `npm run bench outbox`; `ROUNDS=7 TRANSACTIONS=500 npm run bench outbox`
  */
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { accessSync, chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCache, memcached } from "everfresh";
 import { createOutbox, tag } from "everfresh/outbox";
 import { Kysely, PostgresDialect, sql } from "kysely";
 import Sqlite from "libsql";
 import pg from "pg";
+import { end, folder, median, print, startMemcached, startPostgres } from "./parts.mjs";
 
 const rounds = Number(process.env.ROUNDS ?? 5);
 const transactions = Number(process.env.TRANSACTIONS ?? 200);
-const folder = mkdtempSync(join(tmpdir(), "everfresh-bench-"));
-/** @type {(() => unknown)[]} */
-const cleanups = [() => rmSync(folder, { recursive: true, force: true })];
 
 try {
-  const port = await freePort();
-  const user = process.getuid?.() === 0 ? ["-u", "root"] : [];
-  start("memcached", ["-l", "127.0.0.1", "-p", String(port), "-U", "0", ...user]);
-  await answering(port);
-  const cache = createCache({ backend: memcached(`127.0.0.1:${port}`), namespace: "bench" });
-  cleanups.push(() => cache.close());
-  for (const synchronous of ["NORMAL", "FULL"]) await measureSqlite(cache, synchronous);
-  await measurePostgres(cache);
+  const cache = createCache({ backend: memcached(await startMemcached()), namespace: "bench" });
+  try {
+    for (const synchronous of ["NORMAL", "FULL"]) await measureSqlite(cache, synchronous);
+    const port = await startPostgres();
+    if (port === undefined) print("PostgreSQL is not installed: it is left out.");
+    else await measurePostgres(cache, `postgres://postgres@127.0.0.1:${port}/postgres`);
+  } finally {
+    await cache.close();
+  }
 } finally {
-  for (const cleanup of cleanups.toReversed()) await cleanup();
+  await end();
 }
 
 async function measureSqlite(cache, synchronous) {
@@ -68,8 +62,7 @@ async function measureSqlite(cache, synchronous) {
   db.close();
 }
 
-async function measurePostgres(cache) {
-  const url = await startPostgres();
+async function measurePostgres(cache, url) {
   const pool = new pg.Pool({ connectionString: url, max: 4 });
   pool.on("error", () => undefined);
   const kysely = new Kysely({ dialect: new PostgresDialect({ pool }) });
@@ -120,92 +113,10 @@ async function compare(where, ways) {
   process.stdout.write(`\n${where}\n`);
   for (const [name, all] of samples)
     process.stdout.write(
-      `  ${name.padEnd(32)}${median(all.map(({ us }) => us)).padStart(8)} us/transaction${median(all.map((s) => s.cpu)).padStart(8)} us CPU in this process\n`,
+      `  ${name.padEnd(32)}${whole(median(all.map(({ us }) => us)))} us/transaction${whole(median(all.map((s) => s.cpu)))} us CPU in this process\n`,
     );
 }
 
-function median(numbers) {
-  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)].toFixed(0);
-}
-
-async function startPostgres() {
-  const programs = ["/usr/lib/postgresql", ""].flatMap((base) => {
-    try {
-      return base === "" ? (process.env.PATH ?? "").split(":") : readdirSync(base).map((v) => join(base, v, "bin"));
-    } catch {
-      return [];
-    }
-  });
-  const bin = programs.find((path) => {
-    try {
-      accessSync(join(path, "initdb"));
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  const data = mkdtempSync(join(tmpdir(), "everfresh-bench-pg-"));
-  cleanups.push(() => rmSync(data, { recursive: true, force: true }));
-  const user = process.getuid?.() === 0 ? { uid: idOfPostgres("-u"), gid: idOfPostgres("-g") } : {};
-  if (user.uid !== undefined) chownSync(data, user.uid, user.gid);
-  execFileSync(join(bin, "initdb"), ["-D", data, "-U", "postgres", "-A", "trust"], {
-    ...user,
-    stdio: "ignore",
-    cwd: data,
-  });
-  const port = await freePort();
-  const flags = ["-D", data, "-p", String(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="];
-  start(join(bin, "postgres"), flags, { ...user, cwd: data }, "SIGINT");
-  await answering(port);
-  const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
-  for (;;) {
-    const client = new pg.Client(url);
-    try {
-      await client.connect();
-      await client.end();
-      return url;
-    } catch {
-      await pause(50);
-    }
-  }
-}
-
-function idOfPostgres(flag) {
-  return Number(execFileSync("id", [flag, "postgres"], { encoding: "utf8" }));
-}
-
-function start(program, args, options = {}, signal = "SIGTERM") {
-  const child = spawn(program, args, { stdio: "ignore", ...options });
-  cleanups.push(async () => {
-    const gone = once(child, "exit");
-    child.kill(signal);
-    await gone;
-  });
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  probe.close();
-  return port;
-}
-
-async function answering(port) {
-  for (;;) {
-    const socket = connect(port, "127.0.0.1");
-    const event = await Promise.race([
-      once(socket, "connect").then(() => true),
-      once(socket, "error").then(() => false),
-    ]).catch(() => false);
-    socket.destroy();
-    if (event) return;
-    await pause(20);
-  }
-}
-
-function pause(ms) {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
+function whole(us) {
+  return us.toFixed(0).padStart(8);
 }

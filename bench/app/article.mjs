@@ -36,7 +36,7 @@ import {
   startNode,
   startPostgres,
   write,
-} from "./parts.mjs";
+} from "../parts.mjs";
 
 const rounds = Number(process.env.ROUNDS ?? 5);
 const seconds = Number(process.env.SECONDS ?? 1);
