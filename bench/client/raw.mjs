@@ -1,5 +1,5 @@
 // The hand-written raw loop: the limit of what Node's sockets give, without validation, deadlines or recovery.
-// Meta commands, one latin1 text per tick, one promise per command, a receive buffer that grows.
+// Meta commands and the classic get of many keys, one latin1 text per tick, one promise per command, a receive buffer that grows.
 import { connect } from "node:net";
 import { once } from "node:events";
 
@@ -50,15 +50,20 @@ class RawConnection {
       let next = lf + 1;
       if (buffer[at] === 86) {
         let size = 0;
-        for (let i = at + 3; buffer[i] >= 48; i++) size = size * 10 + buffer[i] - 48;
+        // `VA <size>` or `VALUE <key> <flags> <size>`
+        const from = waiting.left > 0 ? buffer.lastIndexOf(32, lf) + 1 : at + 3;
+        for (let i = from; buffer[i] >= 48; i++) size = size * 10 + buffer[i] - 48;
         if (next + size + 2 > end) break;
         value = waiting.asBytes ? Buffer.copyBytesFrom(buffer, next, size) : buffer.latin1Slice(next, next + size);
         next += size + 2;
       }
       at = next;
       if (waiting.left > 0) {
-        waiting.values.push(value);
-        if (--waiting.left > 0) continue;
+        // Of many keys all are there; END comes last.
+        if (value !== undefined) {
+          waiting.values.push(value);
+          continue;
+        }
         value = waiting.values;
       }
       this.queue[this.head++] = undefined;
@@ -94,11 +99,7 @@ export async function open(ports) {
     get: (key) => pick(key).ask(`mg ${key} v\r\n`, false, 0),
     getBytes: (key) => pick(key).ask(`mg ${key} v\r\n`, true, 0),
     set: (key, value) => pick(key).ask(`ms ${key} ${value.length}\r\n${value}\r\n`, false, 0),
-    getMany: (keys) => {
-      let text = "";
-      for (const key of keys) text += `mg ${key} v\r\n`;
-      return one.ask(text, false, keys.length);
-    },
+    getMany: (keys) => one.ask(`get ${keys.join(" ")}\r\n`, false, keys.length),
     close: () => connections.forEach((connection) => connection.socket.destroy()),
   };
 }

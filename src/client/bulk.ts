@@ -19,7 +19,12 @@ interface Group<K> {
   readonly keys: K[];
   readonly wire: string[];
   encoded: boolean[] | undefined;
+  /** The characters of the keys, with a space each. */
+  length: number;
 }
+
+/** memcached reads commands into 16 KB; longer ones make it copy them into memory of their own. */
+const lineLimit = 15_000;
 
 /** All typed commands: for one key, for many, for all servers. */
 export class BulkCommands extends Commands {
@@ -187,23 +192,30 @@ export class BulkCommands extends Commands {
     }
   }
 
-  #group<K extends KeyLike>(keys: Iterable<K>): Map<Link, Group<K>> {
-    const groups = new Map<Link, Group<K>>();
+  #group<K extends KeyLike>(keys: Iterable<K>): [Link, Group<K>][] {
+    const groups: [Link, Group<K>][] = [];
+    const open = new Map<Link, Group<K>>();
     let link: Link | undefined;
     let group: Group<K> | undefined;
     for (const key of keys) {
       const plain = plainKey(key);
       const odd = plain === undefined ? anyKey(key) : undefined;
-      const next = this.router.link(plain ?? odd?.home ?? "");
+      const wire = plain ?? odd?.key ?? "";
+      const next = this.router.link(odd?.home ?? wire);
       // Most batches stay on one link for a while, so it is looked up only when it changes.
-      if (next !== link || group === undefined) {
+      if (next !== link) {
         link = next;
-        group = groups.get(next);
-        if (group === undefined) groups.set(next, (group = { keys: [], wire: [], encoded: undefined }));
+        group = open.get(next);
+      }
+      if (group === undefined || group.length + wire.length > lineLimit) {
+        group = { keys: [], wire: [], encoded: undefined, length: 0 };
+        open.set(next, group);
+        groups.push([next, group]);
       }
       if (odd?.base64 === true) (group.encoded ??= [])[group.wire.length] = true;
       group.keys.push(key);
-      group.wire.push(plain ?? odd?.key ?? "");
+      group.wire.push(wire);
+      group.length += wire.length + 1;
     }
     return groups;
   }

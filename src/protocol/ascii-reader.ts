@@ -7,6 +7,7 @@ import { Answer } from "./answer.ts";
 import { AsciiFrames, type FrameSink } from "./ascii-frames.ts";
 import type { Asker, Reader, ReadLimits } from "./reader.ts";
 import type { Command, Verb } from "./command.ts";
+import { manyInText } from "./meta-encoder.ts";
 import { readMeta } from "./meta-reader.ts";
 import { readText } from "./text-reader.ts";
 
@@ -40,7 +41,7 @@ export class AsciiReader implements Reader, FrameSink {
       throw new EverfreshError("EF_PROTOCOL", "The server sent a reply that nobody had asked for.");
     const answer = this.#answer;
     const { verb } = command;
-    if (verb === "getMany" && this.#meta) {
+    if (verb === "getMany" && this.#meta && !manyInText(command)) {
       this.#metaMany(command, line, start, end, hasBlock);
     } else if (this.#meta && (verb === "get" || verb === "store" || saidInMeta(command))) {
       readMeta(command, command.key, line, start, end, hasBlock, answer);
@@ -69,5 +70,5 @@ const classic: ReadonlySet<Verb> = new Set<Verb>(["version", "flush", "stats", "
 
 /** Whether a meta connection says `command` in meta words. */
 function saidInMeta(command: Command): boolean {
-  return command.verb === "touch" ? command.base64 : !classic.has(command.verb);
+  return command.verb === "touch" ? command.base64 : !classic.has(command.verb) && command.verb !== "getMany";
 }

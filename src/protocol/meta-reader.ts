@@ -11,6 +11,7 @@ import { EverfreshError } from "../errors.ts";
 import type { Answer, AnswerKind } from "./answer.ts";
 import type { Command } from "./command.ts";
 import { readErrorLine } from "./error-line.ts";
+import { malformed, readNumber, tokenEnd } from "./tokens.ts";
 
 const status = (text: string): number => (text.charCodeAt(0) << 8) | text.charCodeAt(1);
 const VA = status("VA");
@@ -130,7 +131,7 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
       }
       case 0x66: // f
         next = tokenEnd(line, token, end);
-        answer.clientFlags = number(line, token, next);
+        answer.clientFlags = readNumber(line, token, next);
         break;
       case 0x63: // c
         next = tokenEnd(line, token, end);
@@ -138,11 +139,11 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
         break;
       case 0x74: // t
         next = tokenEnd(line, token, end);
-        answer.ttl = line[token] === 0x2d ? -1 : number(line, token, next);
+        answer.ttl = line[token] === 0x2d ? -1 : readNumber(line, token, next);
         break;
       case 0x73: // s
         next = tokenEnd(line, token, end);
-        answer.size = number(line, token, next);
+        answer.size = readNumber(line, token, next);
         break;
       case 0x68: // h
         next = tokenEnd(line, token, end);
@@ -150,7 +151,7 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
         break;
       case 0x6c: // l
         next = tokenEnd(line, token, end);
-        answer.lastAccess = number(line, token, next);
+        answer.lastAccess = readNumber(line, token, next);
         break;
       case 0x4f: // O
         next = tokenEnd(line, token, end);
@@ -174,27 +175,6 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
   return named;
 }
 
-function tokenEnd(line: Buffer, start: number, end: number): number {
-  let at = start;
-  while (at < end && line[at] !== SPACE) at++;
-  return at;
-}
-
-function number(line: Buffer, start: number, end: number): number {
-  let value = 0;
-  for (let at = start; at < end; at++) {
-    const digit = (line[at] ?? 0) - 48;
-    if (digit < 0 || digit > 9) throw malformed();
-    value = value * 10 + digit;
-  }
-  if (start === end || !Number.isSafeInteger(value)) throw malformed();
-  return value;
-}
-
 function wrongKey(): EverfreshError {
   return new EverfreshError("EF_PROTOCOL", "The server answered for another key than the one it was asked for.");
-}
-
-function malformed(): EverfreshError {
-  return new EverfreshError("EF_PROTOCOL", "The server sent a reply whose flags cannot be read.");
 }

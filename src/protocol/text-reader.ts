@@ -7,9 +7,14 @@
  */
 import { EverfreshError } from "../errors.ts";
 import type { Answer, AnswerKind } from "./answer.ts";
-import type { Command } from "./command.ts";
 import { readErrorLine } from "./error-line.ts";
+import { want, type Command } from "./command.ts";
+import { readNumber, tokenEnd } from "./tokens.ts";
 import { textKey, textKeys } from "./text-encoder.ts";
+
+const C = 0x43;
+const L = 0x4c;
+const V = 0x56;
 
 const words: Readonly<Record<string, AnswerKind>> = {
   STORED: "stored",
@@ -54,14 +59,15 @@ export function readText(
   hasBlock: boolean,
   answer: Answer,
 ): boolean {
-  const text = line.toString("latin1", start, end);
   if (hasBlock) {
-    if (text.startsWith("VALUE ")) readValue(command, text, answer);
-    else if (command.verb === "cluster" && text.startsWith("CONFIG ")) answer.reset("line");
+    // Only lines that begin with VALUE, CONFIG or VA have a block.
+    if (line[start] === V && line[start + 2] === L) readValue(command, line, start + 6, end, answer);
+    else if (command.verb === "cluster" && line[start] === C) answer.reset("line");
     else throw unexpected(command);
     answer.hasData = true;
     return false;
   }
+  const text = line.toString("latin1", start, end);
   if (text === "END" && hasManyLines(command)) {
     answer.reset(command.verb === "get" || command.verb === "getMany" ? "miss" : "ok");
     return true;
@@ -92,26 +98,40 @@ export function readText(
   return true;
 }
 
-/** `VALUE <key> <flags> <bytes> [<cas unique>]`: the key must be one that was asked for, in the order of asking. */
-function readValue(command: Command, text: string, answer: Answer): void {
-  const [, key = "", flags = "", , cas] = text.split(" ");
-  if (!/^\d{1,10}$/.test(flags)) throw unexpected(command);
-  if (command.verb === "get") {
-    if (key !== textKey(command.key, command.base64) || answer.index >= 0) throw wrongKey();
-    answer.index = 0;
-  } else if (command.verb === "getMany") {
-    const keys = textKeys(command);
-    const next = keys.indexOf(key, answer.index + 1);
-    // Proxies put the answers of several servers together, in any order.
-    const index = next < 0 ? keys.indexOf(key) : next;
-    if (index < 0) throw wrongKey();
-    answer.index = index;
-  } else {
-    throw unexpected(command);
-  }
+/** `<key> <flags> <bytes> [<cas unique>]`: the key must be one that was asked for. */
+function readValue(command: Command, line: Buffer, start: number, end: number, answer: Answer): void {
+  const keyEnd = tokenEnd(line, start, end);
+  answer.index = indexOf(command, line, start, keyEnd, answer.index);
+  const flagsEnd = tokenEnd(line, keyEnd + 1, end);
   answer.reset("hit");
-  answer.clientFlags = Number(flags);
-  answer.cas = cas;
+  answer.clientFlags = readNumber(line, keyEnd + 1, flagsEnd);
+  if ((command.wanted & want.cas) === 0) return;
+  const casAt = tokenEnd(line, flagsEnd + 1, end) + 1;
+  if (casAt < end) answer.findCas(line, casAt, end);
+}
+
+/** Which of the command's keys `line[start, end)` is, in the order of asking; `before` is the one that was named last. */
+function indexOf(command: Command, line: Buffer, start: number, end: number, before: number): number {
+  if (command.verb === "get") {
+    if (before >= 0 || !isKey(line, start, end, textKey(command.key, command.base64))) throw wrongKey();
+    return 0;
+  }
+  if (command.verb !== "getMany") throw unexpected(command);
+  const keys = textKeys(command);
+  const expected = keys[before + 1];
+  if (expected !== undefined && isKey(line, start, end, expected)) return before + 1;
+  const key = line.toString("latin1", start, end);
+  const next = keys.indexOf(key, before + 2);
+  // Proxies put the answers of several servers together, in any order.
+  const index = next < 0 ? keys.indexOf(key) : next;
+  if (index < 0) throw wrongKey();
+  return index;
+}
+
+function isKey(line: Buffer, start: number, end: number, key: string): boolean {
+  if (end - start !== key.length) return false;
+  for (let at = start; at < end; at++) if (line[at] !== key.charCodeAt(at - start)) return false;
+  return true;
 }
 
 function wrongKey(): EverfreshError {

@@ -111,7 +111,9 @@ export const spoken: Readonly<
       command("get", "a"),
       command("get", "b"),
       command("store", "c"),
-      command("getMany", "", { details: { keys: ["d", "e", "f"] } }),
+      // Keys in base64 can be said in meta only.
+      command("getMany", "", { details: { keys: ["d", "e", "f"], encoded: [false, true] } }),
+      command("getMany", "", { details: { keys: ["l", "m", "n"] } }),
       command("delete", "g"),
       command("arithmetic", "h"),
       command("noop", ""),
@@ -122,9 +124,8 @@ export const spoken: Readonly<
     bytes: Buffer.concat([
       Buffer.from(`VA ${value.length} ka f5 c9 W\r\n`),
       value,
-      Buffer.from(
-        "\r\nEN kb\r\nNS kc\r\nVA 1 kd f0 c1\r\nx\r\nEN\r\nVA 0 kf f0 c2 Z X\r\n\r\nHD kg\r\nVA 2 kh\r\n12\r\nMN\r\n",
-      ),
+      Buffer.from("\r\nEN kb\r\nNS kc\r\nVA 1 kd f0 c1\r\nx\r\nEN\r\nVA 0 kf f0 c2 Z X\r\n\r\n"),
+      Buffer.from("VALUE l 0 1 7\r\nx\r\nVALUE n 1 0 8\r\n\r\nEND\r\nHD kg\r\nVA 2 kh\r\n12\r\nMN\r\n"),
       Buffer.from("VERSION 1.6.18\r\nSTAT pid 1\r\nSTAT uptime 2\r\nEND\r\nSERVER_ERROR out of memory\r\n"),
     ]),
     kinds: [
@@ -134,6 +135,9 @@ export const spoken: Readonly<
       "hit",
       "miss",
       "hit",
+      "hit",
+      "hit",
+      "miss",
       "deleted",
       "number",
       "ok",
