@@ -82,12 +82,9 @@ export function checkedOpaque(opaque: string): string {
   return opaque;
 }
 
-/** A value as it can be sent: text that is ASCII stays text, everything else becomes bytes. */
+/** A value as it can be sent: text or bytes. */
 export function wireValue(value: string | Uint8Array): string | Uint8Array {
-  if (typeof value === "string") {
-    return Buffer.byteLength(value, "utf8") === value.length ? value : Buffer.from(value, "utf8");
-  }
-  if (value instanceof Uint8Array) return value;
+  if (typeof value === "string" || value instanceof Uint8Array) return value;
   throw badArgument("a value is text or bytes");
 }
 

@@ -15,7 +15,7 @@ import type { ResolvedOptions } from "./options.ts";
 import type { Encoded, Value } from "./profiles.ts";
 import type { Router } from "./router.ts";
 import { cut, join, parseManifest, partBytes, partKey, partKeys, type Manifest } from "./split.ts";
-import { holding, type Values } from "./values.ts";
+import { holding, isLonger, type Values } from "./values.ts";
 
 /** Instead of a value whose parts are not all there. */
 export const missing: unique symbol = Symbol("missing");
@@ -226,7 +226,8 @@ export class Commands extends Calls {
   }
 
   #isSplit(mode: StoreMode, { data }: Encoded, options: types.StoreOptions | undefined): boolean {
-    if (!this.options.splitLargeValues || data.length <= partBytes || options?.clientFlags !== undefined) return false;
+    if (!this.options.splitLargeValues || !isLonger(data, partBytes) || options?.clientFlags !== undefined)
+      return false;
     return this.values.profile.split !== 0 && mode !== "append" && mode !== "prepend";
   }
 
@@ -238,7 +239,7 @@ export class Commands extends Calls {
     cas: Cas | undefined,
     options: types.StoreOptions | undefined,
   ): Promise<types.StoreResult> {
-    const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
+    const bytes = typeof data === "string" ? Buffer.from(data, "utf8") : data;
     if (bytes.length > this.options.valueLimitBytes)
       throw new EverfreshError("EF_VALUE_TOO_LARGE", `A value of ${bytes.length} bytes is over the client's limit.`);
     const { manifest, parts } = cut(bytes, this.options.random);

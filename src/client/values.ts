@@ -41,8 +41,7 @@ export class Values {
   encode(value: Value): Encoded | Promise<Encoded> {
     const encoded = this.profile.encode(value);
     const data = wireValue(encoded.data);
-    if (this.#method === undefined || data.length < this.#aboveBytes)
-      return data === encoded.data ? encoded : { data, flags: encoded.flags };
+    if (this.#method === undefined || !isLonger(data, this.#aboveBytes - 1)) return encoded;
     return this.#pack(this.#method, data, encoded.flags);
   }
 
@@ -62,13 +61,21 @@ export class Values {
   }
 
   #pack(method: CompressionName, data: string | Uint8Array, flags: number): Encoded | Promise<Encoded> {
-    const bytes = typeof data === "string" ? Buffer.from(data, "latin1") : data;
+    const bytes = typeof data === "string" ? Buffer.from(data, "utf8") : data;
     const bit = this.profile.compression[method] ?? 0;
     const choose = (packed: Buffer): Encoded =>
       packed.length < bytes.length ? { data: packed, flags: flags | bit } : { data, flags };
     const packed = compress(method, bytes);
     return packed instanceof Promise ? packed.then(choose) : choose(packed);
   }
+}
+
+/** Whether `data` has more than `limit` bytes. */
+export function isLonger(data: string | Uint8Array, limit: number): boolean {
+  // No character of a text has more than three bytes.
+  if (typeof data === "string" && data.length <= limit && data.length * 3 > limit)
+    return Buffer.byteLength(data, "utf8") > limit;
+  return data.length > limit;
 }
 
 function chosenMethod(profile: ProfileName, asked: CompressionName | undefined): CompressionName {

@@ -98,10 +98,10 @@ export class Connection implements Asker {
       this.#calls.push(call);
       dialect.encode(call, out);
     }
-    if (out.text === "" && out.pieces.length === 0) return;
-    this.bytesWritten += out.size();
+    const size = out.size();
+    if (size === 0) return;
+    this.bytesWritten += size;
     this.writable = this.#transport.send(out);
-    out.clear();
   }
 
   #mayGo(call: Call<unknown>): boolean {

@@ -72,11 +72,21 @@ class SocketTransport implements Transport {
 
   send(out: Outgoing): boolean {
     const socket = this.#socket;
-    if (out.pieces.length === 0) return socket.write(out.text, "latin1");
-    socket.cork();
-    for (const piece of out.pieces) writePiece(socket, piece);
-    const more = writePiece(socket, out.text);
-    socket.uncork();
+    out.finish();
+    const { pieces, text } = out;
+    let more: boolean;
+    if (pieces.length === 0) {
+      more = socket.write(text, "latin1");
+    } else if (pieces.length === 1 && text === "") {
+      more = socket.write(pieces[0] as string | Uint8Array, "latin1");
+    } else {
+      socket.cork();
+      for (const piece of pieces) writePiece(socket, piece);
+      more = writePiece(socket, text);
+      socket.uncork();
+    }
+    // What the system took at once is nobody's any more.
+    out.clear(socket.writableLength === 0);
     return more;
   }
 

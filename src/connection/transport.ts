@@ -15,7 +15,7 @@ export interface TransportEvents {
 
 /** A way to one server, for one incarnation of a connection. */
 export interface Transport {
-  /** Sends what was gathered; false when it should be the last for now, until `drained`. */
+  /** Sends what was gathered, and clears it; false when it should be the last for now, until `drained`. */
   send(out: Outgoing): boolean;
   /** Says goodbye after what was sent. */
   end(): void;

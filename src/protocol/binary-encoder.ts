@@ -106,16 +106,17 @@ export function encodeBinary(command: Command, opaque: number, out: Outgoing): v
   }
 }
 
-/** Adds one frame; texts are latin1, one character for one byte. */
+/** Adds one frame; `key` and `extras` are latin1, one character for one byte. */
 function frame(
   out: Outgoing,
   code: number,
   opaque: number,
   key: string,
   extras = "",
-  value: string | Uint8Array = "",
+  text: string | Uint8Array = "",
   cas?: string,
 ): void {
+  const value = typeof text === "string" ? Buffer.from(text, "utf8") : text;
   const header = Buffer.alloc(24);
   header[0] = 0x80;
   header[1] = code;

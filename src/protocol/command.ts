@@ -77,7 +77,7 @@ export interface Command {
   readonly base64: boolean;
   /** A sum of {@link want}. */
   readonly wanted: number;
-  /** Text here is ASCII, so that its characters are its bytes. */
+  /** Text is sent as UTF-8. */
   readonly data: string | Uint8Array | undefined;
   /** Seconds; -1 means "expired at once", undefined "not said". */
   readonly ttl: number | undefined;

@@ -110,8 +110,41 @@ function encodeMany(command: Command, out: Outgoing): void {
   out.text += text;
 }
 
+/** The end that the last `ms` got which says nothing but flags and time to live: most that follow say the same. */
+const plainEnd = { clientFlags: 0, ttl: 0, text: " k\r\n" };
+
 function encodeStore(command: Command, out: Outgoing): void {
-  const { details, ttl, data = "" } = command;
+  out.block("ms ", command.key, " ", command.data ?? "", isPlain(command) ? endOfPlain(command) : endOfStore(command));
+}
+
+function isPlain(command: Command): boolean {
+  const { wanted, details } = command;
+  if (command.base64 || wanted !== 0) return false;
+  if (details === undefined) return true;
+  const { mode, compareCas, invalidate, vivify, newCas, opaque } = details;
+  if (mode !== undefined && mode !== "set") return false;
+  return (
+    compareCas === undefined &&
+    invalidate === undefined &&
+    vivify === undefined &&
+    newCas === undefined &&
+    opaque === undefined
+  );
+}
+
+function endOfPlain(command: Command): string {
+  const clientFlags = command.details?.clientFlags ?? 0;
+  const ttl = command.ttl ?? 0;
+  if (plainEnd.clientFlags !== clientFlags || plainEnd.ttl !== ttl) {
+    plainEnd.clientFlags = clientFlags;
+    plainEnd.ttl = ttl;
+    plainEnd.text = endOfStore(command);
+  }
+  return plainEnd.text;
+}
+
+function endOfStore(command: Command): string {
+  const { details, ttl } = command;
   let flags = base64(command);
   if (ttl !== undefined && ttl !== 0) flags += ` T${ttl}`;
   if ((command.wanted & want.cas) !== 0) flags += " c";
@@ -123,9 +156,8 @@ function encodeStore(command: Command, out: Outgoing): void {
     if (details.vivify !== undefined) flags += ` N${details.vivify}`;
     flags += commonFlags(details);
   }
-  out.text += `ms ${command.key} ${data.length} k${flags}\r\n`;
-  out.data(data);
-  out.text += "\r\n";
+  // `join` makes a flat text.
+  return [" k", flags, "\r\n"].join("");
 }
 
 function deleteFlags(command: Command): string {

@@ -60,9 +60,7 @@ export function encodeText(command: Command, out: Outgoing): void {
       return;
     case "login":
       // memcached -Y: any key, "user password"; MemCachier: the user as key, the password as value.
-      out.text += `set ${command.key} 0 0 ${command.data?.length ?? 0}\r\n`;
-      out.data(command.data ?? "");
-      out.text += "\r\n";
+      out.block("set ", command.key, " 0 0 ", command.data ?? "", "\r\n");
       return;
     case "noop":
       // The cheapest question that every server answers with one line.
@@ -78,8 +76,6 @@ function encodeStore(command: Command, key: string, out: Outgoing): void {
   const { details, ttl = 0, data = "" } = command;
   const compare = details?.compareCas;
   const name = compare === undefined ? (details?.mode ?? "set") : "cas";
-  const unique = compare === undefined ? "" : ` ${compare}`;
-  out.text += `${name} ${key} ${details?.clientFlags ?? 0} ${ttl} ${data.length}${unique}\r\n`;
-  out.data(data);
-  out.text += "\r\n";
+  const end = compare === undefined ? "\r\n" : ` ${compare}\r\n`;
+  out.block(`${name} `, key, ` ${details?.clientFlags ?? 0} ${ttl} `, data, end);
 }

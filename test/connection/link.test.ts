@@ -70,6 +70,7 @@ function rig(options: { maxPending?: number; room?: boolean } = {}) {
       return {
         send(out) {
           one.writes.push(out.text);
+          out.clear(true);
           return state.room;
         },
         end: finish,

@@ -122,6 +122,8 @@ test("a key becomes one legal word, and different keys become different words", 
 function written(protocol: ProtocolName, asked: Command): Buffer {
   const out = new Outgoing();
   speak(protocol, new Recorder([]), limits).encode(asked, out);
+  assert.ok(out.size() > 0);
+  out.finish();
   const pieces = [...out.pieces, out.text].map((piece) =>
     typeof piece === "string" ? Buffer.from(piece, "latin1") : piece,
   );
