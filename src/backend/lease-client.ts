@@ -29,6 +29,7 @@ export type LeaseAnswer = Pick<
   | "kind"
   | "clientFlags"
   | "cas"
+  | "hasCas"
   | "ttl"
   | "won"
   | "stale"

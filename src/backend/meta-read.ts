@@ -65,11 +65,11 @@ export class MetaRead implements LeaseSink {
   #flags(): LeaseGetFlags {
     const known = this.#known;
     this.#conditional = false;
-    if (known === undefined) return getFlags(this.#want);
+    if (known === undefined) return getFlags(this.#want, true);
     // Before 1.6.40: the version alone, and the bytes only when it is another one.
-    if (this.#backend.isUnconditional(this.#key)) return makeFlags(this.#want, false);
+    if (this.#backend.isUnconditional(this.#key)) return getFlags(this.#want, false);
     this.#conditional = true;
-    return { ...makeFlags(this.#want, true), ifChangedFrom: known.version as Cas };
+    return { ...getFlags(this.#want, true), ifChangedFrom: known.version as Cas };
   }
 
   answered(answer: LeaseAnswer, epoch: LeaseEpoch): void {
@@ -108,7 +108,7 @@ export class MetaRead implements LeaseSink {
 
 /** A number that matches on another connection says nothing. */
 function isSame(known: Token, answer: LeaseAnswer, epoch: LeaseEpoch): boolean {
-  return known.epoch === epoch && known.version === answer.cas && !answer.stale;
+  return known.epoch === epoch && answer.hasCas(known.version as string) && !answer.stale;
 }
 
 /** Whether it is nothing but a value. */
@@ -116,17 +116,18 @@ function isPlain({ hasData, clientFlags, won, stale, leased, ttl }: LeaseAnswer)
   return hasData && clientFlags === 0 && !won && !stale && !leased && ttl === undefined;
 }
 
-/** Flags by what is wanted; all of one shape, which is what makes reading them fast. */
-const flagsOf = new WeakMap<Want, LeaseGetFlags>();
+/** The flags that were made last: of one cache's questions nearly all want the same. */
+let latest = makeFlags({}, true);
 
-function getFlags(want: Want): LeaseGetFlags {
-  let flags = flagsOf.get(want);
-  if (flags === undefined) flagsOf.set(want, (flags = makeFlags(want, true)));
-  return flags;
+function getFlags({ lease, recache, ttl = false }: Want, value: boolean): LeaseGetFlags {
+  const { vivify } = latest;
+  if (latest.value !== value || vivify !== lease || latest.recache !== recache || latest.ttl !== ttl)
+    latest = makeFlags({ lease, recache, ttl } as Want, value);
+  return latest;
 }
 
-function makeFlags(want: Want, value: boolean): LeaseGetFlags {
-  const { lease: vivify, recache, ttl = false } = want;
+/** All of one shape, which is what makes reading them fast. */
+function makeFlags({ lease: vivify, recache, ttl = false }: Want, value: boolean): LeaseGetFlags {
   // Fields that are undefined count as absent for the client, and keep the shape.
   return { value, clientFlags: true, cas: true, ttl, vivify, recache } as LeaseGetFlags;
 }
@@ -138,13 +139,22 @@ function lent(result: LeaseGetResult): LeaseAnswer {
   if (result.kind === "miss") return missed;
   const { value, ...rest } = result;
   const data = value ?? nothing;
-  return { ...rest, hasData: value !== undefined, data, dataStart: 0, dataEnd: data.length, bytes: () => data };
+  return {
+    ...rest,
+    hasCas: (text) => rest.cas === text,
+    hasData: value !== undefined,
+    data,
+    dataStart: 0,
+    dataEnd: data.length,
+    bytes: () => data,
+  };
 }
 
 const missed: LeaseAnswer = {
   kind: "miss",
   clientFlags: 0,
   cas: undefined,
+  hasCas: () => false,
   ttl: undefined,
   won: false,
   stale: false,

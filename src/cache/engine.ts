@@ -248,6 +248,13 @@ export class Engine implements LookupOwner {
     return true;
   }
 
+  /** Whether a value of the tier may be served to all, because others of the same provenance were just found current. */
+  #isProven(lookup: Lookup, stored: Stored, ttlSeconds: number | undefined): boolean {
+    if (ttlSeconds !== undefined || lookup.space?.proven !== stored.provenance) return false;
+    if (flawOf(lookup, plain, stored, this.parts.keys, this.clock.now()) !== undefined) return false;
+    return lookup.callers.every((caller) => misfit(caller, stored) === undefined);
+  }
+
   settle(lookup: Lookup, reading: Reading): void {
     try {
       this.#settle(lookup, reading);
@@ -273,10 +280,14 @@ export class Engine implements LookupOwner {
           this.again(lookup.callers);
           return;
         }
-        entry.askedAt = this.clock.monotonic();
+        if (this.parts.tierMaxAgeMs > 0) entry.askedAt = this.clock.monotonic();
         entry.moment = lookup.moment;
         const { token, ttlSeconds, won } = reading;
         const { item, stored } = entry;
+        if (!won && this.watch === undefined && this.#isProven(lookup, stored, ttlSeconds)) {
+          this.answer(lookup.callers, stored, "hit", undefined);
+          return;
+        }
         this.#weigh(lookup, { kind: "item", item, token, ttlSeconds, stale: false, won, leased: false }, stored);
         return;
       }

@@ -27,10 +27,13 @@ export class GenerationRead implements ReadSink {
    * has the same provenance and was asked with this question is current, too.
    */
   proven: KnownProvenance | undefined;
+  readonly #questions: Questions;
   #answered: Deferred | undefined;
 
-  constructor(wire: string) {
+  constructor(wire: string, questions: Questions) {
     this.wire = wire;
+    this.#questions = questions;
+    questions.latest = this;
   }
 
   /** Resolves, never rejects, when the answer is there. */
@@ -53,6 +56,9 @@ export class GenerationRead implements ReadSink {
   #know(generation: Generation | undefined): void {
     this.current = generation;
     this.state = this.current === undefined ? "missing" : "known";
+    // Answers may come in another order than questions where a connection was lost.
+    const { known } = this.#questions;
+    if (known === undefined || known.moment < this.moment) this.#questions.known = this;
     this.#answered?.resolve();
   }
 
@@ -60,6 +66,13 @@ export class GenerationRead implements ReadSink {
     this.state = "unreachable";
     this.#answered?.resolve();
   }
+}
+
+/** The questions for one generation that may still be shared. */
+interface Questions {
+  latest: GenerationRead | undefined;
+  /** The latest that has an answer. Another may be on its way, which those who came before this one need not wait for. */
+  known: GenerationRead | undefined;
 }
 
 interface Deferred {
@@ -84,7 +97,7 @@ export class Generations {
   readonly #backend: Backend;
   readonly #deliveries: Deliveries;
   readonly #random: Random;
-  readonly #latest = new Map<string, GenerationRead>();
+  readonly #asked = new Map<string, Questions>();
   readonly #creations = new Map<string, Promise<Generation | undefined>>();
 
   constructor(backend: Backend, deliveries: Deliveries, random: Random) {
@@ -95,12 +108,15 @@ export class Generations {
 
   /** The generation under `wire`, asked for after the moment `after`; several who ask in one tick share a question. */
   read(wire: string, after: number): GenerationRead {
-    const latest = this.#latest.get(wire);
+    let questions = this.#asked.get(wire);
+    if (questions === undefined) {
+      if (this.#asked.size >= limitRemembered) this.#asked.clear();
+      this.#asked.set(wire, (questions = { latest: undefined, known: undefined }));
+    }
+    const { latest, known } = questions;
+    if (known !== undefined && known.moment > after) return known;
     if (latest !== undefined && latest.moment > after) return latest;
-    if (this.#latest.size >= limitRemembered) this.#latest.clear();
-    const read = this.#ask(wire);
-    this.#latest.set(wire, read);
-    return read;
+    return this.#ask(wire, questions);
   }
 
   /** The generation if it is in this process; for backends that need not wait. */
@@ -128,8 +144,8 @@ export class Generations {
     if (!stored) throw new EverfreshError("EF_SERVER_ERROR", "the server did not store a generation");
   }
 
-  #ask(wire: string): GenerationRead {
-    const read = new GenerationRead(wire);
+  #ask(wire: string, questions: Questions): GenerationRead {
+    const read = new GenerationRead(wire, questions);
     const backend = this.#backend;
     if (this.#deliveries.blocked(backend.serverOf(wire))) read.failed();
     else if (backend.readInto) backend.readInto(wire, nothingMore, read);

@@ -76,6 +76,16 @@ export class Answer implements Block {
     this.#casLine = undefined;
   }
 
+  /** Whether the token is `text`, without making a text of it. */
+  hasCas(text: string): boolean {
+    const line = this.#casLine;
+    if (line === undefined) return this.#cas === text;
+    const start = this.#casStart;
+    if (this.#casEnd - start !== text.length) return false;
+    for (let at = 0; at < text.length; at++) if (line[start + at] !== text.charCodeAt(at)) return false;
+    return true;
+  }
+
   /** Says that the token lies in `line` from `start` to `end`. */
   findCas(line: Buffer, start: number, end: number): void {
     this.#casLine = line;

@@ -270,6 +270,7 @@ function lend(result: LeaseGetResult, sink: LeaseSink): void {
   const value = "value" in result ? result.value : undefined;
   const data = value ?? Buffer.alloc(0);
   const place = {
+    hasCas: (text: string) => "cas" in result && result.cas === text,
     hasData: value !== undefined,
     data,
     dataStart: 0,
