@@ -62,7 +62,8 @@ async function cold(open, key) {
     await sleep(20);
     return small;
   };
-  await open.getOrSet("warm", async () => small);
+  // Missed in every process, also where others have been before it.
+  await open.getOrSet(`warm:${process.pid}`, async () => small);
   if (process.send) {
     process.send("ready");
     await new Promise((resolve) => process.once("message", resolve));

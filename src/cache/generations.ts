@@ -56,9 +56,7 @@ export class GenerationRead implements ReadSink {
   #know(generation: Generation | undefined): void {
     this.current = generation;
     this.state = this.current === undefined ? "missing" : "known";
-    // Answers may come in another order than questions where a connection was lost.
-    const { known } = this.#questions;
-    if (known === undefined || known.moment < this.moment) this.#questions.known = this;
+    this.#questions.known = this;
     this.#answered?.resolve();
   }
 
