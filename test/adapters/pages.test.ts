@@ -242,12 +242,11 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
 
     test("zstd is sent as stored where Node can make it, and left out where it cannot", async () => {
       const { page, renders } = await open(framework, () => ({ headers: html, body: long }), { compress: ["zstd"] });
-      for (let visit = 0; visit < 2; visit++) {
-        const got = await ask(page, { "accept-encoding": "zstd" });
-        const unpack = (zlib as { zstdDecompressSync?: (body: Buffer) => Buffer }).zstdDecompressSync;
-        assert.equal(got.headers["content-encoding"], unpack && "zstd");
-        assert.equal((unpack === undefined ? got.body : unpack(got.body)).toString(), long);
-      }
+      assert.equal((await ask(page, { "accept-encoding": "zstd" })).text, long);
+      const got = await ask(page, { "accept-encoding": "zstd" });
+      const unpack = (zlib as { zstdDecompressSync?: (body: Buffer) => Buffer }).zstdDecompressSync;
+      assert.equal(got.headers["content-encoding"], unpack && "zstd");
+      assert.equal((unpack === undefined ? got.body : unpack(got.body)).toString(), long);
       assert.equal(renders(), 1);
     });
 

@@ -1,7 +1,7 @@
 /** Values: compression, parts, and what other clients wrote. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { deflateSync } from "node:zlib";
+import zlib, { deflateSync } from "node:zlib";
 import {
   createClient,
   type ClientOptions,
@@ -11,6 +11,13 @@ import {
 } from "everfresh/client";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
+
+/** zstd came with Node 22.15. */
+const hasZstd = "zstdCompressSync" in zlib;
+const methods = ["deflate", "brotli", ...(hasZstd ? (["zstd"] as const) : [])] as const;
+
+type Unpack = (bytes: Buffer) => Buffer;
+const brotli: Unpack = (bytes) => zlib.brotliDecompressSync(bytes);
 
 const valueOf = (result: GetResult): unknown => (result.kind === "hit" ? result.value : result.kind);
 
@@ -30,7 +37,7 @@ describe("values on a real memcached", needs("memcached"), () => {
     await server.stop();
   });
 
-  for (const method of ["deflate", "brotli"] as const) {
+  for (const method of methods) {
     test(`large values are compressed by ${method} and come back, small and incompressible ones stay as they are`, async () => {
       const client = clientOf({ compression: { aboveBytes: 100, method } });
       const noise = Buffer.from(Array.from({ length: 5000 }, (_, at) => (at * at * 31 + (at >> 3)) % 251));
@@ -50,6 +57,16 @@ describe("values on a real memcached", needs("memcached"), () => {
       assert.ok(raw.kind === "hit" && raw.value.length < 5000);
     });
   }
+
+  test("a method that this Node lacks is refused; the default is the best that it has", async () => {
+    if (!hasZstd) assert.throws(() => clientOf({ compression: { method: "zstd" } }), { code: "EF_OPTION" });
+    const client = clientOf({ compression: { aboveBytes: 100 } });
+    await client.set("best", "b".repeat(1000));
+    const raw = await client.get("best", { as: "bytes" });
+    assert.ok(raw.kind === "hit");
+    const unpack = hasZstd ? (zlib as unknown as { zstdDecompressSync: Unpack }).zstdDecompressSync : brotli;
+    assert.equal(unpack(raw.value).toString(), "b".repeat(1000));
+  });
 
   test("a few bytes that would unpack to gigabytes are EF_VALUE", async () => {
     const client = clientOf({ valueLimitBytes: 100_000 });
