@@ -1,27 +1,16 @@
 /** TLS: to a peer of the test's own always, to a real memcached where it was built with it. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import { createServer } from "node:tls";
 import { createClient } from "everfresh/client";
 import { makeCertificate } from "../support/certificates.ts";
 import { startMemcached } from "../support/memcached.ts";
 import { onLines, politely } from "../support/peers.ts";
-import { findProgram, needs } from "../support/programs.ts";
+import { needs } from "../support/programs.ts";
+import { memcachedWithTls, startTlsMemcached, testAuthority } from "../support/tls.ts";
 
 const { cert, key } = makeCertificate();
-
-/** Whether the installed memcached knows TLS: some packages are built without. */
-function memcachedWithTls(): { skip: string | false } {
-  const { skip } = needs("memcached");
-  if (skip !== false) return { skip };
-  const help = spawnSync(findProgram("memcached") ?? "memcached", ["-h"], { encoding: "utf8" }).stdout;
-  return { skip: help.includes("--enable-ssl") ? false : "this memcached was built without TLS" };
-}
 
 test("a server is spoken to by TLS, its certificate is checked, and one without TLS or with another name is not trusted", async (t) => {
   const server = createServer({ cert, key }, (socket) => {
@@ -49,13 +38,9 @@ test("a server is spoken to by TLS, its certificate is checked, and one without 
 });
 
 test("a real memcached is spoken to by TLS", memcachedWithTls(), async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), "everfresh-tls-"));
-  t.after(() => rm(folder, { recursive: true }));
-  const [certFile, keyFile] = [join(folder, "cert.pem"), join(folder, "key.pem")];
-  await Promise.all([writeFile(certFile, cert), writeFile(keyFile, key)]);
-  const server = await startMemcached(["-Z", "-o", `ssl_chain_cert=${certFile},ssl_key=${keyFile}`]);
+  const server = await startTlsMemcached();
   t.after(() => server.stop());
-  const client = createClient({ servers: server.address, tls: { ca: cert } });
+  const client = createClient({ servers: server.address, tls: { ca: testAuthority } });
   t.after(() => client.close());
   const big = Buffer.alloc(700_000, "tls");
   await client.set("big", big);

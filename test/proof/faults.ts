@@ -1,15 +1,9 @@
 /** What happens to the servers, the connections and the processes while the fleet of the proof runs. */
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
 import type { MemcachedClient } from "everfresh/client";
 import { startFaultProxy } from "../support/fault-proxy.ts";
 import type { RealMemcached } from "../support/memcached.ts";
-import { pause } from "./fleet.ts";
-
-export interface Fleet {
-  readonly children: ChildProcess[];
-  respawn(index: number): Promise<void>;
-}
+import { pause, type Fleet } from "./fleet.ts";
 
 /** What a fault is given. */
 export interface Place {
@@ -146,6 +140,35 @@ export const faults = {
     };
   },
 
+  /** Another set of servers takes over, process by process, in the three steps that the guide names. */
+  async rollout({ ms, start }: Place): Promise<Scene> {
+    const [gone, stays, comes] = [await start(), await start(), await start()];
+    const before = `${gone.address},${stays.address}`;
+    const next = `${stays.address},${comes.address}`;
+    const steps = [
+      { servers: before, options: { previousServers: next } },
+      { servers: next, options: { previousServers: before } },
+      { servers: next, options: { previousServers: undefined } },
+    ];
+    return {
+      servers: before,
+      ms,
+      async meanwhile(fleet) {
+        for (const step of steps)
+          for (let index = 0; index < fleet.children.length; index += 1) {
+            await fleet.replace(index, step);
+            await pause(ms / 20);
+          }
+        // Nobody asks it any more.
+        await gone.kill();
+        await pause(ms / 4);
+      },
+      async close() {
+        for (const server of [gone, stays, comes]) await server.stop();
+      },
+    };
+  },
+
   /** Processes are killed at any moment, and others take their place. */
   async processes({ ms, scale, start }: Place): Promise<Scene> {
     const server = await start();
@@ -169,5 +192,6 @@ export const inWords: Readonly<Record<keyof typeof faults, string>> = {
   memory: "everything is evicted all the time",
   connections: "connections are cut, delayed and black-holed",
   pool: "a pool of three loses one and gets it back",
+  rollout: "the set of servers is changed, process by process",
   processes: "processes are killed at any moment",
 };

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCache, memcached } from "everfresh";
-import pg from "pg";
 import type { Plan } from "./plan.ts";
+import { makeItems, openSource } from "./source.ts";
 
 export type FleetPlan = Pick<Plan, "strategy" | "servers" | "database"> & Partial<Plan>;
 
@@ -32,17 +32,26 @@ const worker = fileURLToPath(new URL("worker.js", import.meta.url));
 const processes = 4;
 let namespaces = 0;
 
-/** Lets a fleet run for `ms`, while `meanwhile` happens; `respawn` replaces a process that it killed. */
+/** What a fault may do to the processes. */
+export interface Fleet {
+  readonly children: ChildProcess[];
+  /** Kills a process and starts another in its place. */
+  respawn(index: number): Promise<void>;
+  /** Starts a process with other servers, and then lets the one in whose place it is finish. */
+  replace(index: number, change: Pick<Plan, "servers" | "options">): Promise<void>;
+}
+
+/** Lets a fleet run for `ms`, while `meanwhile` happens. */
 export async function runFleet(
   given: FleetPlan,
   ms: number,
-  meanwhile: (fleet: { readonly children: ChildProcess[]; respawn(index: number): Promise<void> }) => Promise<void>,
+  meanwhile: (fleet: Fleet) => Promise<void>,
 ): Promise<Verdict> {
   const folder = mkdtempSync(join(tmpdir(), "everfresh-proof-"));
   const files: string[] = [];
   namespaces += 1;
   const namespace = `proof${namespaces}`;
-  const full = {
+  let full = {
     namespace,
     options: {},
     local: false,
@@ -75,17 +84,15 @@ export async function runFleet(
           await left;
           children[index] = await start();
         },
+        async replace(index, { servers, options }) {
+          full = { ...full, servers, options: { ...full.options, ...options } };
+          const before = children[index];
+          children[index] = await start();
+          if (before !== undefined) await finish(before);
+        },
       }),
     ]);
-    await Promise.all(
-      children.map(async (child) => {
-        const left = once(child, "exit");
-        child.send("stop");
-        const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
-        await left;
-        clearTimeout(late);
-      }),
-    );
+    await Promise.all(children.map(finish));
     // What a killed process left is for the relays, which get the second that is promised.
     if (full.strategy === "outbox") await emptied(full.database);
     const verdict = judge(files.map((file) => readFileSync(file, "utf8")));
@@ -96,39 +103,34 @@ export async function runFleet(
   }
 }
 
-async function makeItems(database: string, keys: number): Promise<void> {
-  await ask(
-    database,
-    `DROP TABLE IF EXISTS items; CREATE TABLE items (id int PRIMARY KEY, version bigint NOT NULL) WITH (fillfactor = 50);
-INSERT INTO items SELECT n, 0 FROM generate_series(0, ${keys - 1}) AS n`,
-  );
+async function finish(child: ChildProcess): Promise<void> {
+  const left = once(child, "exit");
+  child.send("stop");
+  const late = setTimeout(() => child.kill("SIGKILL"), 15_000);
+  await left;
+  clearTimeout(late);
 }
 
 async function emptied(database: string): Promise<void> {
   // All processes have ended, relays included: one more, as a process that starts would have it.
-  const rows = await ask(database, "SELECT count(*) AS n FROM everfresh_outbox");
-  if (Number(rows[0]?.["n"]) > 0) throw new Error(`${String(rows[0]?.["n"])} rows stayed in the outbox`);
-}
-
-async function ask(database: string, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client(database);
-  await client.connect();
-  const answer = (await client.query(sql)) as { rows?: Record<string, unknown>[] };
-  await client.end();
-  return answer.rows ?? [];
+  const source = openSource(database);
+  const rows = await source.count("SELECT count(*) AS n FROM everfresh_outbox");
+  await source.close();
+  if (rows > 0) throw new Error(`${rows} rows stayed in the outbox`);
 }
 
 /** A newcomer reads every key; what it hits must be what the database holds. */
 async function atTheEnd({ servers, options, database, keys, namespace }: Omit<Plan, "file">): Promise<string[]> {
-  const rows = await ask(database, "SELECT id, version FROM items ORDER BY id");
+  const source = openSource(database);
   const cache = createCache({ backend: memcached(servers, options), namespace });
   const wrong: string[] = [];
   for (let key = 0; key < keys; key += 1) {
     const found = await cache.get<number>(`k${key}`);
-    const truth = Number(rows[key]?.["version"]);
+    const truth = await source.version(key);
     if (found !== undefined && found !== truth) wrong.push(`k${key} is ${found}, the database holds ${truth}`);
   }
   await cache.close();
+  await source.close();
   return wrong;
 }
 

@@ -18,11 +18,12 @@ export interface Plan {
   /** Of this run alone: what an earlier one left on the servers is nobody's. */
   readonly namespace: string;
   readonly servers: string;
-  /** Options of `memcached()`: protocol, username, password, timeoutMs. */
+  /** Options of `memcached()`: protocol, username, password, timeoutMs, previousServers, tls. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly local: boolean;
   /** After so many milliseconds an invalidation that is not confirmed is pending. */
   readonly invalidationTimeoutMs: number;
+  /** See `openSource`. */
   readonly database: string;
   readonly keys: number;
   /** Loops that read, and that write, in each process. */

@@ -6,16 +6,19 @@
  * twenty times as long.
  */
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test, type TestContext } from "node:test";
 import { createClient } from "everfresh/client";
-import { createOutbox } from "everfresh/outbox";
-import pg from "pg";
 import { startMemcached } from "../support/memcached.ts";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
 import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
+import { memcachedWithTls, startTlsMemcached, testAuthority } from "../support/tls.ts";
 import { faults, inWords, type Place } from "./faults.ts";
 import { judge, runFleet, type FleetPlan, type Verdict } from "./fleet.ts";
+import { installOutbox } from "./source.ts";
 
 const scale = Number(process.env["EVERFRESH_TEST_PROOF"] ?? 1);
 const ms = 800 * scale;
@@ -28,30 +31,51 @@ type Fault = keyof typeof faults;
 interface Mode {
   readonly name: string;
   readonly plan: Pick<FleetPlan, "strategy" | "local" | "options">;
-  readonly login?: { readonly username: string; readonly password: string };
+  /** How its servers are started; memcached as it is by default. */
+  readonly start?: Place["start"];
+  /** What this machine must have for it. */
+  readonly needs?: () => { readonly skip: string | false };
+  /** Whether the values are in a SQLite file, not in PostgreSQL. */
+  readonly onSqlite?: boolean;
   /** What it meets by default. */
   readonly meets: readonly Fault[];
 }
 
 const login = { username: "user", password: "secret" };
 const binary = { protocol: "binary", ...login };
+const sasl: Pick<Mode, "start" | "needs"> = {
+  start: (flags) => startSaslMemcached(login.username, login.password, flags),
+  needs: needsSasl,
+};
 const text = { protocol: "text" };
 
 const modes: readonly Mode[] = [
-  { name: "leases", plan: { strategy: "invalidate" }, meets: ["nothing", "server", "processes"] },
+  { name: "leases", plan: { strategy: "invalidate" }, meets: ["nothing", "server", "processes", "rollout"] },
   { name: "leases and the tier", plan: { strategy: "invalidate", local: true }, meets: ["nothing", "connections"] },
+  {
+    name: "leases over TLS",
+    plan: { strategy: "invalidate", options: { tls: { ca: testAuthority } } },
+    start: startTlsMemcached,
+    needs: memcachedWithTls,
+    meets: ["connections"],
+  },
   { name: "tags", plan: { strategy: "tags" }, meets: ["pool"] },
-  { name: "tags and the tier", plan: { strategy: "tags", local: true }, meets: ["nothing", "server", "memory"] },
+  {
+    name: "tags and the tier",
+    plan: { strategy: "tags", local: true },
+    meets: ["nothing", "server", "memory", "rollout"],
+  },
   { name: "classic text", plan: { strategy: "invalidate", options: text }, meets: ["nothing", "server", "processes"] },
   { name: "classic text, tags", plan: { strategy: "tags", options: text }, meets: ["connections", "pool"] },
-  { name: "binary with SASL", plan: { strategy: "invalidate", options: binary }, login, meets: ["server", "memory"] },
+  { name: "binary with SASL", plan: { strategy: "invalidate", options: binary }, ...sasl, meets: ["server", "memory"] },
   {
     name: "binary with SASL, tags and the tier",
     plan: { strategy: "tags", options: binary, local: true },
-    login,
+    ...sasl,
     meets: ["nothing", "connections"],
   },
   { name: "the outbox", plan: { strategy: "outbox" }, meets: ["server", "processes"] },
+  { name: "the outbox on SQLite", plan: { strategy: "outbox" }, onSqlite: true, meets: ["server", "processes"] },
 ];
 
 /** Says what was seen, and holds it to the promise. */
@@ -66,10 +90,10 @@ function mustBeFresh(t: TestContext, verdict: Verdict, least: number): void {
 }
 
 async function meet(t: TestContext, mode: Mode, fault: Fault): Promise<void> {
-  const start: Place["start"] = (flags) =>
-    mode.login === undefined
-      ? startMemcached(flags)
-      : startSaslMemcached(mode.login.username, mode.login.password, flags);
+  const start = mode.start ?? startMemcached;
+  const folder = mode.onSqlite === true ? await mkdtemp(join(tmpdir(), "everfresh-proof-")) : undefined;
+  const source = folder === undefined ? database : `sqlite:${join(folder, "db")}`;
+  if (folder !== undefined) await installOutbox(source);
   const patience = {
     timeoutMs: fault === "memory" || fault === "nothing" ? 1_000 : 250,
     backoff: { firstMs: 20, longestMs: 200 },
@@ -78,7 +102,7 @@ async function meet(t: TestContext, mode: Mode, fault: Fault): Promise<void> {
   const scene = await faults[fault]({ ms, scale, start, client });
   try {
     const options = { ...mode.plan.options, ...patience };
-    const plan = { ...mode.plan, servers: scene.servers, database, options, invalidationTimeoutMs: 300 };
+    const plan = { ...mode.plan, servers: scene.servers, database: source, options, invalidationTimeoutMs: 300 };
     const verdict = await runFleet(plan, scene.ms, (fleet) => scene.meanwhile(fleet));
     // Killed between commit and invalidation, only the outbox brings the new value to everybody.
     const isLost = fault === "processes" && mode.plan.strategy !== "outbox";
@@ -89,17 +113,15 @@ async function meet(t: TestContext, mode: Mode, fault: Fault): Promise<void> {
     assert.ok(verdict.loads <= 1.1 * verdict.writes + 10, `${verdict.loads} loads for ${verdict.writes} invalidations`);
   } finally {
     await scene.close();
+    if (folder !== undefined) await rm(folder, { recursive: true });
   }
 }
 
-describe("four processes on memcached and PostgreSQL", skipWhereMissing(), () => {
+describe("four processes on memcached and a database", skipWhereMissing(), () => {
   before(async () => {
     postgres = await startPostgres();
     database = await postgres.createDatabase();
-    const pool = new pg.Pool({ connectionString: database });
-    const cache = { name: "proof", invalidate: done, invalidateTags: done };
-    await createOutbox({ db: pool, caches: cache, relay: false }).install();
-    await pool.end();
+    await installOutbox(database);
   });
   after(() => postgres?.stop());
 
@@ -125,9 +147,7 @@ describe("four processes on memcached and PostgreSQL", skipWhereMissing(), () =>
   for (const mode of modes)
     for (const fault of Object.keys(faults) as Fault[])
       if (scale > 1 || mode.meets.includes(fault))
-        test(`${mode.name}, while ${inWords[fault]}: nothing stale`, mode.login ? needsSasl() : {}, (t) =>
-          meet(t, mode, fault),
-        );
+        test(`${mode.name}, while ${inWords[fault]}: nothing stale`, mode.needs?.() ?? {}, (t) => meet(t, mode, fault));
 });
 
 test("the judge sees a stale read, and only a stale read", () => {

@@ -3,12 +3,11 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { createCache, memcached } from "everfresh";
 import { createClient, type MemcachedClient } from "everfresh/client";
 import { createOutbox, tag } from "everfresh/outbox";
-import pg from "pg";
 import { nowUs, type Plan } from "./plan.ts";
+import { openSource } from "./source.ts";
 
 const plan = JSON.parse(process.argv[2] ?? "") as Plan;
-const pool = new pg.Pool({ connectionString: plan.database, max: 4 });
-pool.on("error", () => undefined);
+const source = openSource(plan.database);
 const file = openSync(plan.file, "w");
 let lines: string[] = [];
 const asked = { toStop: false };
@@ -35,17 +34,17 @@ const cache = createCache({
   invalidationTimeout: { milliseconds: plan.invalidationTimeoutMs },
 });
 const outbox =
-  plan.strategy === "outbox" ? createOutbox({ db: pool, caches: cache, deliveryTimeoutMs: 1_500 }) : undefined;
+  plan.strategy === "outbox" ? createOutbox({ db: source.db, caches: cache, deliveryTimeoutMs: 1_500 }) : undefined;
 const plain: MemcachedClient | undefined = plan.strategy.endsWith("write")
   ? createClient({ ...plan.options, servers: plan.servers })
   : undefined;
 
 async function load(key: number): Promise<number> {
   lines.push(`l ${key}`);
-  const { rows } = await pool.query<{ version: string }>("SELECT version FROM items WHERE id = $1", [key]);
+  const version = await source.version(key);
   // What a real loader does after its query: a wider window for everything that could go wrong.
   await pause(Math.random() * 3);
-  return Number(rows[0]?.version ?? -1);
+  return version;
 }
 
 async function read(key: number): Promise<void> {
@@ -65,22 +64,16 @@ async function read(key: number): Promise<void> {
   lines.push(`r ${key} ${began} ${value} ${status}`);
 }
 
-const update = "UPDATE items SET version = version + 1 WHERE id = $1 RETURNING version";
-
 async function write(key: number): Promise<void> {
   let version = -1;
-  const take = (rows: readonly { readonly version: string }[]) => {
-    version = Number(rows[0]?.version);
-  };
   try {
     if (outbox !== undefined) {
-      await outbox.transaction(pool, async (tx, invalidate) => {
-        const { rows } = await tx.query<{ version: string }>(update, [key]);
+      await outbox.transaction(source.db, async (tx, invalidate) => {
+        version = await source.raise(key, tx);
         invalidate(`k${key}`, tag(`t${key}`));
-        take(rows);
       });
     } else {
-      take((await pool.query<{ version: string }>(update, [key])).rows);
+      version = await source.raise(key);
       if (plan.strategy === "invalidate") await cache.invalidate(`k${key}`);
       else if (plan.strategy === "tags") await cache.invalidateTags([`t${key}`]);
       else if (plan.strategy === "delete after write") await plain?.meta.delete(`${plan.namespace}:${key}`, {});
@@ -125,5 +118,5 @@ closeSync(file);
 await outbox?.close();
 await cache.close();
 await plain?.close();
-await pool.end();
+await source.close();
 process.disconnect();
