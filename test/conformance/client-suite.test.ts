@@ -17,7 +17,7 @@ test("our client finds in our server what it finds in memcached", async () => {
   Reflect.deleteProperty(env, "NODE_TEST_CONTEXT");
   const child = spawn(
     process.execPath,
-    ["--test", "--test-timeout=60000", ...files.map((file) => join(folder, file))],
+    ["--test", "--test-reporter=tap", "--test-timeout=60000", ...files.map((file) => join(folder, file))],
     {
       env,
       stdio: ["ignore", "pipe", "inherit"],
