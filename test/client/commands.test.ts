@@ -1,13 +1,12 @@
 /** The typed commands behave alike on every protocol, transport and login, against a real memcached. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createClient, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
-import { startMemcached, type RealMemcached } from "../support/memcached.ts";
+import { answering, startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { politely, startPeer } from "../support/peers.ts";
 import { needs, programFile } from "../support/programs.ts";
 import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
@@ -258,7 +257,7 @@ test("a unix socket does as well", needs("memcached"), async (t) => {
     child.kill("SIGKILL");
     await rm(folder, { recursive: true });
   });
-  while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 5));
+  await answering(path);
   const client = createClient({ servers: `unix:${path}` });
   t.after(() => client.close());
   await client.set("k", "v");
