@@ -113,10 +113,12 @@ function frame(
   opaque: number,
   key: string,
   extras = "",
-  text: string | Uint8Array = "",
+  data: string | Uint8Array = "",
   cas?: string,
 ): void {
-  const value = typeof text === "string" ? Buffer.from(text, "utf8") : text;
+  // Text that is ASCII is its own bytes.
+  const isWider = typeof data === "string" && Buffer.byteLength(data, "utf8") > data.length;
+  const value = isWider ? Buffer.from(data, "utf8") : data;
   const header = Buffer.alloc(24);
   header[0] = 0x80;
   header[1] = code;
@@ -126,7 +128,8 @@ function frame(
   header.writeUInt32BE(opaque, 12);
   if (cas !== undefined) header.writeBigUInt64BE(BigInt(cas), 16);
   out.text += header.toString("latin1") + extras + key;
-  out.data(value);
+  if (typeof value === "string") out.text += value;
+  else out.data(value);
 }
 
 function numbers(...values: number[]): string {

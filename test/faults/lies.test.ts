@@ -73,6 +73,57 @@ for (const [name, lie] of lies) {
   });
 }
 
+const alice = "VALUE alice 16 14\r\nvalue of alice\r\n";
+
+/** What a liar says once to `get alice bob carol`. */
+const liesAboutMany: readonly (readonly [string, string])[] = [
+  ["a key that nobody asked for", `${alice}VALUE dave 16 13\r\nvalue of dave\r\nEND\r\n`],
+  ["a key that only begins alike", "VALUE alicex 16 14\r\nvalue of alice\r\nEND\r\n"],
+  ["flags that are no number", "VALUE alice x 14\r\nvalue of alice\r\nEND\r\n"],
+  ["no flags", "VALUE alice 14\r\nvalue of alice\r\nEND\r\n"],
+  ["a size that is too small", "VALUE alice 16 3\r\nvalue of alice\r\nEND\r\n"],
+  ["a value in meta's words", "VA 14 kalice f16\r\nvalue of alice\r\n"],
+  ["a miss in meta's words", "EN\r\n"],
+  ["an end in the middle, and more", `${alice}END\r\nVALUE bob 16 12\r\nvalue of bob\r\nEND\r\n`],
+  ["no end", alice],
+  ["an error in the middle", `${alice}SERVER_ERROR out of memory\r\n`],
+];
+
+for (const [name, lie] of liesAboutMany) {
+  test(`many keys at once, and ${name}: each key has its own value, none or an error`, async (t) => {
+    const said: string[] = [];
+    const peer = await startSpeaker((line) => {
+      said.push(line);
+      return said.length === 1 ? lie : politely(line);
+    });
+    t.after(() => peer.stop());
+    const client = clientOf(peer.address);
+    t.after(() => client.close());
+    const [many, behind] = await Promise.all([
+      client.getMany(["alice", "bob", "carol"]),
+      client.getMany(["erin"]).then((read) => read.errors.get("erin")?.code ?? read.values.get("erin")),
+    ]);
+    for (const [key, value] of many.values) assert.equal(value, `value of ${key}`);
+    const codes = [...many.errors.values()].map(({ code }) => code);
+    for (const code of codes) assert.match(code, /^EF_(?:PROTOCOL|CONNECTION_LOST|TIMEOUT|SERVER_ERROR)$/);
+    assert.match(String(behind), /^(?:value of erin|EF_(?:PROTOCOL|CONNECTION_LOST|TIMEOUT))$/);
+    // An end too early cannot be told from keys that are not there, but what comes after it is heard.
+    assert.ok(codes.length > 0 || behind !== "value of erin");
+    await until(works(client));
+    assert.equal((await client.getMany(["alice", "bob", "carol"])).values.size, 3);
+  });
+}
+
+test("many keys are found in whatever order a proxy has put their answers together", async (t) => {
+  const peer = await startSpeaker((line) => politely(line.replace("get a b c", "get c a")));
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address);
+  t.after(() => client.close());
+  const { values, errors } = await client.getMany(["a", "b", "c"]);
+  assert.deepEqual([...values.keys()].toSorted(), ["a", "c"]);
+  assert.equal(errors.size, 0);
+});
+
 test("answers out of turn reach nobody", async (t) => {
   const held: string[] = [];
   const peer = await startSpeaker((line, _socket, connection) => {

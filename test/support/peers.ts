@@ -61,10 +61,12 @@ export function onLines(socket: Socket, take: (line: string) => void): void {
 
 /** What a well-behaved server says to one line: every key holds `value of <key>`. */
 export function politely(line: string): string {
-  const [name = "", key = ""] = line.split(" ");
+  const [name = "", key = "", ...more] = line.split(" ");
   if (name === "version") return "VERSION 1.6.18\r\n";
   if (name === "mn") return "MN\r\n";
   if (name === "mg") return `VA ${key.length + 9} k${key} f16\r\nvalue of ${key}\r\n`;
+  if (name === "get")
+    return `${[key, ...more].map((each) => `VALUE ${each} 16 ${each.length + 9}\r\nvalue of ${each}\r\n`).join("")}END\r\n`;
   return `HD k${key}\r\n`;
 }
 
@@ -74,7 +76,7 @@ export function startSpeaker(
 ): Promise<Peer> {
   return startPeer((socket, connection) => {
     onLines(socket, (line) => {
-      const said = /^m[gsda] /.test(line) ? answer(line, socket, connection) : politely(line);
+      const said = /^(?:m[gsda]|get) /.test(line) ? answer(line, socket, connection) : politely(line);
       if (said !== undefined && !socket.destroyed) socket.write(said, "latin1");
     });
   });
