@@ -69,7 +69,7 @@ export class MetaRead implements LeaseSink {
     // Before 1.6.40: the version alone, and the bytes only when it is another one.
     if (this.#backend.isUnconditional(this.#key)) return getFlags(this.#want, false);
     this.#conditional = true;
-    return { ...getFlags(this.#want, true), ifChangedFrom: known.version as Cas };
+    return makeFlags(this.#want, true, known.version as Cas);
   }
 
   answered(answer: LeaseAnswer, epoch: LeaseEpoch): void {
@@ -127,9 +127,9 @@ function getFlags({ lease, recache, ttl = false }: Want, value: boolean): LeaseG
 }
 
 /** All of one shape, which is what makes reading them fast. */
-function makeFlags({ lease: vivify, recache, ttl = false }: Want, value: boolean): LeaseGetFlags {
+function makeFlags({ lease: vivify, recache, ttl = false }: Want, value: boolean, ifChangedFrom?: Cas): LeaseGetFlags {
   // Fields that are undefined count as absent for the client, and keep the shape.
-  return { value, clientFlags: true, cas: true, ttl, vivify, recache } as LeaseGetFlags;
+  return { value, clientFlags: true, cas: true, ttl, vivify, recache, ifChangedFrom } as LeaseGetFlags;
 }
 
 const nothing = Buffer.alloc(0);

@@ -10,6 +10,7 @@
 import { deserialize, serialize } from "node:v8";
 import { types } from "node:util";
 import { EverfreshError } from "../errors.ts";
+import { utf8Text } from "../protocol/index.ts";
 
 /** How a payload is to be read; part of what is stored. */
 export const formats = { json: 0, text: 1, bytes: 2, buffer: 3, structured: 4, custom: 5 } as const;
@@ -53,9 +54,9 @@ export function decode(
 ): unknown {
   switch (format) {
     case formats.json:
-      return JSON.parse(bytes.toString("utf8", start, end));
+      return JSON.parse(utf8Text(bytes, start, end));
     case formats.text:
-      return bytes.toString("utf8", start, end);
+      return utf8Text(bytes, start, end);
     case formats.bytes:
       return copied(bytes, start, end);
     case formats.buffer:

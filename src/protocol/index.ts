@@ -6,6 +6,7 @@ export * from "./key.ts";
 export * from "./outgoing.ts";
 export * from "./reader.ts";
 export { decodeBase64 } from "./base64-key.ts";
+export { utf8Text } from "./bytes-as-text.ts";
 export { copyBytes } from "./copy.ts";
 export { MetaRequest, longestOpaque } from "./meta-request.ts";
 export { type Outlet, ReplyWriter, answerRoom, writerBytes } from "./reply-writer.ts";
