@@ -173,7 +173,8 @@ export class AsciiFrames {
 function blockSize(buffer: Buffer, start: number, end: number): number {
   if (buffer[start] === 0x56 /* V */ && buffer[start + 1] === 0x41 /* A */) {
     if (buffer[start + 2] === SPACE) return digits(buffer, start + 3, end);
-    if (startsWith(buffer, start, end, "VALUE ")) return digits(buffer, afterSpaces(buffer, start, end, 3), end);
+    // A key, the flags, the size.
+    if (startsWith(buffer, start, end, "VALUE ")) return digits(buffer, afterSpaces(buffer, start + 6, end, 2), end);
   } else if (buffer[start] === 0x43 /* C */ && startsWith(buffer, start, end, "CONFIG ")) {
     return digits(buffer, afterSpaces(buffer, start, end, 3), end);
   }

@@ -9,7 +9,7 @@ import { EverfreshError } from "../errors.ts";
 import type { Answer, AnswerKind } from "./answer.ts";
 import { readErrorLine } from "./error-line.ts";
 import { want, type Command } from "./command.ts";
-import { readNumber, tokenEnd } from "./tokens.ts";
+import { readNumber, SPACE, tokenEnd } from "./tokens.ts";
 import { textKey, textKeys } from "./text-encoder.ts";
 
 const C = 0x43;
@@ -100,8 +100,16 @@ export function readText(
 
 /** `<key> <flags> <bytes> [<cas unique>]`: the key must be one that was asked for. */
 function readValue(command: Command, line: Buffer, start: number, end: number, answer: Answer): void {
-  const keyEnd = tokenEnd(line, start, end);
-  answer.index = indexOf(command, line, start, keyEnd, answer.index);
+  if (command.verb !== "get" && command.verb !== "getMany") throw unexpected(command);
+  const before = answer.index;
+  const expected = expectedKey(command, before);
+  let keyEnd = start + (expected?.length ?? 0);
+  if (expected !== undefined && line[keyEnd] === SPACE && isKey(line, start, keyEnd, expected)) {
+    answer.index = before + 1;
+  } else {
+    keyEnd = tokenEnd(line, start, end);
+    answer.index = findKey(command, line.toString("latin1", start, keyEnd), before + 2);
+  }
   const flagsEnd = tokenEnd(line, keyEnd + 1, end);
   answer.reset("hit");
   answer.clientFlags = readNumber(line, keyEnd + 1, flagsEnd);
@@ -110,18 +118,16 @@ function readValue(command: Command, line: Buffer, start: number, end: number, a
   if (casAt < end) answer.findCas(line, casAt, end);
 }
 
-/** Which of the command's keys `line[start, end)` is, in the order of asking; `before` is the one that was named last. */
-function indexOf(command: Command, line: Buffer, start: number, end: number, before: number): number {
-  if (command.verb === "get") {
-    if (before >= 0 || !isKey(line, start, end, textKey(command.key, command.base64))) throw wrongKey();
-    return 0;
-  }
-  if (command.verb !== "getMany") throw unexpected(command);
+/** The key that follows the one that was named last, in the order of asking. */
+function expectedKey(command: Command, before: number): string | undefined {
+  if (command.verb === "getMany") return textKeys(command)[before + 1];
+  return before < 0 ? textKey(command.key, command.base64) : undefined;
+}
+
+/** Which of many keys is meant, from `from` on: those that are not there were left out. */
+function findKey(command: Command, key: string, from: number): number {
   const keys = textKeys(command);
-  const expected = keys[before + 1];
-  if (expected !== undefined && isKey(line, start, end, expected)) return before + 1;
-  const key = line.toString("latin1", start, end);
-  const next = keys.indexOf(key, before + 2);
+  const next = keys.indexOf(key, from);
   // Proxies put the answers of several servers together, in any order.
   const index = next < 0 ? keys.indexOf(key) : next;
   if (index < 0) throw wrongKey();
@@ -129,7 +135,6 @@ function indexOf(command: Command, line: Buffer, start: number, end: number, bef
 }
 
 function isKey(line: Buffer, start: number, end: number, key: string): boolean {
-  if (end - start !== key.length) return false;
   for (let at = start; at < end; at++) if (line[at] !== key.charCodeAt(at - start)) return false;
   return true;
 }

@@ -1,7 +1,7 @@
 /** The words of a reply line, where they lie. */
 import { EverfreshError } from "../errors.ts";
 
-const SPACE = 32;
+export const SPACE = 32;
 
 /** Where the token that begins at `start` ends: at the next space, or at `end`. */
 export function tokenEnd(line: Buffer, start: number, end: number): number {
