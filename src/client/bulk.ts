@@ -26,6 +26,9 @@ interface Group<K> {
 /** memcached reads commands into 16 KB; longer ones make it copy them into memory of their own. */
 const lineLimit = 15_000;
 
+/** How long the name is that classic text gives to a key which it cannot say. */
+const hashedLength = 50;
+
 /** All typed commands: for one key, for many, for all servers. */
 export class BulkCommands extends Commands {
   /**
@@ -207,7 +210,8 @@ export class BulkCommands extends Commands {
         link = next;
         group = open.get(next);
       }
-      if (group === undefined || group.length + wire.length > lineLimit) {
+      const length = 1 + (odd === undefined ? wire.length : Math.max(wire.length, hashedLength));
+      if (group === undefined || group.length + length > lineLimit) {
         group = { keys: [], wire: [], encoded: undefined, length: 0 };
         open.set(next, group);
         groups.push([next, group]);
@@ -215,7 +219,7 @@ export class BulkCommands extends Commands {
       if (odd?.base64 === true) (group.encoded ??= [])[group.wire.length] = true;
       group.keys.push(key);
       group.wire.push(wire);
-      group.length += wire.length + 1;
+      group.length += length;
     }
     return groups;
   }

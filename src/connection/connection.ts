@@ -56,7 +56,7 @@ export class Connection implements Asker {
 
   readonly #keeper: ConnectionKeeper;
   readonly #calls = new Fifo<Call<unknown>>();
-  readonly #out = new Outgoing();
+  readonly #out: Outgoing;
   readonly #dialect: Dialect;
   readonly #transport: Transport;
   #cause: EverfreshError | undefined = undefined;
@@ -72,6 +72,7 @@ export class Connection implements Asker {
       drained: () => this.#drained(),
       closed: (error) => this.#closed(error),
     });
+    this.#out = new Outgoing(this.#transport.asksForEnds);
   }
 
   /** How many calls wait for their answer. */
@@ -97,6 +98,7 @@ export class Connection implements Asker {
       if (call === undefined || !this.#mayGo(call)) continue;
       this.#calls.push(call);
       dialect.encode(call, out);
+      out.mark();
     }
     const size = out.size();
     if (size === 0) return;

@@ -2,6 +2,7 @@
 import { connect as connectPlain, isIP, type OnReadOpts, type Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import type { Outgoing } from "../protocol/index.ts";
+import { TlsRecords } from "./tls-records.ts";
 import type { OpenTransport, Transport, TransportEvents } from "./transport.ts";
 
 /** Where a server listens. */
@@ -34,7 +35,14 @@ export function socketTransport(address: SocketAddress, options: SocketOptions):
       events.received(count === readBytes ? buffer : buffer.subarray(0, count));
       return true;
     };
-    const socket = openSocket(address, options, { buffer, callback });
+    let socket: Socket;
+    try {
+      socket = openSocket(address, options, { buffer, callback });
+    } catch (error) {
+      // Node refuses certificates that it cannot read at once.
+      process.nextTick(() => events.closed(error as Error));
+      return neverOpen;
+    }
     return new SocketTransport(socket, address.kind === "tcp" && !!options.tls, events);
   };
 }
@@ -52,8 +60,11 @@ function openSocket(address: SocketAddress, { tls, keepAliveMs }: SocketOptions,
   return process.getBuiltinModule("node:tls").connect({ ...tcp, ...servername, ...tls });
 }
 
+const neverOpen: Transport = { asksForEnds: false, send: () => false, end() {}, destroy() {} };
+
 class SocketTransport implements Transport {
   readonly #socket: Socket;
+  readonly #records: TlsRecords | undefined;
 
   constructor(socket: Socket, secure: boolean, events: TransportEvents) {
     this.#socket = socket;
@@ -61,7 +72,8 @@ class SocketTransport implements Transport {
     socket.once(secure ? "secureConnect" : "connect", () => events.opened());
     // What is read goes past the stream; only its end comes by it.
     socket.resume();
-    socket.on("drain", () => events.drained());
+    this.#records = secure ? new TlsRecords(socket, highWaterBytes, () => events.drained()) : undefined;
+    if (!secure) socket.on("drain", () => events.drained());
     socket.on("error", (error) => {
       failure = error;
     });
@@ -70,8 +82,17 @@ class SocketTransport implements Transport {
     socket.on("close", () => events.closed(failure));
   }
 
+  get asksForEnds(): boolean {
+    return this.#records !== undefined;
+  }
+
   send(out: Outgoing): boolean {
     const socket = this.#socket;
+    if (this.#records !== undefined) {
+      const more = this.#records.send(out);
+      out.clear(true);
+      return more;
+    }
     out.finish();
     const { pieces, text } = out;
     let more: boolean;
@@ -91,7 +112,8 @@ class SocketTransport implements Transport {
   }
 
   end(): void {
-    this.#socket.end();
+    if (this.#records === undefined) this.#socket.end();
+    else this.#records.end();
   }
 
   destroy(): void {

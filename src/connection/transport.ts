@@ -15,6 +15,8 @@ export interface TransportEvents {
 
 /** A way to one server, for one incarnation of a connection. */
 export interface Transport {
+  /** Whether it must know where commands end ({@link Outgoing.ends}). */
+  readonly asksForEnds: boolean;
   /** Sends what was gathered, and clears it; false when it should be the last for now, until `drained`. */
   send(out: Outgoing): boolean;
   /** Says goodbye after what was sent. */

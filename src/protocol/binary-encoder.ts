@@ -61,6 +61,7 @@ export function encodeBinary(command: Command, opaque: number, out: Outgoing): v
     case "getMany":
       details?.keys?.forEach((each, at) => {
         frame(out, opcode.getKeyQuiet, opaque, details.encoded?.[at] === true ? decodedKey(each) : each);
+        out.mark();
       });
       frame(out, opcode.noop, opaque, "");
       return;

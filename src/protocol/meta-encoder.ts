@@ -102,12 +102,11 @@ function encodeMany(command: Command, out: Outgoing): void {
   const keys = command.details?.keys ?? [];
   const encoded = command.details?.encoded ?? [];
   const flags = getFlags(command);
-  let text = "";
   for (let at = 0; at < keys.length; at++) {
-    text += `mg ${keys[at] ?? ""}${encoded[at] === true ? " b" : ""}`;
-    text += flags;
+    out.text += `mg ${keys[at] ?? ""}${encoded[at] === true ? " b" : ""}`;
+    out.text += flags;
+    out.mark();
   }
-  out.text += text;
 }
 
 /** The end that the last `ms` got which says nothing but flags and time to live: most that follow say the same. */

@@ -21,10 +21,24 @@ export class Outgoing {
   text = "";
   /** What comes before `text`. */
   pieces: (string | Uint8Array)[] = [];
+  /** Where commands end, in bytes from the beginning, where that is noted. */
+  ends: number[] = [];
+  readonly #notesEnds: boolean;
+  #pieceBytes = 0;
   #memory: Buffer | undefined = undefined;
   /** What of the memory is not in `pieces` yet. */
   #start = 0;
   #end = 0;
+
+  /** @param notesEnds whether {@link ends} is asked for */
+  constructor(notesEnds = false) {
+    this.#notesEnds = notesEnds;
+  }
+
+  /** Says that a command ends here. */
+  mark(): void {
+    if (this.#notesEnds) this.ends.push(this.size());
+  }
 
   /**
    * Adds a value and the line before it: `name`, `key`, `more`, how many bytes the value has, `end`. Texts are flat: what
@@ -66,9 +80,9 @@ export class Outgoing {
       return;
     }
     this.#closeMemory();
-    if (this.text !== "") this.pieces.push(this.text);
+    if (this.text !== "") this.#push(this.text);
     this.text = "";
-    this.pieces.push(value);
+    this.#push(value);
   }
 
   /** Makes `pieces` and `text` all that there is to send. */
@@ -80,9 +94,21 @@ export class Outgoing {
 
   /** How many bytes were gathered. */
   size(): number {
-    let size = this.text.length + this.#end - this.#start;
-    for (const piece of this.pieces) size += piece.length;
-    return size;
+    return this.#pieceBytes + this.text.length + this.#end - this.#start;
+  }
+
+  /** All of it, as one piece of its own. */
+  bytes(): Buffer {
+    this.finish();
+    const all = Buffer.allocUnsafe(this.size());
+    let at = 0;
+    for (const piece of [...this.pieces, this.text])
+      if (typeof piece === "string") at += writeLatin1(all, piece, at);
+      else {
+        all.set(piece, at);
+        at += piece.length;
+      }
+    return all;
   }
 
   /**
@@ -93,6 +119,8 @@ export class Outgoing {
   clear(taken: boolean): void {
     this.text = "";
     if (this.pieces.length > 0) this.pieces = [];
+    if (this.ends.length > 0) this.ends = [];
+    this.#pieceBytes = 0;
     if (!taken) this.#memory = undefined;
     this.#start = 0;
     this.#end = 0;
@@ -104,8 +132,13 @@ export class Outgoing {
   }
 
   #closeMemory(): void {
-    if (this.#end > this.#start) this.pieces.push((this.#memory as Buffer).subarray(this.#start, this.#end));
+    if (this.#end > this.#start) this.#push((this.#memory as Buffer).subarray(this.#start, this.#end));
     this.#start = this.#end;
+  }
+
+  #push(piece: string | Uint8Array): void {
+    this.pieces.push(piece);
+    this.#pieceBytes += piece.length;
   }
 }
 

@@ -8,7 +8,7 @@
  *
  * Nothing is ever said with `noreply`: its errors still come back, and nobody would know to which command they belong.
  */
-import { want, type Command } from "./command.ts";
+import { want, type Command, type Details } from "./command.ts";
 import { decodedKey, hashedKey } from "./key.ts";
 import type { Outgoing } from "./outgoing.ts";
 
@@ -17,10 +17,16 @@ export function textKey(key: string, base64: boolean | undefined): string {
   return base64 === true ? hashedKey(decodedKey(key)) : key;
 }
 
+/** Keys that are named by their hash, made once for each command: every line of an answer is held against them. */
+const hashedKeys = new WeakMap<Details, readonly string[]>();
+
 /** The keys of `command`, as {@link textKey} has them. */
-export function textKeys({ details }: Command): readonly string[] {
-  const { keys = [], encoded } = details ?? {};
-  return encoded === undefined ? keys : keys.map((key, at) => textKey(key, encoded[at]));
+export function textKeys({ details = {} }: Command): readonly string[] {
+  const { keys = [], encoded } = details;
+  if (encoded === undefined) return keys;
+  let named = hashedKeys.get(details);
+  if (named === undefined) hashedKeys.set(details, (named = keys.map((key, at) => textKey(key, encoded[at]))));
+  return named;
 }
 
 /** Adds `command` to `out`. */

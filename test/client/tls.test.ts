@@ -52,6 +52,39 @@ test("a real memcached is spoken to by TLS", memcachedWithTls(), async (t) => {
   );
 });
 
+for (const protocol of ["meta", "binary", "text"] as const)
+  test(
+    `by TLS memcached reads all of what one tick sends, large and small (${protocol})`,
+    memcachedWithTls(),
+    async (t) => {
+      const server = await startTlsMemcached();
+      t.after(() => server.stop());
+      const client = createClient({ servers: server.address, tls: { ca: testAuthority }, protocol });
+      t.after(() => client.close());
+      for (const size of [7_000, 16_300, 17_000, 100_000, 900_000]) {
+        const value = Buffer.alloc(size, "v");
+        const tick = [1, 2, 3].flatMap((at) => [client.set(`large ${at}`, value), client.get(`large ${at}`)]);
+        for (const result of await Promise.all(tick)) {
+          assert.notEqual(result.kind, "miss");
+          if (result.kind === "hit") assert.ok(value.equals(result.value as Buffer));
+        }
+      }
+      // Keys that are no plain words: by meta each is asked for by a command of its own.
+      const keys = Array.from({ length: 4_000 }, (_, at) => `key ${at}`);
+      const stored = await client.setMany(keys.map((name, at) => [name, `${"x".repeat(at % 130)}${at}`] as const));
+      assert.equal(stored.errors.size, 0);
+      const found = await client.getMany(keys);
+      assert.equal(found.errors.size, 0);
+      assert.equal(found.values.size, keys.length);
+    },
+  );
+
+test("a certificate that cannot be read fails the calls, and not the process", async () => {
+  const client = createClient({ servers: "memcacheds://127.0.0.1:1", tls: { cert: "no PEM", key: "no PEM" } });
+  await assert.rejects(client.get("k"), { code: "EF_SERVER_DOWN", message: /PEM/ });
+  await client.close();
+});
+
 test("an IPv6 address does as well", needs("memcached"), async (t) => {
   const server = await startMemcached(["-l", "[::1]"]).catch(() => undefined);
   if (server === undefined) return t.skip("this machine has no IPv6 loopback");

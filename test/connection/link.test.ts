@@ -68,6 +68,7 @@ function rig(options: { maxPending?: number; room?: boolean } = {}) {
         events.closed(undefined);
       };
       return {
+        asksForEnds: false,
         send(out) {
           one.writes.push(out.text);
           out.clear(true);
