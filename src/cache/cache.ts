@@ -95,6 +95,7 @@ export class Cache {
       remove: async (wire) => {
         await invalidation.remove(wire, 0);
       },
+      removePrevious: (wire) => invalidation.removePrevious(wire),
     });
   }
 

@@ -18,23 +18,34 @@ export class Invalidation {
 
   /** Removes what is under `wire`, wherever it lives or lived; resolves when that is confirmed. */
   async remove(wire: string, keepSeconds: number): Promise<boolean> {
+    this.#engine.forget(wire);
+    const attempts = placesOf(this.#shared.backend).map((place) => this.#removeAt(place, wire, keepSeconds));
+    const found = await settleAll(attempts);
+    this.#engine.forget(wire);
+    return found.includes(true);
+  }
+
+  /** Removes what is under `wire` where it lived before the set of servers changed, if it lives elsewhere now. */
+  async removePrevious(wire: string): Promise<void> {
+    const { backend } = this.#shared;
+    const { previous } = backend;
+    if (previous !== undefined && previous.serverOf(wire) !== backend.serverOf(wire))
+      await this.#removeAt(previous, wire, 0);
+  }
+
+  async #removeAt(place: Backend, wire: string, keepSeconds: number): Promise<boolean> {
     const { backend, deliveries, invalidationMs } = this.#shared;
-    this.#engine.forget(wire);
+    const beside = this.#keys.beside(place, wire);
     let found = false;
-    const attempts = placesOf(backend).map(async (place) => {
-      const beside = this.#keys.beside(place, wire);
-      const attempt = async (): Promise<void> => {
-        // In this order, on one connection: who still reads the old value has noted the generation from before.
-        const removing = place.remove(wire, keepSeconds);
-        const [wasThere] = await Promise.all([removing, place.remove(beside)]);
-        if (wasThere) found = true;
-      };
-      // A key may have kept its home while what is beside it has not: then the two places are two deliveries to one server.
-      const key = place === backend ? wire : beside;
-      await deliveries.deliver({ server: place.serverOf(wire), key, attempt }, invalidationMs);
-    });
-    await settleAll(attempts);
-    this.#engine.forget(wire);
+    const attempt = async (): Promise<void> => {
+      // In this order, on one connection: who still reads the old value has noted the generation from before.
+      const removing = place.remove(wire, keepSeconds);
+      const [wasThere] = await Promise.all([removing, place.remove(beside)]);
+      if (wasThere) found = true;
+    };
+    // A key may have kept its home while what is beside it has not: then the two places are two deliveries to one server.
+    const key = place === backend ? wire : beside;
+    await deliveries.deliver({ server: place.serverOf(wire), key, attempt }, invalidationMs);
     return found;
   }
 

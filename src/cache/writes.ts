@@ -26,6 +26,8 @@ export interface WriteParts {
   readonly waitMs: number;
   /** Removes what is under the key; resolves when that is confirmed. */
   remove(wire: string): Promise<void>;
+  /** The same, only where the key lived before the set of servers changed. */
+  removePrevious(wire: string): Promise<void>;
 }
 
 interface Packed {
@@ -59,7 +61,8 @@ export class Writes {
       }
     } finally {
       if (!stored) await this.#parts.remove(wire);
-      else if (backend.previous !== undefined) await this.#parts.remove(wire);
+      // Where it lives now it has just replaced the value from before.
+      else if (backend.previous !== undefined) await this.#parts.removePrevious(wire);
     }
     return stored;
   }

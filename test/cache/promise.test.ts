@@ -475,6 +475,24 @@ describe("servers that fail", () => {
     await cache.clear();
     assert.equal(await old.get("m"), undefined);
   });
+
+  test("what is set is there on the current servers and gone from the previous ones", async () => {
+    const before = new FakeMemcached(["old:1"]);
+    const old = createCache({ backend: metaBackend(before.client()), namespace: "n", clock });
+    const backend = metaBackend(world.client(), { previous: metaBackend(before.client()) });
+    const cache = createCache({ backend, namespace: "n", clock });
+    await old.set("k", "old");
+    assert.equal(await cache.set("k", "new"), true);
+    assert.equal(await cache.get("k"), "new");
+    assert.equal(await old.get("k"), undefined);
+  });
+
+  test("what is set stays where the set of servers has changed and the key has not moved", async () => {
+    const backend = metaBackend(world.client(), { previous: metaBackend(world.client()) });
+    const cache = createCache({ backend, namespace: "n", clock });
+    assert.equal(await cache.set("k", "new"), true);
+    assert.equal(await cache.get("k"), "new");
+  });
 });
 
 describe("what is read", () => {
