@@ -32,18 +32,25 @@ export interface Delivery {
 
 /** More than this pending for one server, and further invalidations are refused with `EF_OVERLOADED`. */
 const limitPending = 100_000;
+/** More than this waiting to be told about one server, and further ones are told at once that theirs is pending. */
+const limitWaiting = 100_000;
 const batchSize = 200;
 const firstPauseMs = 25;
 const longestPauseMs = 2_000;
 
+/** Told when the server has confirmed. */
+type Waiter = () => void;
+
 interface Pending {
   delivery: Delivery;
-  waiters: (() => void)[];
+  waiters: Set<Waiter>;
 }
 
 interface Queue {
   readonly server: string;
   readonly items: Map<string, Pending>;
+  /** Those who wait for any of them. */
+  readonly waiting: Set<Waiter>;
   pauseMs: number;
 }
 
@@ -94,7 +101,7 @@ export class Deliveries {
 
   /** Registers without waiting: for what must not be read again although nobody asked to be told. */
   push(delivery: Delivery): void {
-    this.#enqueue(delivery, undefined);
+    this.#enqueue(delivery);
   }
 
   /** Ends the retries. Whoever still waits is told that the invalidation is pending. */
@@ -108,35 +115,40 @@ export class Deliveries {
 
   #wait(delivery: Delivery, deadlineMs: number, cause: unknown): Promise<void> {
     return new Promise<void>((resolve, reject) => {
+      const { server, key } = delivery;
+      const { queue, pending } = this.#enqueue(delivery);
       const expire = (): void => {
-        const { server } = delivery;
+        queue.waiting.delete(confirmed);
+        pending.waiters.delete(confirmed);
         reject(
           new EverfreshError(
             "EF_INVALIDATION_PENDING",
             `${server} has not confirmed an invalidation within ${deadlineMs} ms; it is retried, and nothing is read from ${server} before`,
-            { server, key: delivery.key, cause },
+            { server, key, cause },
           ),
         );
       };
+      if (queue.waiting.size >= limitWaiting) {
+        const message = `${limitWaiting} wait for ${server} to confirm an invalidation; this one is retried, too, and nothing is read from ${server} before`;
+        reject(new EverfreshError("EF_INVALIDATION_PENDING", message, { server, key, cause }));
+        return;
+      }
       // A script that awaits this must not end without an answer.
       const timer = this.#clock.after(deadlineMs, expire, true);
       const confirmed = (): void => {
         timer.cancel();
+        queue.waiting.delete(confirmed);
         resolve();
       };
-      try {
-        this.#enqueue(delivery, confirmed);
-      } catch (error) {
-        timer.cancel();
-        reject(error);
-      }
+      queue.waiting.add(confirmed);
+      pending.waiters.add(confirmed);
     });
   }
 
-  #enqueue(delivery: Delivery, confirmed: (() => void) | undefined): void {
+  #enqueue(delivery: Delivery): { readonly queue: Queue; readonly pending: Pending } {
     let queue = this.#queues.get(delivery.server);
     if (queue === undefined) {
-      queue = { server: delivery.server, items: new Map(), pauseMs: firstPauseMs };
+      queue = { server: delivery.server, items: new Map(), waiting: new Set(), pauseMs: firstPauseMs };
       this.#queues.set(delivery.server, queue);
       this.#pause(queue);
     }
@@ -146,13 +158,13 @@ export class Deliveries {
         throw new EverfreshError("EF_OVERLOADED", `${limitPending} invalidations are pending for ${delivery.server}`, {
           server: delivery.server,
         });
-      pending = { delivery, waiters: [] };
+      pending = { delivery, waiters: new Set() };
       queue.items.set(delivery.key, pending);
     }
     // The newest way to do it counts; both are to be done after now.
     pending.delivery = delivery;
-    if (confirmed) pending.waiters.push(confirmed);
     this.#tell(delivery, "pending");
+    return { queue, pending };
   }
 
   #pause(queue: Queue): void {
@@ -178,16 +190,17 @@ export class Deliveries {
 
   async #attempt(queue: Queue, pending: Pending): Promise<boolean> {
     const { delivery, waiters } = pending;
-    pending.waiters = [];
+    pending.waiters = new Set();
     try {
       await delivery.attempt();
     } catch {
-      pending.waiters.push(...waiters);
+      for (const waiter of waiters) if (queue.waiting.has(waiter)) pending.waiters.add(waiter);
       return false;
     }
+    // Those whose deadline has passed meanwhile were told already.
     for (const waiter of waiters) waiter();
     // Whoever asked while this attempt was on its way needs another one.
-    if (pending.delivery === delivery && pending.waiters.length === 0) {
+    if (pending.delivery === delivery && pending.waiters.size === 0) {
       queue.items.delete(delivery.key);
       this.#tell(delivery, "delivered");
     }
