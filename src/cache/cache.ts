@@ -178,21 +178,25 @@ export class Cache {
     const unique = [...new Set(keys)];
     const { tags, ...rest } = options;
     const batch = new Batch(unique, load);
+    // All are proven before the first is asked for: others would wait for what nobody is going to compute.
+    const reads = unique.map((key): ReadOptions => {
+      this.#keys.value(key);
+      const own = typeof tags === "function" ? tags(key) : tags;
+      return own === undefined ? rest : { ...rest, tags: checkTags(own) };
+    });
     const values = await settleAll(
-      unique.map((key) => {
-        const own = typeof tags === "function" ? tags(key) : tags;
-        const read: ReadOptions = own === undefined ? rest : { ...rest, tags: own };
-        return this.#reader.ask(
+      unique.map((key, index) =>
+        this.#reader.ask(
           key,
           (context) => batch.want(key, context),
-          read,
+          reads[index],
           false,
           (caller) => {
             caller.batched = true;
             caller.onKnown = () => batch.known(key);
           },
-        );
-      }),
+        ),
+      ),
     );
     const found = new Map<string, T>();
     for (const [index, key] of unique.entries()) {
@@ -299,7 +303,9 @@ export class Cache {
     const { staleMs, errorMs } = this.#plans.of(options);
     const keepSeconds = Math.ceil(Math.max(staleMs, errorMs) / 1000);
     const list = typeof keys === "string" ? [keys] : keys;
-    await settleAll(list.map((key) => this.#invalidation.remove(this.#keys.value(key), keepSeconds)));
+    // All are proven before the first is sent: none may be under way when the call is refused.
+    const wires = list.map((key) => this.#keys.value(key));
+    await settleAll(wires.map((wire) => this.#invalidation.remove(wire, keepSeconds)));
   }
 
   /** Like {@link invalidate}, for all values that have one of these tags. */

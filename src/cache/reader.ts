@@ -71,8 +71,16 @@ export class Reader {
         return this.#readAfter(key, wire, load, plan, full, prepare, outer);
       return this.#call(wire, new Caller(key, plan, load, full), prepare);
     } catch (error) {
-      return Promise.reject(error);
+      return this.#refuse(error, key, prepare);
     }
+  }
+
+  /** Fails a call that has not come to a caller; whoever waits to be told of one is told that it is over. */
+  #refuse(error: unknown, key: string, prepare: ((caller: Caller) => void) | undefined): Promise<unknown> {
+    const caller = new Caller(key, this.#plans.base, undefined, false);
+    prepare?.(caller);
+    caller.fail(error);
+    return caller.promise;
   }
 
   /** What {@link ask} would answer at once, with nobody to be asked; undefined: it has to ask. */
@@ -125,9 +133,13 @@ export class Reader {
     prepare: ((caller: Caller) => void) | undefined,
     outer: Inherited | undefined,
   ): Promise<unknown> {
-    if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
-    // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
-    if (outer !== undefined && !plan.collects) await this.#noteBeside(outer, wire);
+    try {
+      if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
+      // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
+      if (outer !== undefined && !plan.collects) await this.#noteBeside(outer, wire);
+    } catch (error) {
+      return await this.#refuse(error, key, prepare);
+    }
     const caller = new Caller(key, plan, load, full);
     if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
     return await this.#call(wire, caller, prepare);

@@ -100,6 +100,47 @@ describe("getOrSetMany", () => {
     await settle();
     assert.equal((await b.getOrSetMany(["x", "y"], (keys) => keys)).size, 2);
   });
+
+  test("refuses a key or tags that are wrong before it asks for any, so that nobody waits for the others", async () => {
+    let loads = 0;
+    const load = (keys: readonly string[]): readonly string[] => (loads++, keys);
+    await assert.rejects(a.getOrSetMany(["x", ""], load), { code: "EF_KEY" });
+    await assert.rejects(a.getOrSetMany(["x", "y"], load, { tags: (key) => [key === "y" ? "" : key] }), {
+      code: "EF_OPTION",
+    });
+    const tags = (key: string): string[] => {
+      if (key === "y") throw new Error("tags of y");
+      return [];
+    };
+    await assert.rejects(a.getOrSetMany(["x", "y"], load, { tags }), /tags of y/);
+    assert.equal(loads, 0);
+    assert.equal(await a.getOrSet("x", () => "at once"), "at once");
+  });
+
+  test("computes the others where one key's invalidation fails", async () => {
+    world = new FakeMemcached(["fake:1", "fake:2"]);
+    a = process();
+    const [x, y] = ["k0", "k1"];
+    assert.notEqual(world.serverOf(`n=${x}`), world.serverOf(`n=${y}`));
+    world.down(world.serverOf(`n=${y}`));
+    const calls: (readonly string[])[] = [];
+    const many = a.getOrSetMany([x, y], (keys) => (calls.push(keys), keys), { forceFresh: true });
+    const failed = assert.rejects(many, { code: "EF_INVALIDATION_PENDING" });
+    await settle();
+    await clock.advance(2_000);
+    await failed;
+    assert.deepEqual(calls, [[x]]);
+  });
+});
+
+describe("invalidating many", () => {
+  test("refuses a wrong key before anything is sent", async () => {
+    await a.set("x", 1);
+    for (const name of ["fake:1", "fake:2", "fake:3"]) world.down(name);
+    await assert.rejects(a.invalidate(["x", ""]), { code: "EF_KEY" });
+    await clock.advance(5_000);
+    assert.ok(a.health().servers.every(({ pendingInvalidations }) => pendingInvalidations === 0));
+  });
 });
 
 describe("entries and wrapped functions", () => {
