@@ -164,9 +164,12 @@ export class Stored implements Header {
   readonly #start: number;
   readonly #at: number;
   readonly #end: number;
+  /** Whether the value is decoded and nobody may change it: what a caller was given to keep is decoded anew for others. */
   #opened = false;
-  #fresh = false;
+  /** Whether somebody may have the decoded value for as long as they like, as what nobody changes. */
+  #isShared = false;
   #value: unknown;
+  #serializer: Serializer | undefined;
 
   constructor(
     bytes: Buffer,
@@ -216,7 +219,7 @@ export class Stored implements Header {
     return this.#end - this.#start;
   }
 
-  /** Decodes the payload, once. False when it cannot be decoded: its reader misses. */
+  /** Decodes the payload, if that is not done. False when it cannot be decoded: its reader misses. */
   open(serializer: Serializer | undefined): boolean {
     if (this.#opened) return true;
     // Bytes are what they are; each taker makes a copy of its own.
@@ -230,30 +233,42 @@ export class Stored implements Header {
       return false;
     }
     this.#opened = true;
-    this.#fresh = true;
     return true;
   }
 
   /** The decoded value, for looking at only: it may be everybody's. Open it first. */
   get shared(): unknown {
-    return this.format === formats.buffer ? (this.#value ??= this.payload) : this.#value;
+    if (this.format === formats.buffer) return (this.#value ??= this.payload);
+    if (!this.#opened) {
+      this.#value = this.#decode(this.#serializer);
+      this.#opened = true;
+    }
+    this.#isShared = true;
+    return this.#value;
   }
 
   /** The value for one caller, who may change it without changing anybody else's. Open it first. */
   take(serializer: Serializer | undefined): unknown {
-    if (this.format === formats.buffer) return this.#decode(serializer);
+    if (this.format === formats.buffer || !this.#opened) return this.#decode(serializer);
     if (typeof this.#value !== "object" || this.#value === null) return this.#value;
     if (this.format === formats.json) return copyTree(this.#value);
-    if (this.#fresh) {
-      this.#fresh = false;
-      return this.#value;
-    }
-    return this.#decode(serializer);
+    return this.#isShared ? this.#decode(serializer) : this.#give(serializer);
   }
 
   /** Like {@link take}, for the only caller of a value that is not kept: there is nobody to copy it for. */
   takeLast(serializer: Serializer | undefined): unknown {
-    return this.format === formats.json ? this.#value : this.take(serializer);
+    return this.format === formats.json && this.#opened && !this.#isShared
+      ? this.#give(serializer)
+      : this.take(serializer);
+  }
+
+  /** Gives the decoded value away. */
+  #give(serializer: Serializer | undefined): unknown {
+    const value = this.#value;
+    this.#opened = false;
+    this.#value = undefined;
+    this.#serializer = serializer;
+    return value;
   }
 
   #decode(serializer: Serializer | undefined): unknown {
