@@ -11,6 +11,7 @@ import type { Shared } from "./create-cache.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
 import { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
+import { fragmentPrefix } from "./fragments.ts";
 import { Invalidation, placesOf } from "./invalidation.ts";
 import { checkTags, Keys } from "./keys.ts";
 import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
@@ -35,9 +36,6 @@ export interface CacheHealth {
 }
 
 const tagsChannel = eventChannel("everfresh:cache:tags");
-
-/** Entries have no such names, so a fragment and an entry never meet. */
-const fragmentPrefix = "(fragment):";
 
 /** A cache. Made by `createCache`. */
 export class Cache {

@@ -22,6 +22,14 @@ export interface Home {
   spaceOf(wire: string): string;
 }
 
+/** Entries have no such names, so a fragment and an entry never meet. */
+export const fragmentPrefix = "(fragment):";
+
+/** Whether anybody can invalidate a value by its key. Fragments have keys that nobody knows, so nothing is read beside them. */
+export function hasOwnKey(key: string): boolean {
+  return !key.startsWith(fragmentPrefix);
+}
+
 /** What was read while one value was computed. */
 export class Inherited {
   readonly tags = new Map<string, Generation>();

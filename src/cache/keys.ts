@@ -124,6 +124,19 @@ export function isRawTag(tag: string): boolean {
   return tag.charCodeAt(0) === 1;
 }
 
+/** What a raw tag is the generation of, as far as it says so. */
+type Named =
+  | { readonly kind: "key" | "tag"; readonly namespace: string; readonly name: string }
+  | { readonly kind: "namespace" | "digest" };
+
+/** What the raw tag `tag` is the generation of. */
+export function namedBy(tag: string): Named {
+  const [, namespace = "", mark = "", name = ""] = /^([^=~#!*]+)(#|!|~#|\*\d+=|\*\d+~=)(.*)$/s.exec(tag.slice(1)) ?? [];
+  if (mark === "!") return { kind: "namespace" };
+  if (mark === "#") return { kind: "tag", namespace, name };
+  return mark.endsWith("=") && !mark.includes("~") ? { kind: "key", namespace, name } : { kind: "digest" };
+}
+
 /** The tags that users know. */
 export function visibleTags(tags: readonly string[]): readonly string[] {
   return tags.some(isRawTag) ? tags.filter((tag) => !isRawTag(tag)) : tags;

@@ -4,14 +4,14 @@ import { Caller, type EntryAnswer, type Loader } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
 import type { Engine } from "./engine.ts";
 import type { Stored } from "./envelope.ts";
-import { rendering, type Inherited } from "./fragments.ts";
+import { hasOwnKey, rendering, type Inherited } from "./fragments.ts";
 import type { Invalidation } from "./invalidation.ts";
 import { rawTag, visibleTags, type Keys } from "./keys.ts";
 import { runLoader } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import type { ReadOptions } from "./options.ts";
 import type { Plan, Plans } from "./plan.ts";
-import { openTransaction, type OpenTransaction } from "./transactions.ts";
+import { openTransaction, touchesAny, type OpenTransaction } from "./transactions.ts";
 
 export interface ReaderParts {
   readonly namespace: string;
@@ -135,8 +135,7 @@ export class Reader {
   ): Promise<unknown> {
     try {
       if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
-      // Fragments and pages have no key that anybody knows, so there is nothing beside it to be read.
-      if (outer !== undefined && !plan.collects) await this.#noteBeside(outer, wire);
+      if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
     } catch (error) {
       return await this.#refuse(error, key, prepare);
     }
@@ -155,18 +154,19 @@ export class Reader {
     full: boolean,
     prepare: ((caller: Caller) => void) | undefined,
   ): Promise<unknown> {
-    if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
-    // Who only looks is not asked for a version, so a value with one is not looked for.
-    else if (plan.version === 0 && !transaction.touches(this.#namespace, key, plan.tags)) {
-      const looking = new Caller(key, plan, undefined, true);
-      this.#engine.ask(wire, looking);
-      const found = (await looking.promise) as EntryAnswer<unknown>;
-      if (found.status === "hit" && !transaction.touches(this.#namespace, key, found.tags)) {
-        const answered = new Caller(key, plan, load, full);
-        prepare?.(answered);
-        answered.onKnown?.();
-        return full ? found : found.value;
-      }
+    let found: EntryAnswer<unknown> | undefined;
+    try {
+      if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
+      else if (!transaction.touches(this.#namespace, key, plan.tags))
+        found = await this.#lookInside(transaction, key, wire, plan, load !== undefined);
+    } catch (error) {
+      return await this.#refuse(error, key, prepare);
+    }
+    if (found !== undefined) {
+      const answered = new Caller(key, plan, load, full);
+      prepare?.(answered);
+      answered.onKnown?.();
+      return full ? found : found.value;
     }
     // What is rendered around this read holds what may never be committed, so it is not stored either.
     rendering.current?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
@@ -180,6 +180,29 @@ export class Reader {
         (error: unknown) => caller.fail(error),
       );
     return await caller.promise;
+  }
+
+  /** A hit that the transaction has not touched, nor anything that it was made from. */
+  async #lookInside(
+    transaction: OpenTransaction,
+    key: string,
+    wire: string,
+    plan: Plan,
+    isVersioned: boolean,
+  ): Promise<EntryAnswer<unknown> | undefined> {
+    const outer = isVersioned ? rendering.current : undefined;
+    if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
+    const looking = new Caller(key, plan, undefined, true);
+    let stored: Stored | undefined;
+    looking.onHeader = (header) => (stored = header);
+    this.#engine.ask(wire, looking);
+    const found = (await looking.promise) as EntryAnswer<unknown>;
+    if (found.status !== "hit" || stored === undefined) return undefined;
+    // Who only looks is not asked for a version; who brings a loader has one.
+    if (isVersioned && stored.version !== plan.version) return undefined;
+    if (touchesAny(transaction, this.#namespace, key, stored.tags)) return undefined;
+    outer?.add(stored, this.#engine.home, wire);
+    return found;
   }
 
   /** Notes the generation beside a key, which must be known before the key is read. */

@@ -6,6 +6,7 @@
  * outside, and no lease is taken or waited for while the transaction holds its locks. Hits of anything else are served.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { isRawTag, namedBy, visibleTags } from "./keys.ts";
 
 /** A transaction that is open around a caller. */
 export interface OpenTransaction {
@@ -34,4 +35,30 @@ export function openTransaction(): OpenTransaction | undefined {
   if (running === 0) return undefined;
   const transaction = around.getStore();
   return transaction?.open === true ? transaction : undefined;
+}
+
+/** Whether `transaction` has named this key, or anything that its value was made from: the tags are those of the value. */
+export function touchesAny(
+  transaction: OpenTransaction,
+  namespace: string,
+  key: string,
+  tags: readonly string[],
+): boolean {
+  if (transaction.touches(namespace, key, visibleTags(tags))) return true;
+  return tags.some((tag) => isRawTag(tag) && touchesRaw(transaction, tag));
+}
+
+function touchesRaw(transaction: OpenTransaction, tag: string): boolean {
+  const named = namedBy(tag);
+  switch (named.kind) {
+    case "key":
+      return transaction.touches(named.namespace, named.name, []);
+    case "tag":
+      return transaction.touches(named.namespace, "", [named.name]);
+    case "namespace":
+      return false;
+    default:
+      // A digest says nothing of its key, which may have been named.
+      return true;
+  }
 }

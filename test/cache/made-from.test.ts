@@ -56,6 +56,10 @@ describe("an outer value is invalidated", () => {
       const other = process(7).entry("row", { load: (_id: number) => row });
       return { inner: () => entry.get(7), write: () => other.refresh(7) };
     },
+    "by the key of an inner one that takes over tags itself": () => ({
+      inner: () => cache.getOrSet("inner", () => row, { collects: true }),
+      write: (by) => by.invalidate("inner"),
+    }),
     "by what is two levels further in": () => ({
       inner: () =>
         cache.getOrSet("middle", () => cache.getOrSet("inner", () => row, { tags: ["rows"] }), { collects: true }),

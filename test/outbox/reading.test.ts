@@ -99,3 +99,55 @@ test("a caller outside never gets what a transaction computes", async (t) => {
   assert.equal(await inTransaction, "uncommitted");
   assert.equal(await cache.get("item"), "committed");
 });
+
+test("a page around a value that the transaction has named is rendered anew inside it", async (t) => {
+  const { handle, cache, outbox, load, change } = await place(t);
+  const far = cache.namespace("far");
+  const inner: [name: string, read: () => Promise<string>][] = [
+    ["item", () => cache.getOrSet("item", load)],
+    ["outer", () => cache.getOrSet("outer", () => cache.getOrSet("item", load), { collects: true })],
+    ["far", () => far.getOrSet("outer", () => cache.getOrSet("list", load, { tags: ["item"] }), { collects: true })],
+    ["long", () => cache.getOrSet("an item with spaces", load)],
+  ];
+  for (const [name, read] of inner) {
+    change("old");
+    await cache.clear();
+    await far.clear();
+    const page = (): Promise<string> => cache.fragment(name, [], async () => `page of ${await read()}`);
+    assert.equal(await page(), "page of old");
+    await outbox.transaction(handle, async (_tx, invalidate) => {
+      assert.equal((await page()).length, 11);
+      change("new");
+      invalidate("item", tag("item"), "an item with spaces");
+      assert.equal(await page(), "page of new", name);
+    });
+    assert.equal(await page(), "page of new", name);
+  }
+});
+
+test("a hit inside a transaction is noted by the page around it", async (t) => {
+  const { handle, cache, outbox } = await place(t);
+  let row = "old";
+  const song = cache.entry("song", { load: () => row, tags: ["songs"] });
+  await song.get();
+  const page = (): Promise<string> =>
+    cache.fragment("page", [], () => outbox.transaction(handle, async () => `page of ${await song.get()}`));
+  assert.equal(await page(), "page of old");
+  row = "new";
+  await song.invalidate();
+  assert.equal(await page(), "page of new");
+  await song.get();
+  assert.equal(await page(), "page of new");
+  row = "newer";
+  await cache.invalidateTags(["songs"]);
+  assert.equal(await page(), "page of newer");
+});
+
+test("a transaction gets no value of another version", async (t) => {
+  const { handle, cache, outbox } = await place(t);
+  await cache.getOrSet("k", () => "shape 2", { version: 2 });
+  await outbox.transaction(handle, async () => {
+    assert.equal(await cache.getOrSet("k", () => "shape 1"), "shape 1");
+    assert.equal((await cache.getOrSetEntry("k", () => "anew", { version: 2 })).value, "shape 2");
+  });
+});
