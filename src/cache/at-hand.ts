@@ -38,7 +38,9 @@ function isCurrent(engine: Engine, wire: string, { provenance }: Stored): boolea
 
 /** What the tier may serve without asking, by `local: { maxAge }`. */
 function trusted(engine: Engine, wire: string): Stored | undefined {
-  const { tier, tierMaxAgeMs } = engine.parts;
+  const { tier, tierMaxAgeMs, deliveries } = engine.parts;
   if (tierMaxAgeMs === 0 || tier === undefined) return undefined;
+  // What is pending may be about this value or one of its tags, and a read that crossed it may have brought it back.
+  if (deliveries.areSomePending) return undefined;
   return tier.trusted(wire, tierMaxAgeMs, engine.clock.monotonic())?.stored;
 }

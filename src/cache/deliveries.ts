@@ -68,6 +68,11 @@ export class Deliveries {
     this.#random = random;
   }
 
+  /** Whether something is pending for any server. */
+  get areSomePending(): boolean {
+    return this.#queues.size > 0;
+  }
+
   /** Whether something is pending for `server`, so that nothing may be read from it. */
   blocked(server: string): boolean {
     return this.#queues.size > 0 && this.#queues.has(server);

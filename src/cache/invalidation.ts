@@ -20,9 +20,11 @@ export class Invalidation {
   async remove(wire: string, keepSeconds: number): Promise<boolean> {
     this.#engine.forget(wire);
     const attempts = placesOf(this.#shared.backend).map((place) => this.#removeAt(place, wire, keepSeconds));
-    const found = await settleAll(attempts);
-    this.#engine.forget(wire);
-    return found.includes(true);
+    try {
+      return (await settleAll(attempts)).includes(true);
+    } finally {
+      this.#engine.forget(wire);
+    }
   }
 
   /** Removes what is under `wire` where it lived before the set of servers changed, if it lives elsewhere now. */
@@ -42,6 +44,8 @@ export class Invalidation {
       const removing = place.remove(wire, keepSeconds);
       const [wasThere] = await Promise.all([removing, place.remove(beside)]);
       if (wasThere) found = true;
+      // Also where this is late: a read that crossed it may have brought the old value back into this process.
+      this.#engine.forget(wire);
     };
     // A key may have kept its home while what is beside it has not: then the two places are two deliveries to one server.
     const key = place === backend ? wire : beside;
@@ -52,26 +56,35 @@ export class Invalidation {
   /** Gives a tag a new generation, wherever it lives or lived; resolves when that is confirmed. */
   async renewTag(tag: string): Promise<void> {
     const wire = this.#keys.tag(tag);
+    const distrust = (): void => this.#engine.distrust();
     try {
-      await settleAll(placesOf(this.#shared.backend).map((place) => this.#renewAt(place, wire)));
+      await settleAll(placesOf(this.#shared.backend).map((place) => this.#renewAt(place, wire, distrust)));
     } finally {
-      this.#engine.distrust();
+      distrust();
     }
   }
 
   /** Gives the namespace a new generation on every server. */
   async renewSpace(): Promise<void> {
-    this.#engine.forgetAll();
+    const forget = (): void => this.#engine.forgetAll();
+    forget();
     const all: Promise<unknown>[] = [];
     for (const place of placesOf(this.#shared.backend))
-      for (const { name } of place.servers()) all.push(this.#renewAt(place, this.#keys.spaceOn(place, name)));
-    await settleAll(all);
-    this.#engine.forgetAll();
+      for (const { name } of place.servers()) all.push(this.#renewAt(place, this.#keys.spaceOn(place, name), forget));
+    try {
+      await settleAll(all);
+    } finally {
+      forget();
+    }
   }
 
-  async #renewAt(place: Backend, wire: string): Promise<void> {
+  /** @param renewed called when the server has confirmed it, however late */
+  async #renewAt(place: Backend, wire: string, renewed: () => void): Promise<void> {
     const { deliveries, generations, invalidationMs } = this.#shared;
-    const attempt = (): Promise<void> => generations.renew(place, wire);
+    const attempt = async (): Promise<void> => {
+      await generations.renew(place, wire);
+      renewed();
+    };
     await deliveries.deliver({ server: place.serverOf(wire), key: wire, attempt }, invalidationMs);
   }
 }

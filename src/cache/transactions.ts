@@ -57,6 +57,7 @@ function touchesRaw(transaction: OpenTransaction, tag: string): boolean {
       return transaction.touches(named.namespace, "", [named.name]);
     case "namespace":
       return false;
+    case "digest":
     default:
       // A digest says nothing of its key, which may have been named.
       return true;

@@ -27,6 +27,12 @@ const list = (): { list: number[] } => ({ list: [1] });
 /** Bytes as bytes, whichever view of them somebody has. */
 const plain = (value: unknown): unknown => (Buffer.isBuffer(value) ? new Uint8Array(value) : value);
 
+const meddle = (value: unknown): void => {
+  if (value instanceof Map) value.set("evil", 1);
+  else if (value instanceof Uint8Array) value[0] = 99;
+  else Object.assign(value as object, { evil: 1 });
+};
+
 const isClosed = (error: unknown): boolean => isEverfreshError(error, "EF_CLOSED");
 
 function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
@@ -111,20 +117,15 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
 
   test("what a caller does to its value is not seen by who shares one, nor kept when the time to live changes", async () => {
     const values = [new Map([["a", 1]]), new Uint8Array([1, 2, 3]), { list: [1] }, Buffer.from([1, 2, 3])];
-    const spoil = (value: unknown): void => {
-      if (value instanceof Map) value.set("evil", 1);
-      else if (value instanceof Uint8Array) value[0] = 99;
-      else Object.assign(value as object, { evil: 1 });
-    };
     for (const value of values) {
       const key = fresh();
       await cache.set(key, value);
       const share = (): Promise<unknown> => cache.getOrSet(key, () => "computed", { shared: true });
-      spoil(await cache.get(key));
+      meddle(await cache.get(key));
       const shared = await share();
       assert.deepEqual(plain(shared), plain(value));
-      spoil(await cache.get(key));
-      spoil(await cache.get(key));
+      meddle(await cache.get(key));
+      meddle(await cache.get(key));
       assert.deepEqual(plain(shared), plain(value));
       assert.deepEqual(plain(await share()), plain(value));
       await cache.touch(key, "1h");

@@ -772,6 +772,35 @@ describe("the in-process tier", () => {
     assert.equal(await read(), 4);
   });
 
+  test("with maxAge asks about what a read has brought back that crossed an invalidation which is pending", async () => {
+    const near = process({ local: { maxAge: "10s" } });
+    const source = new Source();
+    const read = (): Promise<number> => near.getOrSet("k", source.quick);
+    await near.getOrSet("other", () => 1);
+    await b.getOrSet("k", source.quick);
+    world.hold();
+    const slow = read();
+    await settle();
+    await world.execute("mg n=k");
+    source.value = 2;
+    const rejected = assert.rejects(near.invalidate("k"), { code: "EF_INVALIDATION_PENDING" });
+    await settle();
+    await world.fail("md n=k");
+    await world.run("md n*0=k");
+    // The slow read is answered only now.
+    await world.run("mg n!0");
+    await world.run("mg n=k");
+    assert.equal(await slow, 1);
+    assert.equal(await read(), 2, "while it is pending");
+    await advance(2_100);
+    await rejected;
+    assert.equal(await read(), 2, "after the call was told so");
+    world.release();
+    await advance(4_000);
+    assert.equal(near.health().servers[0]?.pendingInvalidations, 0);
+    assert.equal(await read(), 2, "when it was delivered late");
+  });
+
   test("with maxAge does not ask about a key that is a digest on the wire either, and never takes another's value for it", async () => {
     const near = process({ local: { maxAge: "250ms" } });
     const [long, other] = ["ö".repeat(300), "ö".repeat(301)];
