@@ -6,6 +6,8 @@
  * their lease) are loaded together with those that turn up in the same tick.
  */
 import type { LoadContext } from "./caller.ts";
+import { InheritedByAll, rendering } from "./fragments.ts";
+import type { Ttl } from "./options.ts";
 
 /** Computes many values: a map by key, or a list in the order of the keys. What is undefined is not stored. */
 export type BatchLoader<T> = (
@@ -23,14 +25,17 @@ interface Wanted {
 
 export class Batch<T> {
   readonly #load: BatchLoader<T>;
+  readonly #collects: boolean;
   /** Keys of which nothing is known yet. */
   readonly #unknown: Set<string>;
   #wanted: Wanted[] = [];
   #scheduled = false;
 
-  constructor(keys: Iterable<string>, load: BatchLoader<T>) {
+  /** @param collects whether the values take over the tags of what is read while they are computed */
+  constructor(keys: Iterable<string>, load: BatchLoader<T>, collects: boolean) {
     this.#unknown = new Set(keys);
     this.#load = load;
+    this.#collects = collects;
   }
 
   /** What became of `key` is known: it is there, or somebody else computes it. */
@@ -61,11 +66,43 @@ export class Batch<T> {
     if (first === undefined) return;
     try {
       const keys = wanted.map(({ key }) => key);
-      const result = await this.#load(keys, first.context);
+      const all = wanted.map((one) => one.context);
+      const context = all.length === 1 ? first.context : new ContextOfAll(first.context.signal, all);
+      const work = (): BatchResult<T> | Promise<BatchResult<T>> => this.#load(keys, context);
+      const result = await (this.#collects ? context.within(work) : work());
       for (const [index, { key, resolve }] of wanted.entries()) resolve(pick(result, key, index));
     } catch (error) {
       for (const { reject } of wanted) reject(error);
     }
+  }
+}
+
+/** What a loader says of one value that is computed together with others, it says of all of them. */
+class ContextOfAll implements LoadContext {
+  readonly signal: AbortSignal;
+  readonly stale = undefined;
+  readonly #all: readonly LoadContext[];
+
+  constructor(signal: AbortSignal, all: readonly LoadContext[]) {
+    this.signal = signal;
+    this.#all = all;
+  }
+
+  setTtl(ttl: Ttl): void {
+    for (const context of this.#all) context.setTtl(ttl);
+  }
+
+  addTags(tags: readonly string[]): void {
+    for (const context of this.#all) context.addTags(tags);
+  }
+
+  skip(): void {
+    for (const context of this.#all) context.skip();
+  }
+
+  within<T>(work: () => T): T {
+    const inherited = this.#all.map((context) => context.within(() => rendering.current));
+    return rendering.within(new InheritedByAll(inherited.filter((one) => one !== undefined)), work);
   }
 }
 

@@ -164,7 +164,8 @@ export class Cache {
    *
    * Each key has a lease of its own: keys that another caller or process computes are waited for, not computed twice.
    * `load` gets the keys that are to be computed here and answers with a map, or with a list in their order; what it
-   * leaves out is not stored and not in the result. With `tags` as a function each value has tags of its own.
+   * leaves out is not stored and not in the result. With `tags` as a function each value has tags of its own; what the
+   * loader says to its context holds for all of them.
    */
   async getOrSetMany<T>(
     keys: readonly string[],
@@ -175,7 +176,7 @@ export class Cache {
   ): Promise<Map<string, T>> {
     const unique = [...new Set(keys)];
     const { tags, ...rest } = options;
-    const batch = new Batch(unique, load);
+    const batch = new Batch(unique, load, options.collects === true);
     // All are proven before the first is asked for: others would wait for what nobody is going to compute.
     const reads = unique.map((key): ReadOptions => {
       this.#keys.value(key);

@@ -65,5 +65,23 @@ export class Inherited {
   }
 }
 
+/** What is read while several values are computed together: each of them was made from it. */
+export class InheritedByAll extends Inherited {
+  readonly #all: readonly Inherited[];
+
+  constructor(all: readonly Inherited[]) {
+    super(undefined);
+    this.#all = all;
+  }
+
+  override add(inner: Header | undefined, from: Home, wire: string): void {
+    for (const one of this.#all) one.add(inner, from, wire);
+  }
+
+  override note(tag: string, generation: Generation | undefined): void {
+    for (const one of this.#all) one.note(tag, generation);
+  }
+}
+
 /** The value that is being computed. */
 export const rendering = new Ambient<Inherited>();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
-import { createCache, memory, metaBackend, none, type Cache } from "everfresh";
+import { createCache, memory, metaBackend, none, type Cache, type LoadContext } from "everfresh";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
@@ -99,6 +99,42 @@ describe("getOrSetMany", () => {
     );
     await settle();
     assert.equal((await b.getOrSetMany(["x", "y"], (keys) => keys)).size, 2);
+  });
+
+  test("what was read while many values were computed is inherited by each of them", async () => {
+    let row = "old";
+    const inner = a.entry("inner", { load: () => row });
+    const read = async (): Promise<unknown[]> => {
+      const load = async (keys: readonly string[]): Promise<string[]> => {
+        const shown = await inner.get();
+        return keys.map((key) => `${key} ${shown}`);
+      };
+      return [...(await a.getOrSetMany(["x", "y", "z"], load, { collects: true })).values()];
+    };
+    assert.deepEqual(await read(), ["x old", "y old", "z old"]);
+    row = "new";
+    assert.deepEqual(await read(), ["x old", "y old", "z old"]);
+    await inner.invalidate();
+    assert.deepEqual(await read(), ["x new", "y new", "z new"]);
+  });
+
+  test("what the loader says of its values it says of all of them", async () => {
+    const keys = ["x", "y", "z"];
+    await a.getOrSetMany(keys, (wanted, context) => (context.skip(), wanted));
+    assert.equal((await a.getMany(keys)).size, 0);
+    const load = (wanted: readonly string[], context: LoadContext): readonly string[] => {
+      context.setTtl("10s");
+      context.addTags(["t"]);
+      return wanted;
+    };
+    // Not before the second time are the tags known beforehand.
+    for (let round = 0; round < 2; round++) await a.getOrSetMany(keys, load);
+    assert.deepEqual(
+      await Promise.all(keys.map(async (key) => (await a.getEntry(key)).ttlMs)),
+      keys.map(() => 10_000),
+    );
+    await b.invalidateTags(["t"]);
+    assert.equal((await a.getMany(keys)).size, 0);
   });
 
   test("refuses a key or tags that are wrong before it asks for any, so that nobody waits for the others", async () => {
