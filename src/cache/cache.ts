@@ -9,17 +9,16 @@ import { eventChannel } from "../events.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
-import { Engine } from "./engine.ts";
+import type { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
 import { fragmentPrefix } from "./fragments.ts";
 import { Invalidation, placesOf } from "./invalidation.ts";
-import { checkTags, Keys } from "./keys.ts";
+import { checkTags, type Keys } from "./keys.ts";
 import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
-import { Plans, span, ttlMs } from "./plan.ts";
+import { Plans, ttlMs } from "./plan.ts";
 import { Reader } from "./reader.ts";
 import { settleAll } from "./settle-all.ts";
 import { startMonitor, type Monitor, type MonitorOptions } from "./monitor.ts";
-import { Tier } from "./tier.ts";
 import { Writes } from "./writes.ts";
 
 /** Options of `set` and `add`. */
@@ -51,32 +50,15 @@ export class Cache {
 
   /** Use `createCache`. */
   constructor(namespace: string, shared: Shared) {
-    const { backend, clock, random, deliveries, generations, turns, options, leaseSeconds, waitMs } = shared;
+    const { backend, clock, random, options, leaseSeconds, waitMs } = shared;
     this.name = namespace;
     this.#shared = shared;
     this.#plans = new Plans(shared.plan);
-    this.#keys = new Keys(namespace);
-    const { local = false, serializer } = options;
-    const { maxAge, limitBytes = 32 * 1024 * 1024, limitEntries = 10_000 } = typeof local === "object" ? local : {};
-    const tier = local === false || backend.reach !== "fleet" ? undefined : new Tier(limitBytes, limitEntries);
-    const tierMaxAgeMs = tier === undefined ? 0 : span(maxAge, "local.maxAge", 0);
-    const keys = this.#keys;
-    this.#engine = new Engine({
-      namespace,
-      backend,
-      deliveries,
-      generations,
-      keys,
-      clock,
-      random,
-      turns,
-      tier,
-      tierMaxAgeMs,
-      serializer,
-      leaseSeconds,
-      waitMs,
-    });
-    const engine = this.#engine;
+    const engine = shared.engines.of(namespace, shared);
+    const { keys } = engine.parts;
+    const { serializer } = options;
+    this.#keys = keys;
+    this.#engine = engine;
     const plans = this.#plans;
     const invalidation = new Invalidation(shared, keys, engine);
     this.#invalidation = invalidation;

@@ -5,6 +5,7 @@ import type { Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import { Cache } from "./cache.ts";
 import { deliveriesOf, type Deliveries } from "./deliveries.ts";
+import { Engines } from "./engines.ts";
 import { Generations } from "./generations.ts";
 import { checkNames, commonOptionNames, type CommonOptions } from "./options.ts";
 import { defaultPlan, Plans, span, type Plan } from "./plan.ts";
@@ -67,6 +68,7 @@ export interface Shared {
   readonly deliveries: Deliveries;
   readonly generations: Generations;
   readonly turns: Turns;
+  readonly engines: Engines;
   readonly options: CacheOptions;
   readonly plan: Plan;
   readonly leaseSeconds: number;
@@ -115,6 +117,7 @@ export function createCache(options: CacheOptions): Cache {
     deliveries,
     generations: new Generations(backend, deliveries, random),
     turns: new Turns(limit),
+    engines: new Engines(),
     options,
     plan: new Plans(defaultPlan).of(Object.fromEntries(values)),
     leaseSeconds: Math.ceil(leaseMs / 1000),

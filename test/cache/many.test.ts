@@ -22,6 +22,13 @@ async function settle(): Promise<void> {
   for (let count = 0; count < 20; count++) await turn();
 }
 
+/** Loads values that are kept for a short time, with a tag. */
+function briefly(keys: readonly string[], context: LoadContext): readonly string[] {
+  context.setTtl("10s");
+  context.addTags(["t"]);
+  return keys;
+}
+
 beforeEach(() => {
   world = new FakeMemcached(["fake:1", "fake:2", "fake:3"]);
   clock = new ManualClock();
@@ -104,11 +111,11 @@ describe("getOrSetMany", () => {
   test("what was read while many values were computed is inherited by each of them", async () => {
     let row = "old";
     const inner = a.entry("inner", { load: () => row });
+    const load = async (keys: readonly string[]): Promise<string[]> => {
+      const shown = await inner.get();
+      return keys.map((key) => `${key} ${shown}`);
+    };
     const read = async (): Promise<unknown[]> => {
-      const load = async (keys: readonly string[]): Promise<string[]> => {
-        const shown = await inner.get();
-        return keys.map((key) => `${key} ${shown}`);
-      };
       return [...(await a.getOrSetMany(["x", "y", "z"], load, { collects: true })).values()];
     };
     assert.deepEqual(await read(), ["x old", "y old", "z old"]);
@@ -122,13 +129,8 @@ describe("getOrSetMany", () => {
     const keys = ["x", "y", "z"];
     await a.getOrSetMany(keys, (wanted, context) => (context.skip(), wanted));
     assert.equal((await a.getMany(keys)).size, 0);
-    const load = (wanted: readonly string[], context: LoadContext): readonly string[] => {
-      context.setTtl("10s");
-      context.addTags(["t"]);
-      return wanted;
-    };
     // Not before the second time are the tags known beforehand.
-    for (let round = 0; round < 2; round++) await a.getOrSetMany(keys, load);
+    for (let round = 0; round < 2; round++) await a.getOrSetMany(keys, briefly);
     assert.deepEqual(
       await Promise.all(keys.map(async (key) => (await a.getEntry(key)).ttlMs)),
       keys.map(() => 10_000),

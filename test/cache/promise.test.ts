@@ -75,6 +75,21 @@ describe("sharing within a process", () => {
     assert.deepEqual(world.log, ["mg n!0", "mg n=k"]);
   });
 
+  test("all who call namespace() with one name share its computations and what this process keeps of it", async () => {
+    const source = new Source();
+    const cache = createCache({ backend: none() });
+    await Promise.all(Array.from({ length: 50 }, () => cache.namespace("eu").getOrSet("k", source.quick)));
+    assert.equal(source.loads, 2, "a crowd that no server can confirm");
+    const near = process({ local: { maxAge: "10s" } });
+    const read = (): Promise<number> => near.namespace("eu", { ttl: "1m" }).getOrSet("k", source.quick);
+    assert.equal(await read(), 1);
+    source.value = 2;
+    assert.equal(await read(), 1);
+    await near.namespace("eu").invalidate("k");
+    assert.equal(await read(), 2);
+    assert.equal((await near.namespace("eu").getEntry("k")).ttlMs, 60_000);
+  });
+
   test("a reader does not join a lookup that was sent before the reader came", async () => {
     await a.getOrSet("k", () => "old");
     world.hold();

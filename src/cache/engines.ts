@@ -1,0 +1,51 @@
+/**
+ * The engines of the caches on one backend: one for each namespace, however often `namespace()` is called. So that all who
+ * ask for a key share its computation, and what one of them invalidates none of them has in its tier.
+ *
+ * One that nobody uses any more is forgotten: there may be a namespace for each customer.
+ */
+import type { Shared } from "./create-cache.ts";
+import { Engine } from "./engine.ts";
+import { Keys } from "./keys.ts";
+import { span } from "./plan.ts";
+import { Tier } from "./tier.ts";
+
+export class Engines {
+  readonly #known = new Map<string, WeakRef<Engine>>();
+  readonly #unused = new FinalizationRegistry<string>((namespace) => {
+    if (this.#known.get(namespace)?.deref() === undefined) this.#known.delete(namespace);
+  });
+
+  /** The engine of `namespace`. */
+  of(namespace: string, shared: Shared): Engine {
+    let engine = this.#known.get(namespace)?.deref();
+    if (engine === undefined) {
+      engine = make(namespace, shared);
+      this.#known.set(namespace, new WeakRef(engine));
+      this.#unused.register(engine, namespace);
+    }
+    return engine;
+  }
+}
+
+function make(namespace: string, shared: Shared): Engine {
+  const { backend, clock, random, deliveries, generations, turns, options, leaseSeconds, waitMs } = shared;
+  const { local = false, serializer } = options;
+  const { maxAge, limitBytes = 32 * 1024 * 1024, limitEntries = 10_000 } = typeof local === "object" ? local : {};
+  const tier = local === false || backend.reach !== "fleet" ? undefined : new Tier(limitBytes, limitEntries);
+  return new Engine({
+    namespace,
+    backend,
+    deliveries,
+    generations,
+    keys: new Keys(namespace),
+    clock,
+    random,
+    turns,
+    tier,
+    tierMaxAgeMs: tier === undefined ? 0 : span(maxAge, "local.maxAge", 0),
+    serializer,
+    leaseSeconds,
+    waitMs,
+  });
+}
