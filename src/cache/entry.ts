@@ -123,28 +123,47 @@ function argumentText(argument: unknown): string {
   if (typeof argument === "bigint") return `=${argument}n`;
   if (argument === undefined) return "=";
   if (typeof argument === "number") return `=${argument}`;
-  return `=${JSON.stringify(argument, sorted).replaceAll(/[%,]/g, escape)}`;
+  return `=${textOf(argument, 0).replaceAll(/[%,]/g, escape)}`;
 }
 
 function escape(character: string): string {
   return `%${character.charCodeAt(0).toString(16)}`;
 }
 
-/** For `JSON.stringify`: names in order, and nothing that would lose its identity without a word. */
-function sorted(_name: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    if (typeof value === "function" || typeof value === "symbol" || typeof value === "bigint")
-      throw new EverfreshError(
-        "EF_OPTION",
-        `a ${typeof value} in an argument has no text of its own; give the entry a key`,
-      );
-    return value;
+const deepest = 100;
+
+/** As JSON with sorted names, and what JSON has not in a way of its own. Nothing loses its identity without a word. */
+function textOf(value: unknown, depth: number): string {
+  switch (typeof value) {
+    case "string":
+      return JSON.stringify(value);
+    case "number":
+      return String(value);
+    case "bigint":
+      return `${value}n`;
+    case "boolean":
+    case "undefined":
+      return String(value);
+    case "object":
+      break;
+    case "symbol":
+    case "function":
+    default:
+      return refuse(`a ${typeof value}`);
   }
+  if (value === null) return "null";
+  if (depth > deepest) return refuse("what is nested that deep");
+  if (Array.isArray(value)) return `[${value.map((element) => textOf(element, depth + 1)).join(",")}]`;
+  if (value instanceof Date) return `Date(${value.getTime()})`;
   const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null)
-    throw new EverfreshError(
-      "EF_OPTION",
-      "an instance of a class in an argument has no text of its own; give the entry a key",
-    );
-  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  if (prototype !== Object.prototype && prototype !== null) return refuse("an instance of a class");
+  const fields: string[] = [];
+  for (const [name, field] of Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+    // A field that is undefined is no field: options that were left out are often passed on like that.
+    if (field !== undefined) fields.push(`${JSON.stringify(name)}:${textOf(field, depth + 1)}`);
+  return `{${fields.join(",")}}`;
+}
+
+function refuse(what: string): never {
+  throw new EverfreshError("EF_OPTION", `${what} in an argument has no text of its own; give the entry a key`);
 }

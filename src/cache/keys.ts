@@ -67,6 +67,7 @@ export class Keys {
       throw new EverfreshError("EF_KEY", `a key is a text that is not empty; got ${typeof key}`);
     if (key.length > limitKeyLength)
       throw new EverfreshError("EF_KEY", `a key has at most ${limitKeyLength} characters; this one has ${key.length}`);
+    if (!plain.test(key)) refuseHalves(key, "EF_KEY", "a key");
     const wire = this.#value + key;
     return wire.length <= longestKeyBytes && plain.test(key) ? wire : `${this.#namespace}~=${digest(key)}`;
   }
@@ -153,8 +154,21 @@ export function checkTags(tags: readonly string[]): readonly string[] {
       (tag.length > 66 && Buffer.byteLength(tag) > longestTagBytes)
     )
       throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes`);
+    else if (!plain.test(tag)) refuseHalves(tag, "EF_OPTION", "a tag");
   if (tags.length > 100) throw new EverfreshError("EF_OPTION", `a value has at most 100 tags; got ${tags.length}`);
   return tags.length > 1 ? [...new Set(tags)] : [...tags];
+}
+
+const loneSurrogate = /\p{Surrogate}/u;
+
+/** UTF-8 has no half of a pair: all of them would become one and the same character, and their keys one key. */
+function refuseHalves(text: string, code: "EF_KEY" | "EF_OPTION", what: string): void {
+  if (!loneSurrogate.test(text)) return;
+  const shown = JSON.stringify(text.slice(0, 40));
+  throw new EverfreshError(
+    code,
+    `${what} holds half of a surrogate pair, as a text that was cut within an emoji: ${shown}`,
+  );
 }
 
 function digest(text: string): string {

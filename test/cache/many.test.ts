@@ -252,10 +252,27 @@ describe("entries and wrapped functions", () => {
       ["a", ""],
       ["", "a"],
       ["a", undefined],
+      [{ max: Infinity }],
+      [{ max: -Infinity }],
+      [{ max: Number.NaN }],
+      [{ max: null }],
+      [{ max: 1n }],
+      [{ max: 1 }],
+      [[undefined]],
+      [[null]],
+      [[]],
+      [new Date(0)],
+      [new Date(0).toISOString()],
+      [{ day: new Date(0) }],
+      [{ day: new Date(0).toISOString() }],
     ];
     const keys = lists.map((args) => entry.key(...args));
     assert.equal(new Set(keys).size, lists.length, keys.join("\n"));
-    assert.throws(() => entry.key(new Map()), { code: "EF_OPTION" });
+    assert.equal(entry.key({ max: undefined }), entry.key({}));
+    const cycle: unknown[] = [];
+    cycle.push(cycle);
+    for (const strange of [new Map(), new Set(), [new URL("http://x/")], { f: () => 1 }, Symbol("s"), cycle])
+      assert.throws(() => entry.key(strange), { code: "EF_OPTION", message: /give the entry a key/ });
     assert.throws(() => a.entry("a:b", { load: () => 1 }), { code: "EF_OPTION" });
   });
 });

@@ -612,6 +612,15 @@ describe("what users bring along and what goes wrong in it", () => {
     );
   });
 
+  test("a key or a tag that holds half of a surrogate pair is refused, for UTF-8 has none", async () => {
+    const half = "user:\u{1f600}".slice(0, 6);
+    await assert.rejects(a.set(half, 1), { code: "EF_KEY", message: /surrogate/ });
+    await assert.rejects(a.get(half), { code: "EF_KEY" });
+    await assert.rejects(a.set("k", 1, { tags: [half] }), { code: "EF_OPTION", message: /surrogate/ });
+    assert.equal(await a.set("user:\u{1f600}", 1, { tags: ["\u{1f600}"] }), true);
+    assert.equal(await a.get("user:\u{1f600}"), 1);
+  });
+
   test("a key of more than 16,384 characters is refused, and one of exactly so many works", async () => {
     await assert.rejects(
       a.getOrSet("k".repeat(16_385), () => 1),
