@@ -111,7 +111,11 @@ class Memory implements Backend {
   }
 
   replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
-    return Promise.resolve(this.#matches(key, token) ? this.#store(key, item, ttlSeconds, "value") : undefined);
+    const slot = this.#matches(key, token);
+    if (slot === undefined) return Promise.resolve(undefined);
+    if (this.#fits(key, item)) return Promise.resolve(this.#store(key, item, ttlSeconds, "value"));
+    this.#forget(slot);
+    return Promise.resolve(undefined);
   }
 
   renew(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
@@ -127,7 +131,12 @@ class Memory implements Backend {
   }
 
   put(key: string, item: Item, ttlSeconds: number, mode: "set" | "add"): Promise<boolean> {
-    if (mode === "add" && this.#current(key) !== undefined) return Promise.resolve(false);
+    const old = this.#current(key);
+    if (mode === "add" && old !== undefined) return Promise.resolve(false);
+    if (!this.#fits(key, item)) {
+      if (old !== undefined) this.#forget(old);
+      return Promise.resolve(false);
+    }
     this.#store(key, item, ttlSeconds, "value");
     return Promise.resolve(this.#slots.has(key));
   }
@@ -175,9 +184,14 @@ class Memory implements Backend {
     if (old !== undefined) this.#forget(old);
     const slot: Slot = { key, item, expiresAt: this.#expiry(ttlSeconds), state, visited: false };
     this.#slots.set(key, slot);
-    this.#bytes += cost(slot);
+    this.#bytes += cost(key, item);
     this.#makeRoom();
     return this.#token(slot);
+  }
+
+  /** Nothing gives way to what would not fit even then. */
+  #fits(key: string, item: Item): boolean {
+    return cost(key, item) <= this.#limitBytes;
   }
 
   #makeRoom(): void {
@@ -194,7 +208,7 @@ class Memory implements Backend {
 
   #forget(slot: Slot): void {
     this.#slots.delete(slot.key);
-    this.#bytes -= cost(slot);
+    this.#bytes -= cost(slot.key, slot.item);
   }
 
   #expiry(seconds: number): number {
@@ -206,8 +220,8 @@ function empty(): Item {
   return { bytes: Buffer.alloc(0), flags: 0 };
 }
 
-function cost(slot: Slot): number {
-  return slot.key.length * 2 + slot.item.bytes.length + entryOverheadBytes;
+function cost(key: string, item: Item): number {
+  return key.length * 2 + item.bytes.length + entryOverheadBytes;
 }
 
 function positive(value: number, name: string): number {

@@ -46,6 +46,34 @@ export interface CacheOptions extends CommonOptions {
   readonly random?: Random;
 }
 
+const localNames: Record<keyof LocalOptions, true> = { maxAge: true, limitBytes: true, limitEntries: true };
+
+/** The in-process tier that was asked for, with its defaults. */
+export interface Local {
+  readonly maxAgeMs: number;
+  readonly limitBytes: number;
+  readonly limitEntries: number;
+}
+
+/** @throws EverfreshError `EF_OPTION` */
+function localOf(local: boolean | LocalOptions): Local | undefined {
+  if (local === false) return undefined;
+  if (local !== true && (typeof local !== "object" || local === null))
+    throw new EverfreshError("EF_OPTION", "local is true, false or an object");
+  const options = local === true ? {} : local;
+  checkNames(options, localNames, "local");
+  return {
+    maxAgeMs: span(options.maxAge, "local.maxAge", 0),
+    limitBytes: positive(options.limitBytes ?? 32 * 1024 * 1024, "local.limitBytes"),
+    limitEntries: positive(options.limitEntries ?? 10_000, "local.limitEntries"),
+  };
+}
+
+function positive(value: number, name: string): number {
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; it is a whole number from 1`);
+}
+
 const optionNames: Record<keyof CacheOptions, true> = {
   ...commonOptionNames,
   backend: true,
@@ -70,6 +98,8 @@ export interface Shared {
   readonly turns: Turns;
   readonly engines: Engines;
   readonly options: CacheOptions;
+  /** Undefined: no tier. */
+  readonly local: Local | undefined;
   readonly plan: Plan;
   readonly leaseSeconds: number;
   readonly waitMs: number;
@@ -105,9 +135,7 @@ export function createCache(options: CacheOptions): Cache {
   const leaseMs = span(options.lease, "lease", 5_000);
   // memcached counts whole seconds, and one second may be over at once.
   if (leaseMs < 2_000) throw new EverfreshError("EF_OPTION", `lease is ${leaseMs} ms; the shortest lease is 2 s`);
-  const limit = options.maxConcurrentLoads ?? 32;
-  if (!Number.isSafeInteger(limit) || limit < 1)
-    throw new EverfreshError("EF_OPTION", `maxConcurrentLoads is ${limit}; it is a whole number from 1`);
+  const limit = positive(options.maxConcurrentLoads ?? 32, "maxConcurrentLoads");
   const values = Object.entries(options).filter(([name]) => Object.hasOwn(commonOptionNames, name));
   const deliveries = deliveriesOf(backend, clock, random);
   return new Cache(options.namespace ?? "everfresh", {
@@ -119,6 +147,7 @@ export function createCache(options: CacheOptions): Cache {
     turns: new Turns(limit),
     engines: new Engines(),
     options,
+    local: localOf(options.local ?? false),
     plan: new Plans(defaultPlan).of(Object.fromEntries(values)),
     leaseSeconds: Math.ceil(leaseMs / 1000),
     waitMs: span(options.wait, "wait", 10_000),

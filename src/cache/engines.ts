@@ -7,7 +7,6 @@
 import type { Shared } from "./create-cache.ts";
 import { Engine } from "./engine.ts";
 import { Keys } from "./keys.ts";
-import { span } from "./plan.ts";
 import { Tier } from "./tier.ts";
 
 export class Engines {
@@ -30,9 +29,7 @@ export class Engines {
 
 function make(namespace: string, shared: Shared): Engine {
   const { backend, clock, random, deliveries, generations, turns, options, leaseSeconds, waitMs } = shared;
-  const { local = false, serializer } = options;
-  const { maxAge, limitBytes = 32 * 1024 * 1024, limitEntries = 10_000 } = typeof local === "object" ? local : {};
-  const tier = local === false || backend.reach !== "fleet" ? undefined : new Tier(limitBytes, limitEntries);
+  const local = backend.reach === "fleet" ? shared.local : undefined;
   return new Engine({
     namespace,
     backend,
@@ -42,9 +39,9 @@ function make(namespace: string, shared: Shared): Engine {
     clock,
     random,
     turns,
-    tier,
-    tierMaxAgeMs: tier === undefined ? 0 : span(maxAge, "local.maxAge", 0),
-    serializer,
+    tier: local && new Tier(local.limitBytes, local.limitEntries),
+    tierMaxAgeMs: local?.maxAgeMs ?? 0,
+    serializer: options.serializer,
     leaseSeconds,
     waitMs,
   });

@@ -52,8 +52,11 @@ export class Tier {
 
   set(wire: string, item: Item, stored: Stored, token: Token, askedAt: number, moment: number): void {
     this.delete(wire);
+    const cost = costOf(wire, stored);
+    // Nothing gives way to what would not fit even then.
+    if (cost > this.#limitBytes) return;
     this.#entries.set(wire, { item, stored, token, askedAt, moment, visited: false });
-    this.#bytes += costOf(wire, stored);
+    this.#bytes += cost;
     while (this.#bytes > this.#limitBytes || this.#entries.size > this.#limitEntries) this.#evictOne();
   }
 

@@ -796,6 +796,23 @@ describe("the in-process tier", () => {
     assert.equal(await read(), 4);
   });
 
+  test("keeps no value that is larger than all of it, and nothing gives way to one", async () => {
+    const near = process({ local: { maxAge: "10s", limitBytes: 10_000 } });
+    const large = "x".repeat(20_000);
+    for (const key of ["k", "large", "k", "large"]) await near.getOrSet(key, () => (key === "k" ? "small" : large));
+    world.log.length = 0;
+    assert.equal(await near.getOrSet("k", () => "computed"), "small");
+    assert.deepEqual(world.log, []);
+    assert.equal(await near.getOrSet("large", () => "computed"), large);
+    assert.notDeepEqual(world.log, []);
+  });
+
+  test("refuses limits that are none", () => {
+    const wrong = [{ limitEntries: -1 }, { limitEntries: 0 }, { limitBytes: Number.NaN }, { limitBytes: 1.5 }];
+    for (const local of [...wrong, { maxAge: 5 as never }, { maxage: "5s" }, "on" as never])
+      assert.throws(() => process({ local }), { code: "EF_OPTION" }, JSON.stringify(local));
+  });
+
   test("with maxAge asks about what a read has brought back that crossed an invalidation which is pending", async () => {
     const near = process({ local: { maxAge: "10s" } });
     const source = new Source();
