@@ -1,5 +1,6 @@
 /** A backend that cuts what is too large for the one below it. See `chunks.ts`. */
 import { systemRandom, type Random } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
 import type { Backend, Item, Reading, ReadSink, ServerHealth, Token, Want } from "./backend.ts";
 import { chunkKeys, cut, join, manifestMark, readManifest } from "./chunks.ts";
 
@@ -65,7 +66,10 @@ export class ChunkingBackend implements Backend {
   async replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
     if (item.bytes.length <= this.#limitBytes) return await this.#below.replace(key, token, item, ttlSeconds);
     const manifest = await this.#spread(item, ttlSeconds);
-    return manifest && (await this.#below.replace(key, token, manifest, ttlSeconds));
+    // Undefined would say that the version is gone, and a lease that still stands would not be given back.
+    if (manifest === undefined)
+      throw new EverfreshError("EF_VALUE_TOO_LARGE", `a value of ${item.bytes.length} bytes does not fit into chunks`);
+    return await this.#below.replace(key, token, manifest, ttlSeconds);
   }
 
   renew(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {

@@ -70,7 +70,7 @@ export class Writes {
   /** Stores where nothing is; a key that is being computed counts as empty until it is filled. */
   async add(key: string, value: unknown, plan: Plan): Promise<boolean> {
     if (plan.ttlMs <= 0 || value === undefined) return false;
-    const { keys, backend, engine, leaseSeconds, clock, waitMs } = this.#parts;
+    const { keys, engine, leaseSeconds, clock, waitMs } = this.#parts;
     const wire = keys.value(key);
     const until = clock.monotonic() + waitMs;
     const packed = await this.#pack(wire, key, value, plan);
@@ -78,8 +78,7 @@ export class Writes {
     do {
       const found = await examine(engine, wire, key, { lease: leaseSeconds });
       if (found.kind === "value") return false;
-      if (found.kind === "won" || found.kind === "flawed")
-        return (await backend.replace(wire, found.token, packed.item, packed.seconds)) !== undefined;
+      if (found.kind === "won" || found.kind === "flawed") return await this.#fill(wire, found.token, packed);
       if (found.kind === "unreachable") return false;
       await this.#pause();
     } while (clock.monotonic() < until);
@@ -166,6 +165,16 @@ export class Writes {
       await this.#pause();
     }
     throw contended(key);
+  }
+
+  /** Like {@link #replaced}; what cannot be stored leaves no lease for others to wait for. */
+  async #fill(wire: string, token: Token, { item, seconds }: Packed): Promise<boolean> {
+    try {
+      return await this.#replaced(wire, token, item, seconds);
+    } catch (error) {
+      void this.#parts.backend.drop(wire, token).catch(() => undefined);
+      throw error;
+    }
   }
 
   async #replaced(wire: string, token: Token, item: Item, seconds: number): Promise<boolean> {

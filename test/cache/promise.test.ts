@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
 import { createCache, metaBackend, none, type Cache, type CacheOptions } from "everfresh";
+import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred, type Deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
@@ -283,6 +284,20 @@ describe("fills", () => {
     assert.equal(await Promise.race([next, turn("waits")]), "waits");
     await advance(200);
     assert.equal(await next, "computed by who came next");
+  });
+
+  test("a value that cannot be stored gives its lease back, too", async () => {
+    const backend = new ChunkingBackend(metaBackend(world.client(), { itemLimitBytes: 100 }));
+    const cache = createCache({ backend, namespace: "n", clock });
+    const large = "x".repeat(50_000);
+    // Nobody waits for a lease here: time stands still.
+    for (const key of ["one", "one", "one", "two"]) {
+      assert.equal(await cache.getOrSet(key, () => large), large);
+      await settle();
+    }
+    await assert.rejects(cache.add("two", large), { code: "EF_VALUE_TOO_LARGE" });
+    await settle();
+    assert.equal(await cache.getOrSet("two", () => "small"), "small");
   });
 
   test("who waits too long computes by itself and stores nothing", async () => {
