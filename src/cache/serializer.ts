@@ -87,6 +87,7 @@ function isTree(value: unknown, depth: number): boolean {
   if (typeof value === "number") return Number.isFinite(value) && !Object.is(value, -0);
   if (typeof value !== "object" || depth > deepestTree) return false;
   if (Array.isArray(value)) {
+    if (!isOf(value, Array)) return false;
     for (const element of value) if (!isTree(element, depth + 1)) return false;
     return true;
   }
@@ -105,23 +106,45 @@ function refuseStrangers(value: unknown, seen: Set<object>): void {
   if (typeof value === "function" || typeof value === "symbol") refuse(`a ${typeof value}`);
   if (typeof value !== "object" || value === null || seen.has(value)) return;
   seen.add(value);
-  if (value instanceof Map) {
+  if (value instanceof Map && isOf(value, Map)) {
     for (const [key, entry] of value) {
       refuseStrangers(key, seen);
       refuseStrangers(entry, seen);
     }
-  } else if (value instanceof Set) {
+  } else if (value instanceof Set && isOf(value, Set)) {
     for (const entry of value) refuseStrangers(entry, seen);
-  } else if (Array.isArray(value) || isPlain(value)) {
+  } else if (Array.isArray(value) && isOf(value, Array)) {
+    // Indices come first, so a name that is none comes last.
+    if (Number.isNaN(Number(Object.keys(value).at(-1) ?? 0))) refuse("a list with properties");
+    for (const entry of Object.values(value)) refuseStrangers(entry, seen);
+  } else if (isPlain(value)) {
     for (const entry of Object.values(value)) refuseStrangers(entry, seen);
   } else if (!isKnown(value)) refuse(`an instance of ${nameOf(value)}`);
+  if (Object.getOwnPropertySymbols(value).some((name) => Object.prototype.propertyIsEnumerable.call(value, name)))
+    refuse("a symbol as a name");
 }
+
+/** Whether `value` is of this very class and not of one that extends it, wherever the class comes from. */
+function isOf(value: object, known: ArrayConstructor | MapConstructor | SetConstructor): boolean {
+  return Object.getPrototypeOf(value) === known.prototype || nameOf(value) === known.name;
+}
+
+/** The errors that the structured format brings back as what they are. */
+const errorNames = new Set([
+  "Error",
+  "EvalError",
+  "RangeError",
+  "ReferenceError",
+  "SyntaxError",
+  "TypeError",
+  "URIError",
+]);
 
 function isKnown(value: object): boolean {
   return (
     types.isDate(value) ||
     types.isRegExp(value) ||
-    types.isNativeError(value) ||
+    (types.isNativeError(value) && errorNames.has(nameOf(value))) ||
     types.isAnyArrayBuffer(value) ||
     ArrayBuffer.isView(value) ||
     types.isBoxedPrimitive(value)

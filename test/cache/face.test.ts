@@ -147,9 +147,24 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     class Song {
       readonly title = "Blue";
     }
-    await cache.set(key, "old");
-    await assert.rejects(cache.set(key, new Song()), { code: "EF_VALUE", message: /instance of Song/ });
-    assert.equal(await cache.get(key), undefined);
+    class Gone extends Error {}
+    class Songs extends Map {}
+    class Playlist extends Array {}
+    const strange: [value: unknown, message: RegExp][] = [
+      [new Song(), /instance of Song/],
+      [new Gone("x"), /instance of Gone/],
+      [{ inner: new Songs() }, /instance of Songs/],
+      [Playlist.from(["a"]), /instance of Playlist/],
+      [new Set([Object.assign([1, undefined], { more: 1 })]), /a list with properties/],
+      [{ [Symbol("s")]: 1, nothing: undefined }, /a symbol as a name/],
+    ];
+    for (const [value, message] of strange) {
+      await cache.set(key, "old");
+      await assert.rejects(cache.set(key, value), { code: "EF_VALUE", message });
+      assert.equal(await cache.get(key), undefined);
+    }
+    await cache.set(key, [1, undefined, new TypeError("x")]);
+    assert.equal((await cache.get<unknown[]>(key))?.length, 3);
   });
 
   test("an undefined result is handed out and not stored", async () => {
