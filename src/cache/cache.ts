@@ -257,7 +257,10 @@ export class Cache {
     return await this.incr(key, -delta, options);
   }
 
-  /** Removes a value, as {@link invalidate} does. Returns whether one was there. */
+  /**
+   * Removes a value, as {@link invalidate} does. Returns whether anything was there, be it a value that could not have been
+   * served any more or one that is being computed.
+   */
   async delete(key: string): Promise<boolean> {
     this.#shared.life.check();
     return await this.#invalidation.remove(this.#keys.value(key), 0);

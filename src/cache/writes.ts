@@ -128,6 +128,8 @@ export class Writes {
       const counted = await this.#change(key, (stored) => ({ value: sum(stored.shared, delta, key) }), plan);
       if (counted !== undefined) return counted as number;
       if (initial === undefined) return undefined;
+      // Such a number is not stored, so there will never be one to count on.
+      if (plan.ttlMs <= 0) return initial;
       if (await this.add(key, initial, plan)) return initial;
     }
     throw contended(key);

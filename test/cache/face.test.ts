@@ -220,6 +220,7 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.ok(ttlMs > 3_590_000 && ttlMs <= 3_600_000, String(ttlMs));
     await cache.set(key, "text");
     await assert.rejects(cache.incr(key), { code: "EF_VALUE" });
+    assert.equal(await cache.incr(fresh(), 1, { initial: 3, ttl: "0s" }), 3);
   });
 
   test("touch changes the time to live of what is there", async () => {
