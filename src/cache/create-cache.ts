@@ -19,9 +19,9 @@ export interface LocalOptions {
    * asked on every read.
    */
   readonly maxAge?: Duration;
-  /** The most bytes that the tier takes. Default: 32 MiB. */
+  /** The most bytes that the tier of one namespace takes. Default: 32 MiB. */
   readonly limitBytes?: number;
-  /** The most values in the tier. Default: 10,000. */
+  /** The most values in the tier of one namespace. Default: 10,000. */
   readonly limitEntries?: number;
 }
 
