@@ -76,6 +76,7 @@ export class Cache {
         await invalidation.remove(wire, 0);
       },
       removePrevious: (wire) => invalidation.removePrevious(wire),
+      removeBeside: (wire) => invalidation.removeBeside(wire),
     });
   }
 

@@ -35,6 +35,15 @@ export class Invalidation {
       await this.#removeAt(previous, wire, 0);
   }
 
+  /** Invalidates what was made from the value under `wire`, and not the value; resolves when that is confirmed. */
+  async removeBeside(wire: string): Promise<void> {
+    const { backend, deliveries, invalidationMs } = this.#shared;
+    if (backend.reach === "nobody") return;
+    const key = this.#keys.beside(backend, wire);
+    const attempt = async (): Promise<void> => void (await backend.remove(key));
+    await deliveries.deliver({ server: backend.serverOf(wire), key, attempt }, invalidationMs);
+  }
+
   async #removeAt(place: Backend, wire: string, keepSeconds: number): Promise<boolean> {
     const { backend, deliveries, invalidationMs } = this.#shared;
     const beside = this.#keys.beside(place, wire);

@@ -28,6 +28,8 @@ export interface WriteParts {
   remove(wire: string): Promise<void>;
   /** The same, only where the key lived before the set of servers changed. */
   removePrevious(wire: string): Promise<void>;
+  /** Invalidates what was made from the value under the key; resolves when that is confirmed. */
+  removeBeside(wire: string): Promise<void>;
 }
 
 interface Packed {
@@ -56,8 +58,10 @@ export class Writes {
       if (plan.ttlMs > 0 && value !== undefined) {
         const packed = await this.#pack(wire, key, value, plan);
         engine.forget(wire);
-        stored =
-          packed !== undefined && (await backend.put(wire, packed.item, packed.seconds, "set").catch(() => false));
+        if (packed !== undefined) {
+          const putting = backend.put(wire, packed.item, packed.seconds, "set").catch(() => false);
+          stored = await this.#withBeside(wire, putting);
+        }
       }
     } finally {
       if (!stored) await this.#parts.remove(wire);
@@ -156,7 +160,7 @@ export class Writes {
       const now = Math.floor(clock.now());
       const freshUntil = ttlMs === undefined ? stored.freshUntil : ttlMs === Infinity ? Infinity : now + ttlMs;
       if (freshUntil <= now || value === undefined) {
-        if (await backend.drop(wire, token)) return value;
+        if (await this.#withBeside(wire, backend.drop(wire, token))) return value;
       } else {
         const graceMs = Math.max(plan.staleMs, plan.errorMs);
         const seconds = freshUntil === Infinity ? 0 : Math.ceil((freshUntil - now + graceMs) / 1000);
@@ -180,7 +184,16 @@ export class Writes {
   }
 
   async #replaced(wire: string, token: Token, item: Item, seconds: number): Promise<boolean> {
-    return (await this.#parts.backend.replace(wire, token, item, seconds)) !== undefined;
+    return (await this.#withBeside(wire, this.#parts.backend.replace(wire, token, item, seconds))) !== undefined;
+  }
+
+  /**
+   * Invalidates what was made from the value from before. Called after the write was sent, so that it comes second on the same
+   * connection: who still reads the value from before has noted what was beside it.
+   */
+  async #withBeside<T>(wire: string, writing: Promise<T>): Promise<T> {
+    const [written] = await Promise.all([writing, this.#parts.removeBeside(wire)]);
+    return written;
   }
 
   /** Undefined when the generations that it must carry cannot be had. */

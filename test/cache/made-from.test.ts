@@ -77,6 +77,18 @@ describe("an outer value is invalidated", () => {
       inner: () => cache.namespace("rows").getOrSet("inner", () => row),
       write: (by) => by.namespace("rows").clear(),
     }),
+    "by a plain write of what it shows": () => ({
+      inner: () => cache.getOrSet("inner", () => row),
+      write: async (by) => void (await by.set("inner", row)),
+    }),
+    "by a change of what it shows": () => ({
+      inner: () => cache.getOrSet("inner", () => row),
+      write: async (by) => void (await by.update("inner", () => row)),
+    }),
+    "by a count of what it shows": () => ({
+      inner: () => cache.getOrSet("inner", () => row),
+      write: async (by) => void (await by.incr("inner")),
+    }),
     "by a fragment within it": () => ({
       inner: () => cache.fragment("row", [1], () => String(row), { tags: ["rows"] }),
       write: (by) => by.invalidateTags(["rows"]),
