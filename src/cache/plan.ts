@@ -69,18 +69,30 @@ export class Plans {
       plan = resolve(this.base, options);
       if (isFixed(options)) this.#fixed.set(options, plan);
     }
-    this.#latest = { ...options, tags: plan.tags };
-    this.#latestCount = Object.keys(options).length;
-    this.#latestPlan = plan;
+    this.#remember(options, plan);
     return plan;
+  }
+
+  #remember(options: ReadOptions, plan: Plan): void {
+    const latest: Record<string, unknown> = {};
+    this.#latestCount = 0;
+    for (const name in options) {
+      // The caller's own list may change.
+      latest[name] = name === "tags" && options.tags !== undefined ? plan.tags : options[name as keyof ReadOptions];
+      this.#latestCount++;
+    }
+    this.#latest = latest as ReadOptions;
+    this.#latestPlan = plan;
   }
 
   #isLatest(options: ReadOptions): boolean {
     const latest = this.#latest;
     let count = 0;
     for (const name in options) {
-      const isSame = options[name as keyof ReadOptions] === latest[name as keyof ReadOptions];
-      if (!isSame && !(name === "tags" && areSame(options.tags, latest.tags))) return false;
+      const said = options[name as keyof ReadOptions];
+      if (said !== latest[name as keyof ReadOptions]) {
+        if (name !== "tags" || !areSame(options.tags, latest.tags)) return false;
+      } else if (said === undefined && !Object.hasOwn(latest, name)) return false;
       count++;
     }
     return count === this.#latestCount;

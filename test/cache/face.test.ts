@@ -470,6 +470,25 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     await assert.rejects(cache.getOrSet("", song), { code: "EF_KEY" });
   });
 
+  test("options that say nothing are not taken for those of the call before", async () => {
+    const key = fresh();
+    const relaxed = { staleWhileRevalidate: "30s" } as const;
+    await cache.getOrSet(key, () => "old", relaxed);
+    await cache.invalidate(key, relaxed);
+    const answer = await cache.getOrSetEntry(key, () => "new", { signal: undefined } as object);
+    assert.deepEqual([answer.value, answer.status], ["new", "miss"]);
+    const aborted = AbortSignal.abort();
+    for (const nothing of [{ tags: [] }, { signal: undefined } as object, Object.create({ tags: [] }) as object]) {
+      await assert.rejects(cache.getOrSet(key, song, { signal: aborted }), { code: "EF_ABORTED" });
+      assert.equal(await cache.getOrSet(key, song, nothing), "new");
+    }
+    const inherited = Object.create({ tags: ["inherited"] }) as object;
+    const other = fresh();
+    await cache.getOrSet(fresh(), song, inherited);
+    await cache.getOrSet(other, song, {});
+    assert.deepEqual((await cache.getEntry(other)).tags, []);
+  });
+
   test("a signal that outlives its calls keeps nothing of them", async () => {
     const key = fresh();
     const { signal } = new AbortController();
