@@ -18,7 +18,7 @@ import type { Evidence } from "./evidence.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
-import { staleUntil } from "./judging.ts";
+import { isFor, mayHave, type Stale } from "./judging.ts";
 import type { Lease } from "./lease.ts";
 import { runLoader, type Loaded } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
@@ -61,7 +61,7 @@ export interface FlightStart {
   /** Why a value is computed at all. */
   readonly why: string;
   /** The value that is being replaced, where it was kept. */
-  readonly stale: Stored | undefined;
+  readonly stale: Stale | undefined;
   /** The original key, where the wire key is a digest. */
   readonly original: string | undefined;
   /** Whether a value can be served meanwhile. */
@@ -109,7 +109,8 @@ export class Flight {
     const began = clock.monotonic();
     let loaded: Loaded;
     try {
-      const old = stale?.open(serializer) ? stale.take(serializer) : undefined;
+      const isOurs = stale !== undefined && isFor({ plan, load }, stale.stored, serializer);
+      const old = isOurs ? stale.stored.take(serializer) : undefined;
       loaded = await runLoader(load, plan, key, old, clock, this.#host.home);
     } catch (error) {
       this.#failed(error, clock.monotonic() - began);
@@ -224,15 +225,14 @@ export class Flight {
   /** The loader's error goes to all; those who allow it get the stale value instead. */
   #failed(error: unknown, durationMs: number): void {
     this.#host.ended(this);
-    const { stale, lease, why } = this.#start;
+    const { stale, lease } = this.#start;
     const { clock, serializer } = this.#host;
     void lease.release();
     this.#host.loaded(this, durationMs, "failed");
     const now = clock.now();
     for (const caller of this.#callers) {
-      const mayBeStale = stale !== undefined && now < staleUntil(stale, why, caller.plan.errorMs);
-      if (mayBeStale && stale.open(serializer))
-        caller.answer(stale.take(serializer), stale, "stale", "the loader failed", now);
+      if (stale !== undefined && mayHave(caller, stale, caller.plan.errorMs, now, serializer))
+        caller.answer(stale.stored.take(serializer), stale.stored, "stale", "the loader failed", now);
       else caller.fail(error);
     }
   }

@@ -5,6 +5,7 @@ import type { Caller } from "./caller.ts";
 import type { Stored } from "./envelope.ts";
 import type { Keys } from "./keys.ts";
 import type { Lookup } from "./lookup.ts";
+import type { Serializer } from "./serializer.ts";
 
 export type ItemReading = Extract<Reading, { kind: "item" }>;
 
@@ -59,6 +60,37 @@ export function mayServeStale(why: string): boolean {
   return why === "invalidated" || why === "expired" || why.startsWith("tag ");
 }
 
+/** A value that may not be served as fresh, and why. */
+export interface Stale {
+  readonly stored: Stored;
+  readonly why: string;
+}
+
+/** Whether `caller`, whose relaxation is one of `relaxedMs`, may have the stale value. */
+export function mayHave(
+  caller: Caller,
+  { stored, why }: Stale,
+  relaxedMs: number,
+  now: number,
+  serializer: Serializer | undefined,
+): boolean {
+  return now < staleUntil(stored, why, relaxedMs) && isFor(caller, stored, serializer);
+}
+
+/** Whether a value can be read and is what this caller reads. */
+export function isFor(
+  caller: Pick<Caller, "plan" | "load">,
+  stored: Stored,
+  serializer: Serializer | undefined,
+): boolean {
+  try {
+    return stored.open(serializer) && misfit(caller, stored) === undefined;
+  } catch {
+    // A schema that throws. Who cannot have the stale value waits for the new one.
+    return false;
+  }
+}
+
 /**
  * Until when a value may be served stale under a relaxation of `relaxedMs`, on the wall clock; `why` says what is wrong with it.
  * A tag does not say when it was invalidated: it may have been at once after the value was made.
@@ -69,7 +101,7 @@ export function staleUntil({ createdAt, freshUntil }: Stored, why: string, relax
 }
 
 /** Why a right value is not for this caller: another version, or its schema refuses it. Open it first. */
-export function misfit({ plan, load }: Caller, stored: Stored): string | undefined {
+export function misfit({ plan, load }: Pick<Caller, "plan" | "load">, stored: Stored): string | undefined {
   if (load !== undefined && plan.version !== stored.version) return "version";
   if (plan.schema === undefined) return undefined;
   const result = plan.schema["~standard"].validate(stored.shared);

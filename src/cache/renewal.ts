@@ -13,7 +13,7 @@ import { Flight, type FlightHost } from "./flight.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import type { Hints } from "./hints.ts";
-import { mayServeStale, staleUntil, type ItemReading } from "./judging.ts";
+import { mayHave, mayServeStale, staleUntil, type ItemReading, type Stale } from "./judging.ts";
 import { Lease, type Kept } from "./lease.ts";
 import type { Lookup } from "./lookup.ts";
 import { jittered, type Plan } from "./plan.ts";
@@ -50,16 +50,17 @@ export class Renewal implements FlightHost {
 
   /** The value that was read may not be served as fresh: get the lease to replace it. */
   renew(lookup: Lookup, reading: ItemReading, stored: Stored | undefined, why: string): void {
-    const stale = stored !== undefined && mayServeStale(why) ? stored : undefined;
+    const stale = stored !== undefined && mayServeStale(why) ? { stored, why } : undefined;
     this.#engine.miss(lookup, why);
     if (lookup.callers.length === 0) return;
     const { wire } = lookup;
     let relaxedMs = 0;
     for (const { plan } of lookup.callers) relaxedMs = Math.max(relaxedMs, plan.staleMs, plan.errorMs);
-    const keepMs = stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale, why, relaxedMs) - this.clock.now());
+    const keepMs =
+      stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale.stored, why, relaxedMs) - this.clock.now());
     const keepSeconds = Math.max(0, Math.ceil(keepMs / 1000));
     if (reading.stale && reading.leased) {
-      this.#waitStale(lookup, stale, why);
+      this.#waitStale(lookup, stale);
     } else if (reading.won) {
       this.load(lookup, reading.token, { staleSeconds: Math.max(1, keepSeconds) }, stale, why);
     } else if (keepSeconds > 0 && this.backend.keepsStale) {
@@ -73,14 +74,14 @@ export class Renewal implements FlightHost {
   }
 
   /** Marks the old value as stale and asks again in the same tick: one of all who do this wins. */
-  #claimKeeping(lookup: Lookup, token: Token, keepSeconds: number, stale: Stored | undefined, why: string): void {
+  #claimKeeping(lookup: Lookup, token: Token, keepSeconds: number, stale: Stale | undefined, why: string): void {
     const { wire } = lookup;
     void this.backend.expire(wire, token, keepSeconds).catch(() => undefined);
     this.backend.read(wire, this.#leased).then(
       (reading) => {
         const isStale = reading.kind === "item" && reading.stale;
         if (isStale && reading.won) this.load(lookup, reading.token, { staleSeconds: keepSeconds }, stale, why);
-        else if (isStale) this.#waitStale(lookup, stale, why);
+        else if (isStale) this.#waitStale(lookup, stale);
         else if (reading.kind === "won") this.load(lookup, reading.token, "nothing", stale, why);
         else if (reading.kind === "leased") this.#engine.wait(lookup);
         else this.#engine.again(lookup.callers);
@@ -94,19 +95,20 @@ export class Renewal implements FlightHost {
     const caller = lookup.callers.find(({ load, plan }) => load !== undefined && plan.aheadMs > 0);
     if (caller === undefined) return;
     lookup.callers = [];
-    this.#begin(lookup, caller, reading.token, "a fresh value", stored, "refreshed ahead");
+    const why = "refreshed ahead";
+    this.#begin(lookup, caller, reading.token, "a fresh value", { stored, why }, why);
   }
 
   /** The lease is ours: serve stale where that is allowed, and compute. */
-  load(lookup: Lookup, token: Token, kept: Kept, stale: Stored | undefined, why: string): void {
+  load(lookup: Lookup, token: Token, kept: Kept, stale: Stale | undefined, why: string): void {
     const loader = lookup.callers.find((caller) => caller.load !== undefined);
     this.#engine.miss(lookup, why);
     if (loader === undefined) return;
-    this.#serveStale(lookup, stale, why);
+    this.#serveStale(lookup, stale);
     this.#begin(lookup, loader, token, kept, stale, why);
   }
 
-  #begin(lookup: Lookup, loader: Caller, token: Token, kept: Kept, stale: Stored | undefined, why: string): void {
+  #begin(lookup: Lookup, loader: Caller, token: Token, kept: Kept, stale: Stale | undefined, why: string): void {
     const { wire, callers } = lookup;
     const { load, plan, key } = loader;
     if (load === undefined) return;
@@ -116,7 +118,7 @@ export class Renewal implements FlightHost {
     const background = callers.length === 0;
     const flight = new Flight(this, { wire, key, lease, load, plan, why, stale, original, background }, callers);
     this.flights.set(wire, flight);
-    if (stale && plan.softMs > 0) this.#softly(callers, stale, plan, why);
+    if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);
     void this.#evidence(lookup, plan, stale)
       .then((evidence) => {
         if (evidence === undefined) {
@@ -129,34 +131,38 @@ export class Renewal implements FlightHost {
       .catch((error: unknown) => failAll(flight.abandon(), error));
   }
 
-  async #evidence(lookup: Lookup, plan: Plan, stale: Stored | undefined): Promise<AllEvidence | undefined> {
+  async #evidence(lookup: Lookup, plan: Plan, stale: Stale | undefined): Promise<AllEvidence | undefined> {
     const { space, moment, wire } = lookup;
     if (space === undefined) return undefined;
-    const names = new Set([...plan.tags, ...this.#hints.of(wire), ...(stale?.tags ?? [])]);
+    const names = new Set([...plan.tags, ...this.#hints.of(wire), ...(stale?.stored.tags ?? [])]);
     return await gatherEvidence(this.generations, this.#parts.keys, space, moment, names, plan.tags);
   }
 
   /** Callers with `staleWhileRevalidate` get the stale value now. */
-  #serveStale(lookup: Lookup, stale: Stored | undefined, why: string): void {
+  #serveStale(lookup: Lookup, stale: Stale | undefined): void {
     if (stale === undefined || !lookup.callers.some(({ plan }) => plan.staleMs > 0)) return;
     const now = this.clock.now();
-    const allowed = ({ plan }: Caller): boolean => now < staleUntil(stale, why, plan.staleMs);
-    if (!stale.open(this.serializer)) return;
-    this.#engine.answer(lookup.callers.filter(allowed), stale, "stale", why);
-    lookup.callers = lookup.callers.filter((caller) => !allowed(caller));
+    const allowed: Caller[] = [];
+    const others: Caller[] = [];
+    for (const caller of lookup.callers)
+      (mayHave(caller, stale, caller.plan.staleMs, now, this.serializer) ? allowed : others).push(caller);
+    lookup.callers = others;
+    this.#engine.answer(allowed, stale.stored, "stale", stale.why);
   }
 
-  #waitStale(lookup: Lookup, stale: Stored | undefined, why: string): void {
-    this.#serveStale(lookup, stale, why);
+  #waitStale(lookup: Lookup, stale: Stale | undefined): void {
+    this.#serveStale(lookup, stale);
     if (lookup.callers.length > 0) this.#engine.wait(lookup);
   }
 
   /** After the soft timeout, callers who may have the stale value get it. */
-  #softly(callers: readonly Caller[], stale: Stored, plan: Plan, why: string): void {
+  #softly(callers: readonly Caller[], stale: Stale, plan: Plan): void {
     this.clock.after(plan.softMs, () => {
       const now = this.clock.now();
-      const allowed = callers.filter(({ done, plan: { errorMs } }) => !done && now < staleUntil(stale, why, errorMs));
-      if (allowed.length > 0 && stale.open(this.serializer)) this.#engine.answer(allowed, stale, "stale", "timeout");
+      const allowed = callers.filter(
+        (caller) => !caller.done && mayHave(caller, stale, caller.plan.errorMs, now, this.serializer),
+      );
+      this.#engine.answer(allowed, stale.stored, "stale", "timeout");
     });
   }
 

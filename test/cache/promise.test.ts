@@ -699,6 +699,27 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.getOrSet("k", () => 2, options), 2);
   });
 
+  test("what is of another version, or refused by the schema, is served stale to nobody", async () => {
+    const options = { ttl: "10s", staleWhileRevalidate: "1h", staleIfError: "1h" } as const;
+    await a.getOrSet("k", () => "shape 1", { ...options, version: 1 });
+    await advance(11_000);
+    let seen: unknown = "nothing";
+    const shape = ({ stale }: { stale: unknown }): string => {
+      seen = stale;
+      return "shape 2";
+    };
+    assert.equal(await b.getOrSet("k", shape, { ...options, version: 2 }), "shape 2");
+    assert.equal(seen, undefined);
+    await advance(11_000);
+    const validate = (value: unknown): object => (typeof value === "number" ? { value } : { issues: [1] });
+    const schema = { "~standard": { validate } };
+    await assert.rejects(b.getOrSet("k", failing, { ...options, version: 2, schema }), /no database/);
+    const slow = b.getOrSet("k", () => new Promise(() => {}), { ...options, version: 2, schema, timeout: "1s" });
+    const rejected = assert.rejects(slow, { code: "EF_LOAD_TIMEOUT" });
+    await advance(31_000);
+    await rejected;
+  });
+
   test("a value whose tag was invalidated is served stale for as long after it was made, whenever that was", async () => {
     const options = { ttl: "1h", tags: ["songs"], staleWhileRevalidate: "30s", staleIfError: "60s" } as const;
     const source = new Source();
