@@ -120,7 +120,7 @@ export class Engine implements LookupOwner {
   /** Answers `caller`, sooner or later. */
   ask(wire: string, caller: Caller): void {
     const flight = this.#renewal.flights.get(wire);
-    if (flight !== undefined && caller.load !== undefined && !flight.background) {
+    if (flight !== undefined && caller.load !== undefined && !flight.background && flight.suits(caller)) {
       caller.onKnown?.();
       flight.join(caller);
       return;
@@ -352,12 +352,16 @@ export class Engine implements LookupOwner {
     this.miss(lookup, "being computed");
     if (lookup.callers.length === 0) return;
     const flight = this.#renewal.flights.get(lookup.wire);
-    if (flight === undefined) this.#waiting.add(lookup.wire, lookup.callers);
-    else
+    let others = lookup.callers;
+    if (flight !== undefined) {
+      others = others.filter((caller) => !flight.suits(caller));
       for (const caller of lookup.callers) {
+        if (!flight.suits(caller)) continue;
         caller.onKnown?.();
         flight.join(caller);
       }
+    }
+    this.#waiting.add(lookup.wire, others);
   }
 
   #lookAgain(wire: string, callers: readonly Caller[]): void {

@@ -90,6 +90,11 @@ export class Flight {
     this.background = start.background;
   }
 
+  /** Whether what is computed here is what `caller` reads. */
+  suits({ plan }: Caller): boolean {
+    return plan.version === this.#start.plan.version;
+  }
+
   join(caller: Caller): void {
     this.#callers.push(caller);
   }

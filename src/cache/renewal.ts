@@ -109,8 +109,9 @@ export class Renewal implements FlightHost {
   }
 
   #begin(lookup: Lookup, loader: Caller, token: Token, kept: Kept, stale: Stale | undefined, why: string): void {
-    const { wire, callers } = lookup;
+    const { wire } = lookup;
     const { load, plan, key } = loader;
+    const callers = lookup.callers.filter((caller) => caller.plan.version === plan.version);
     if (load === undefined) return;
     const { clock, backend } = this;
     const lease = new Lease(backend, clock, wire, token, this.#parts.leaseSeconds, kept);
@@ -118,6 +119,11 @@ export class Renewal implements FlightHost {
     const background = callers.length === 0;
     const flight = new Flight(this, { wire, key, lease, load, plan, why, stale, original, background }, callers);
     this.flights.set(wire, flight);
+    if (callers.length < lookup.callers.length) {
+      // Who reads another version waits until this one is there, and then replaces it.
+      lookup.callers = lookup.callers.filter((caller) => !flight.suits(caller));
+      this.#engine.wait(lookup);
+    }
     if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);
     void this.#evidence(lookup, plan, stale)
       .then((evidence) => {

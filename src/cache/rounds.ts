@@ -18,8 +18,9 @@ import { nextMoment } from "./moments.ts";
 import { forEach, type Serializer } from "./serializer.ts";
 
 interface Round {
+  readonly version: number;
   readonly callers: Caller[];
-  /** Those who came after the load began. */
+  /** Those who came after the load began, or read another version. */
   readonly next: Caller[];
   begun: boolean;
   /** When the load began. */
@@ -83,12 +84,13 @@ export class Rounds {
   join(wire: string, caller: Caller, why: string): void {
     const round = this.#rounds.get(wire);
     if (round === undefined) this.#begin(wire, caller, why);
-    else if (!round.begun || caller.moment < round.moment) round.callers.push(caller);
+    else if (caller.plan.version === round.version && (!round.begun || caller.moment < round.moment))
+      round.callers.push(caller);
     else round.next.push(caller);
   }
 
   #begin(wire: string, first: Caller, why: string): void {
-    const round: Round = { callers: [first], next: [], begun: false, moment: 0 };
+    const round: Round = { version: first.plan.version, callers: [first], next: [], begun: false, moment: 0 };
     this.#rounds.set(wire, round);
     const work = async (): Promise<void> => {
       round.begun = true;

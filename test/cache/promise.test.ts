@@ -122,6 +122,28 @@ describe("sharing within a process", () => {
     assert.equal(source.loads, 1);
   });
 
+  test("who reads another version does not share the load, whether it came later, in the same turn, or past the server", async () => {
+    const end = deferred();
+    const shape = (version: number): Promise<string> =>
+      a.getOrSet("k", () => end.promise.then(() => `shape ${version}`), { version });
+    const shapes = async (versions: number[]): Promise<string[]> => {
+      const reading = Promise.all(versions.map(shape));
+      await advance(500);
+      return await reading;
+    };
+    const first = shape(1);
+    await settle();
+    const second = shape(2);
+    await settle();
+    end.resolve();
+    await advance(100);
+    assert.deepEqual([await first, await second], ["shape 1", "shape 2"]);
+    await a.invalidate("k");
+    assert.deepEqual(await shapes([1, 2, 1, 3]), ["shape 1", "shape 2", "shape 1", "shape 3"]);
+    world.down();
+    assert.deepEqual(await shapes([1, 2, 1, 3]), ["shape 1", "shape 2", "shape 1", "shape 3"]);
+  });
+
   test("who joined a load after it began starts over when the key was invalidated meanwhile", async () => {
     const source = new Source();
     const early = a.getOrSet("k", source.slow);
