@@ -73,7 +73,7 @@ export class AdaptiveBackend implements Backend {
     return this.#try("claim", key, token, leaseSeconds);
   }
 
-  expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
+  expire(key: string, token: Token, keepSeconds?: number): Promise<boolean> {
     return this.#try("expire", key, token, keepSeconds);
   }
 

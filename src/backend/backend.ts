@@ -113,8 +113,11 @@ export interface Backend {
   readInto?(key: string, want: Want, sink: ReadSink): void;
   /** Puts a lease in the place of the version `token`. Undefined when that is no longer the current one. */
   claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined>;
-  /** Marks the version `token` as stale for `keepSeconds`, if it still is the current one; who reads next wins. */
-  expire(key: string, token: Token, keepSeconds: number): Promise<boolean>;
+  /**
+   * Marks the version `token` as stale for `keepSeconds`, or for as long as it has left, if it still is the current one; who
+   * reads next wins.
+   */
+  expire(key: string, token: Token, keepSeconds?: number): Promise<boolean>;
   /** Stores `item` in the place of the version `token`; answers the new version, or undefined when it was refused. */
   replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined>;
   /** Lets a lease live for `leaseSeconds` from now; answers its new token, or undefined when it was lost. */

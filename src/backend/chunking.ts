@@ -59,7 +59,7 @@ export class ChunkingBackend implements Backend {
     return this.#below.claim(key, token, leaseSeconds);
   }
 
-  expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
+  expire(key: string, token: Token, keepSeconds?: number): Promise<boolean> {
     return this.#below.expire(key, token, keepSeconds);
   }
 

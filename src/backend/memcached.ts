@@ -115,8 +115,9 @@ class MetaBackend implements Backend, MetaReader {
     return { epoch: answer.epoch, version: answer.cas };
   }
 
-  async expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
-    const flags = { compareCas: token.version as Cas, invalidate: true, ttl: wireTtl(keepSeconds) };
+  async expire(key: string, token: Token, keepSeconds?: number): Promise<boolean> {
+    const kept = { compareCas: token.version as Cas, invalidate: true };
+    const flags = keepSeconds === undefined ? kept : { ...kept, ttl: wireTtl(keepSeconds) };
     const answer = await this.client.meta.delete(key, flags, { on: token.epoch as LeaseEpoch });
     return answer.kind === "deleted";
   }

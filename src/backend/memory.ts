@@ -104,7 +104,7 @@ class Memory implements Backend {
     return Promise.resolve(this.#matches(key, token) ? this.#store(key, empty(), leaseSeconds, "lease") : undefined);
   }
 
-  expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
+  expire(key: string, token: Token, keepSeconds?: number): Promise<boolean> {
     const slot = this.#matches(key, token);
     if (slot) this.#makeStale(slot, keepSeconds);
     return Promise.resolve(slot !== undefined);
@@ -157,10 +157,10 @@ class Memory implements Backend {
   }
 
   /** A version is the very item object; a stale mark makes it another one. */
-  #makeStale(slot: Slot, keepSeconds: number): void {
+  #makeStale(slot: Slot, keepSeconds: number | undefined): void {
     slot.item = { ...slot.item };
     slot.state = "stale";
-    slot.expiresAt = this.#expiry(keepSeconds);
+    if (keepSeconds !== undefined) slot.expiresAt = this.#expiry(keepSeconds);
   }
 
   #token(slot: Slot): Token {

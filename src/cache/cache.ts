@@ -13,6 +13,7 @@ import type { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
 import { fragmentPrefix } from "./fragments.ts";
 import { Invalidation, placesOf } from "./invalidation.ts";
+import { keptSeconds } from "./judging.ts";
 import { checkTags, type Keys } from "./keys.ts";
 import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
 import { Plans, ttlMs } from "./plan.ts";
@@ -279,14 +280,15 @@ export class Cache {
    * that starts from then on, in any process, returns a value from before.
    *
    * @param options the relaxations that the values have besides those of the cache: for so long the value from before is
-   *   kept, for those who allow it. Entries give theirs
+   *   kept, for those who allow it. Entries give theirs. Readers count from theirs how long ago this was, so give the same:
+   *   a value that is kept for longer than its reader's relaxations is computed, but for the last seconds of that time
    * @throws EverfreshError `EF_INVALIDATION_PENDING` when a server could not confirm in time; it is retried, and
    *   this process reads nothing from that server before
    */
   async invalidate(keys: string | readonly string[], options?: Relaxations): Promise<void> {
     this.#shared.life.check();
     const { staleMs, errorMs } = this.#plans.of(options);
-    const keepSeconds = Math.ceil(Math.max(staleMs, errorMs) / 1000);
+    const keepSeconds = keptSeconds(staleMs, errorMs);
     const list = typeof keys === "string" ? [keys] : keys;
     // All are proven before the first is sent: none may be under way when the call is refused.
     const wires = list.map((key) => this.#keys.value(key));

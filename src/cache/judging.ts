@@ -5,6 +5,7 @@ import type { Caller } from "./caller.ts";
 import type { Stored } from "./envelope.ts";
 import type { Keys } from "./keys.ts";
 import type { Lookup } from "./lookup.ts";
+import type { Plan } from "./plan.ts";
 import type { Serializer } from "./serializer.ts";
 
 export type ItemReading = Extract<Reading, { kind: "item" }>;
@@ -64,17 +65,38 @@ export function mayServeStale(why: string): boolean {
 export interface Stale {
   readonly stored: Stored;
   readonly why: string;
+  /** Of what was invalidated and kept: until when the server keeps it, and when it said so, on the wall clock. */
+  readonly kept: { readonly until: number; readonly seenAt: number } | undefined;
 }
 
 /** Whether `caller`, whose relaxation is one of `relaxedMs`, may have the stale value. */
 export function mayHave(
   caller: Caller,
-  { stored, why }: Stale,
+  stale: Stale,
   relaxedMs: number,
   now: number,
   serializer: Serializer | undefined,
 ): boolean {
-  return now < staleUntil(stored, why, relaxedMs) && isFor(caller, stored, serializer);
+  return now < sinceInvalidated(stale, caller.plan, relaxedMs) && isFor(caller, stale.stored, serializer);
+}
+
+/**
+ * {@link staleUntil}, with what the server tells of an invalidation: not when it was, but how long it keeps the value. That it
+ * was told to keep it for as long as this reader's own relaxations say is what an entry does. Kept for longer than that,
+ * it is not known since when, and so it is for nobody.
+ */
+function sinceInvalidated({ stored, why, kept }: Stale, { staleMs, errorMs }: Plan, relaxedMs: number): number {
+  const until = staleUntil(stored, why, relaxedMs);
+  if (why !== "invalidated") return until;
+  // Asked by somebody without a relaxation.
+  if (kept === undefined) return -Infinity;
+  const invalidatedAt = kept.until - keptSeconds(staleMs, errorMs) * 1000;
+  return invalidatedAt > kept.seenAt ? -Infinity : Math.min(until, invalidatedAt + relaxedMs);
+}
+
+/** For how long an invalidation keeps the value from before. */
+export function keptSeconds(staleMs: number, errorMs: number): number {
+  return Math.ceil(Math.max(staleMs, errorMs) / 1000);
 }
 
 /** Whether a value can be read and is what this caller reads. */

@@ -9,9 +9,10 @@ import type { Clock, Timer } from "../clock.ts";
 
 /**
  * What stands under the key meanwhile. A lease beside a value that is kept lasts as long as that value, and is not
- * renewed; given back, a stale value waits for the next caller, and a fresh one stays as it is.
+ * renewed; given back, a stale value waits for the next caller for as long as it has left (or, where it is not marked yet,
+ * for `staleSeconds`), and a fresh one stays as it is.
  */
-export type Kept = "nothing" | "a fresh value" | { readonly staleSeconds: number };
+export type Kept = "nothing" | "a fresh value" | "a stale value" | { readonly staleSeconds: number };
 
 export class Lease {
   readonly key: string;
@@ -55,7 +56,7 @@ export class Lease {
       const still =
         kept === "nothing"
           ? await this.#backend.drop(this.key, token)
-          : await this.#backend.expire(this.key, token, kept.staleSeconds);
+          : await this.#backend.expire(this.key, token, kept === "a stale value" ? undefined : kept.staleSeconds);
       return still ? token : undefined;
     });
     return released !== undefined;

@@ -50,17 +50,19 @@ export class Renewal implements FlightHost {
 
   /** The value that was read may not be served as fresh: get the lease to replace it. */
   renew(lookup: Lookup, reading: ItemReading, stored: Stored | undefined, why: string): void {
-    const stale = stored !== undefined && mayServeStale(why) ? { stored, why } : undefined;
+    const now = this.clock.now();
+    const stale = stored !== undefined && mayServeStale(why) ? staleOf(stored, why, reading, now) : undefined;
     this.#engine.miss(lookup, why);
     if (lookup.callers.length === 0) return;
     const { wire } = lookup;
     let relaxedMs = 0;
     for (const { plan } of lookup.callers) relaxedMs = Math.max(relaxedMs, plan.staleMs, plan.errorMs);
-    const keepMs =
-      stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale.stored, why, relaxedMs) - this.clock.now());
+    const keepMs = stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale.stored, why, relaxedMs) - now);
     const keepSeconds = Math.max(0, Math.ceil(keepMs / 1000));
     if (reading.stale && reading.leased) {
       this.#waitStale(lookup, stale);
+    } else if (reading.stale && reading.won) {
+      this.load(lookup, reading.token, "a stale value", stale, why);
     } else if (reading.won) {
       this.load(lookup, reading.token, { staleSeconds: Math.max(1, keepSeconds) }, stale, why);
     } else if (keepSeconds > 0 && this.backend.keepsStale) {
@@ -80,7 +82,7 @@ export class Renewal implements FlightHost {
     this.backend.read(wire, this.#leased).then(
       (reading) => {
         const isStale = reading.kind === "item" && reading.stale;
-        if (isStale && reading.won) this.load(lookup, reading.token, { staleSeconds: keepSeconds }, stale, why);
+        if (isStale && reading.won) this.load(lookup, reading.token, "a stale value", stale, why);
         else if (isStale) this.#waitStale(lookup, stale);
         else if (reading.kind === "won") this.load(lookup, reading.token, "nothing", stale, why);
         else if (reading.kind === "leased") this.#engine.wait(lookup);
@@ -96,7 +98,7 @@ export class Renewal implements FlightHost {
     if (caller === undefined) return;
     lookup.callers = [];
     const why = "refreshed ahead";
-    this.#begin(lookup, caller, reading.token, "a fresh value", { stored, why }, why);
+    this.#begin(lookup, caller, reading.token, "a fresh value", { stored, why, kept: undefined }, why);
   }
 
   /** The lease is ours: serve stale where that is allowed, and compute. */
@@ -207,4 +209,9 @@ export class Renewal implements FlightHost {
     if (!loads.hasSubscribers) return;
     loads.publish({ namespace: this.#parts.namespace, key: flight.key, durationMs, outcome, why: why ?? flight.why });
   }
+}
+
+function staleOf(stored: Stored, why: string, { stale, ttlSeconds }: ItemReading, now: number): Stale {
+  const isKept = stale && ttlSeconds !== undefined && ttlSeconds >= 0;
+  return { stored, why, kept: isKept ? { until: now + ttlSeconds * 1000, seenAt: now } : undefined };
 }

@@ -203,7 +203,11 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
       assert.equal(await backend.expire(wire, first.token, 30), true, "given back");
       const third = await backend.read(wire, lease);
       assert.ok(third.kind === "item" && third.won);
-      assert.ok(await backend.replace(wire, third.token, item("new"), 60));
+      assert.equal(await backend.expire(wire, third.token), true, "given back, for as long as it has left");
+      const fourth = await backend.read(wire, { ...lease, ttl: true });
+      assert.ok(fourth.kind === "item" && fourth.stale && fourth.won && fourth.item.bytes.toString() === "old");
+      assert.ok(fourth.ttlSeconds === 30 || fourth.ttlSeconds === 29, `has ${fourth.ttlSeconds} s left`);
+      assert.ok(await backend.replace(wire, fourth.token, item("new"), 60));
       const fresh = await backend.read(wire, lease);
       assert.ok(fresh.kind === "item" && !fresh.stale && !fresh.won && !fresh.leased);
     });

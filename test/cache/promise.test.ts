@@ -721,6 +721,39 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.getOrSet("k", () => 2, options), 2);
   });
 
+  test("a loader that fails does not lengthen the time for which a stale value is served", async () => {
+    const options = { ttl: "1d", staleIfError: "30s" } as const;
+    const answers = async (): Promise<string> =>
+      await a.getOrSetEntry("k", failing, options).then(
+        ({ status }) => status,
+        () => "failed",
+      );
+    await a.getOrSet("k", () => 1, options);
+    await a.invalidate("k", options);
+    const found: string[] = [];
+    for (let count = 0; count < 4; count++) {
+      found.push(await answers(), await answers());
+      await advance(14_000);
+    }
+    assert.deepEqual(found, ["stale", "stale", "stale", "stale", "stale", "stale", "failed", "failed"]);
+  });
+
+  test("how long ago a value was invalidated is told by how long it is still kept", async () => {
+    const options = { ttl: "1d", staleWhileRevalidate: "10s", staleIfError: "1h" } as const;
+    await a.getOrSet("k", () => 1, options);
+    await a.invalidate("k", options);
+    await advance(8_000);
+    assert.equal((await a.getOrSetEntry("k", failing, options)).why, "invalidated");
+    await advance(3_000);
+    assert.equal((await a.getOrSetEntry("k", failing, options)).why, "the loader failed");
+    const lessRelaxed = { ttl: "1d", staleIfError: "30s" } as const;
+    await assert.rejects(a.getOrSet("k", failing, lessRelaxed), /no database/);
+    await advance(3_580_000);
+    assert.equal((await a.getOrSetEntry("k", failing, options)).why, "the loader failed");
+    await advance(10_000);
+    await assert.rejects(a.getOrSet("k", failing, options), /no database/);
+  });
+
   test("what is of another version, or refused by the schema, is served stale to nobody", async () => {
     const options = { ttl: "10s", staleWhileRevalidate: "1h", staleIfError: "1h" } as const;
     await a.getOrSet("k", () => "shape 1", { ...options, version: 1 });

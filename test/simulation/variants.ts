@@ -38,7 +38,7 @@ class Around implements Backend {
   claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
     return this.inner.claim(key, token, leaseSeconds);
   }
-  expire(key: string, token: Token, keepSeconds: number): Promise<boolean> {
+  expire(key: string, token: Token, keepSeconds?: number): Promise<boolean> {
     return this.inner.expire(key, token, keepSeconds);
   }
   replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
