@@ -5,6 +5,7 @@
  * there, is computed by somebody else, or is to be computed here. Keys that turn up later (another process died with
  * their lease) are loaded together with those that turn up in the same tick.
  */
+import { AsyncResource } from "node:async_hooks";
 import type { LoadContext } from "./caller.ts";
 import { InheritedByAll, rendering } from "./fragments.ts";
 import type { Ttl } from "./options.ts";
@@ -30,6 +31,8 @@ export class Batch<T> {
   readonly #unknown: Set<string>;
   #wanted: Wanted[] = [];
   #scheduled = false;
+  /** Where the loader runs, whichever key's answer comes last. */
+  readonly #scope = new AsyncResource("EverfreshBatch");
 
   /** @param collects whether the values take over the tags of what is read while they are computed */
   constructor(keys: Iterable<string>, load: BatchLoader<T>, collects: boolean) {
@@ -55,7 +58,7 @@ export class Batch<T> {
   #schedule(): void {
     if (this.#scheduled || this.#unknown.size > 0 || this.#wanted.length === 0) return;
     this.#scheduled = true;
-    process.nextTick(() => void this.#run());
+    process.nextTick(() => this.#scope.runInAsyncScope(() => void this.#run()));
   }
 
   async #run(): Promise<void> {

@@ -1,4 +1,5 @@
 /** One caller who waits for a value: what was asked, when, and how it is answered. Answered once. */
+import { AsyncResource } from "node:async_hooks";
 import { EverfreshError } from "../errors.ts";
 import type { Stored } from "./envelope.ts";
 import { visibleTags } from "./keys.ts";
@@ -86,6 +87,8 @@ export class Caller {
   readonly #resolve: Settle;
   readonly #reject: Settle;
   #unlisten: (() => void) | undefined = undefined;
+  /** Where this caller's loader runs, whoever's answer or timer lets it begin. */
+  readonly #scope: AsyncResource | undefined;
 
   constructor(key: string, plan: Plan, load: Loader | undefined, full: boolean) {
     this.key = key;
@@ -95,6 +98,12 @@ export class Caller {
     this.promise = new Promise(executor);
     this.#resolve = nextResolve;
     this.#reject = nextReject;
+    this.#scope = load === undefined ? undefined : new AsyncResource("EverfreshCaller");
+  }
+
+  /** Runs `work` in the async context that this caller came from: its request, its transaction, its load. */
+  inContext<R>(work: () => R): R {
+    return this.#scope === undefined ? work() : this.#scope.runInAsyncScope(work);
   }
 
   /** Ends the waiting when `signal` fires. */

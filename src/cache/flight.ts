@@ -57,6 +57,8 @@ export interface FlightStart {
   readonly key: string;
   readonly lease: Lease;
   readonly load: Loader;
+  /** Who brought it. */
+  readonly loader: Caller;
   readonly plan: Plan;
   /** Why a value is computed at all. */
   readonly why: string;
@@ -108,7 +110,7 @@ export class Flight {
 
   /** Computes and fills. `space` and `tags` were read before this. */
   async run(space: Evidence, tags: ReadonlyMap<string, Evidence>): Promise<void> {
-    const { load, plan, stale, key } = this.#start;
+    const { load, loader, plan, stale, key } = this.#start;
     const { clock, serializer } = this.#host;
     this.#moment = nextMoment();
     const began = clock.monotonic();
@@ -116,7 +118,7 @@ export class Flight {
     try {
       const isOurs = stale !== undefined && isFor({ plan, load }, stale.stored, serializer);
       const old = isOurs ? stale.stored.take(serializer) : undefined;
-      loaded = await runLoader(load, plan, key, old, clock, this.#host.home);
+      loaded = await loader.inContext(() => runLoader(load, plan, key, old, clock, this.#host.home));
     } catch (error) {
       this.#failed(error, clock.monotonic() - began);
       return;

@@ -79,11 +79,12 @@ export function startMonitor(
 
   const check = async (caller: Caller, load: Loader, stored: Stored, token: Token, ageMs: number): Promise<void> => {
     const { key, plan } = caller;
-    if (await agrees(load, plan, key, stored)) return;
+    const agrees = (): Promise<boolean> => caller.inContext(() => isMadeAgain(load, plan, key, stored));
+    if (await agrees()) return;
     await new Promise<void>((resolve) => clock.after(settleMs, resolve));
     const now = await examine(engine, keys.value(key), key, {});
     const stillThere = now.kind === "value" && sameToken(now.token, token);
-    if (!stillThere || (await agrees(load, plan, key, stored))) {
+    if (!stillThere || (await agrees())) {
       counts.races++;
       return;
     }
@@ -97,7 +98,7 @@ export function startMonitor(
     if (channel.hasSubscribers) channel.publish(read);
   };
 
-  const agrees = async (load: Loader, plan: Plan, key: string, stored: Stored): Promise<boolean> => {
+  const isMadeAgain = async (load: Loader, plan: Plan, key: string, stored: Stored): Promise<boolean> => {
     const { value } = await runLoader(load, plan, key, undefined, clock);
     const { format, bytes } = encode(value, serializer);
     return format === stored.format && Buffer.compare(Buffer.from(bytes as string), stored.payload) === 0;

@@ -81,7 +81,7 @@ export class Plans {
       latest[name] = name === "tags" && options.tags !== undefined ? plan.tags : options[name as keyof ReadOptions];
       this.#latestCount++;
     }
-    this.#latest = latest as ReadOptions;
+    this.#latest = latest;
     this.#latestPlan = plan;
   }
 

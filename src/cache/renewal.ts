@@ -119,7 +119,11 @@ export class Renewal implements FlightHost {
     const lease = new Lease(backend, clock, wire, token, this.#parts.leaseSeconds, kept);
     const original = this.#parts.keys.isDigest(wire) ? key : undefined;
     const background = callers.length === 0;
-    const flight = new Flight(this, { wire, key, lease, load, plan, why, stale, original, background }, callers);
+    const flight = new Flight(
+      this,
+      { wire, key, lease, load, loader, plan, why, stale, original, background },
+      callers,
+    );
     this.flights.set(wire, flight);
     if (callers.length < lookup.callers.length) {
       // Who reads another version waits until this one is there, and then replaces it.

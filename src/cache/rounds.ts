@@ -108,7 +108,9 @@ export class Rounds {
         for (const caller of round.callers) caller.fail(error);
       }
     };
-    void (first.batched ? work() : this.#turns.run(work)).finally(() => {
+    // In the context of its caller, which tells whether a load around it has a turn already.
+    const run = (): Promise<void> => (first.batched ? work() : this.#turns.run(work));
+    void first.inContext(run).finally(() => {
       this.#rounds.delete(wire);
       if (round.next.length > 0) this.#again(round.next);
     });

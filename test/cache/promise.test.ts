@@ -3,9 +3,10 @@
  * value computed from what the source held before it. `docs/promise.md` draws each of these.
  */
 import assert from "node:assert/strict";
+import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
-import { createCache, metaBackend, none, type Cache, type CacheOptions } from "everfresh";
+import { createCache, memory, metaBackend, none, type Cache, type CacheOptions } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred, type Deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
@@ -435,6 +436,28 @@ describe("servers that fail", () => {
     assert.equal(source.loads, 2);
   });
 
+  test("a load takes no turn for what runs around another one that came in the same turn of the loop", async () => {
+    world.down();
+    const cache = process({ maxConcurrentLoads: 1 });
+    const gate = deferred();
+    let running = 0;
+    let most = 0;
+    const load = async (): Promise<void> => {
+      most = Math.max(most, ++running);
+      await turn();
+      running--;
+    };
+    const outer = cache.getOrSet("outer", () => gate.promise.then(() => cache.getOrSet("inner", () => 1)));
+    await settle();
+    const others = Array.from({ length: 20 }, async (_, index) => {
+      await gate.promise;
+      await cache.getOrSet(`k${index}`, load);
+    });
+    gate.resolve();
+    await Promise.all([outer, ...others]);
+    assert.equal(most, 1);
+  });
+
   test("without a backend at most maxConcurrentLoads run at a time, also when loads are nested", async () => {
     const cache = createCache({ backend: none(), maxConcurrentLoads: 2, clock });
     let running = 0;
@@ -601,6 +624,43 @@ describe("what is read", () => {
 });
 
 describe("what users bring along and what goes wrong in it", () => {
+  test("a loader runs in the async context of the caller who brought it", async () => {
+    const request = new AsyncLocalStorage<string>();
+    const local = createCache({ backend: memory(), clock });
+    const without = createCache({ backend: none(), clock });
+    for (const cache of [a, local, without]) {
+      const who = (key: string) => async (): Promise<string | undefined> =>
+        await request.run(key, () => cache.getOrSet(key, () => request.getStore()));
+      const many = async (keys: string[]): Promise<unknown[]> =>
+        await request.run(keys.join(), async () => {
+          const found = await cache.getOrSetMany(keys, (missing) => missing.map(() => request.getStore()));
+          return [...found.values()];
+        });
+      const names = ["anna", "bert", "carl"];
+      assert.deepEqual(await Promise.all(names.map((name) => who(name)())), names);
+      assert.deepEqual(await Promise.all([many(["d", "e"]), many(["f", "g"])]), [
+        ["d,e", "d,e"],
+        ["f,g", "f,g"],
+      ]);
+    }
+  });
+
+  test("who starts over brings its context along", async () => {
+    const request = new AsyncLocalStorage<string>();
+    const end = deferred();
+    const load = async (): Promise<string | undefined> => {
+      await end.promise;
+      return request.getStore();
+    };
+    const early = request.run("early", () => a.getOrSet("k", load));
+    await settle();
+    await b.invalidate("k");
+    const late = request.run("late", () => a.getOrSet("k", load));
+    await settle();
+    end.resolve();
+    assert.deepEqual([await early, await late], ["early", "late"]);
+  });
+
   test("a serializer that throws on reading is a miss, and on writing hands the value out unstored", async () => {
     let broken = false;
     const serializer = {
@@ -766,8 +826,7 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.getOrSet("k", shape, { ...options, version: 2 }), "shape 2");
     assert.equal(seen, undefined);
     await advance(11_000);
-    const validate = (value: unknown): object => (typeof value === "number" ? { value } : { issues: [1] });
-    const schema = { "~standard": { validate } };
+    const schema = { "~standard": { validate: () => ({ issues: [1] }) } };
     await assert.rejects(b.getOrSet("k", failing, { ...options, version: 2, schema }), /no database/);
     const slow = b.getOrSet("k", () => new Promise(() => {}), { ...options, version: 2, schema, timeout: "1s" });
     const rejected = assert.rejects(slow, { code: "EF_LOAD_TIMEOUT" });

@@ -151,3 +151,16 @@ test("a transaction gets no value of another version", async (t) => {
     assert.equal((await cache.getOrSetEntry("k", () => "anew", { version: 2 })).value, "shape 2");
   });
 });
+
+test("a loader of a caller outside is not inside a transaction that reads in the same turn", async (t) => {
+  const { handle, cache, outbox } = await place(t);
+  const held = deferred();
+  const nested = () => cache.getOrSetEntry("nested", () => "committed");
+  const outside = held.promise.then(() => cache.getOrSet("item", async () => (await nested()).status));
+  await outbox.transaction(handle, async () => {
+    held.resolve();
+    await cache.getOrSet("other", () => "uncommitted");
+    assert.equal(await outside, "miss");
+  });
+  assert.equal(await cache.get("nested"), "committed");
+});
