@@ -1,25 +1,24 @@
 /** Values that are in this process and right, without asking anybody and without waiting. */
 import type { Engine } from "./engine.ts";
 import { unpack, type Stored } from "./envelope.ts";
-import { isOfAnother } from "./judging.ts";
+import { isOfAnother, lackedTag } from "./judging.ts";
+import type { Plan } from "./plan.ts";
 
 /**
- * The value of `key`, which is `wire` on the wire, opened; undefined: it must be asked for.
- *
- * @param aheadMs with less than this to live it is asked for, so that somebody refreshes it
+ * The value of `key`, which is `wire` on the wire, opened; undefined: it must be asked for. With less than `aheadMs` to live it
+ * is asked for, so that somebody refreshes it.
  */
 export function atHand(
   engine: Engine,
   key: string,
   wire: string,
-  version: number,
-  aheadMs: number,
+  { version, tags, aheadMs }: Plan,
 ): Stored | undefined {
   const { backend, clock, serializer } = engine;
   const item = backend.peek?.(wire);
   const stored =
     item === undefined ? trusted(engine, wire) : ((item.memo ??= unpack(item.bytes)) as Stored | undefined);
-  if (stored === undefined || stored.version !== version) return undefined;
+  if (stored === undefined || stored.version !== version || lackedTag(tags, stored) !== undefined) return undefined;
   if (stored.freshUntil <= clock.now() + aheadMs) return undefined;
   if (isOfAnother(stored, key, wire, engine.parts.keys)) return undefined;
   if (item !== undefined && !isCurrent(engine, wire, stored)) return undefined;

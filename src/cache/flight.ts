@@ -92,9 +92,10 @@ export class Flight {
     this.background = start.background;
   }
 
-  /** Whether what is computed here is what `caller` reads. */
-  suits({ plan }: Caller): boolean {
-    return plan.version === this.#start.plan.version;
+  /** Whether what is computed here is what `caller` reads, and noticed what invalidates it for `caller`. */
+  suits({ plan: { version, tags } }: Caller): boolean {
+    const { plan } = this.#start;
+    return version === plan.version && (tags === plan.tags || tags.every((tag) => plan.tags.includes(tag)));
   }
 
   join(caller: Caller): void {

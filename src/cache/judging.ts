@@ -2,7 +2,7 @@
 import type { Reading } from "../backend/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Caller } from "./caller.ts";
-import type { Stored } from "./envelope.ts";
+import type { KnownProvenance, Stored } from "./envelope.ts";
 import type { Keys } from "./keys.ts";
 import type { Lookup } from "./lookup.ts";
 import type { Plan } from "./plan.ts";
@@ -122,9 +122,24 @@ export function staleUntil({ createdAt, freshUntil }: Stored, why: string, relax
   return (why.startsWith("tag ") ? Math.min(createdAt, freshUntil) : freshUntil) + relaxedMs;
 }
 
-/** Why a right value is not for this caller: another version, or its schema refuses it. Open it first. */
+/** What was found last to carry all of the tags that its reader names: values and readers with the same come in crowds. */
+let fittingTags: readonly string[] = [];
+let fittingProvenance: KnownProvenance | undefined;
+
+/** A tag that the value must have for a reader of `tags`, and does not: it would not notice that tag's invalidation. */
+export function lackedTag(tags: readonly string[], { provenance }: Stored): string | undefined {
+  if (tags.length === 0 || (fittingProvenance === provenance && fittingTags === tags)) return undefined;
+  for (const tag of tags) if (!provenance.tags.includes(tag)) return tag;
+  fittingTags = tags;
+  fittingProvenance = provenance;
+  return undefined;
+}
+
+/** Why a right value is not for this caller: another version, a tag that it lacks, or its schema refuses it. Open it first. */
 export function misfit({ plan, load }: Pick<Caller, "plan" | "load">, stored: Stored): string | undefined {
   if (load !== undefined && plan.version !== stored.version) return "version";
+  const lacked = lackedTag(plan.tags, stored);
+  if (lacked !== undefined) return `tag ${lacked}`;
   if (plan.schema === undefined) return undefined;
   const result = plan.schema["~standard"].validate(stored.shared);
   if (result instanceof Promise)

@@ -39,7 +39,7 @@ export interface ValueOptions {
 
 /** Options of one read. */
 export interface ReadOptions extends ValueOptions {
-  /** What the value depends on; see `invalidateTags`. */
+  /** What the value depends on; see `invalidateTags`. A value that is found without one of them is a miss. */
   readonly tags?: readonly string[];
   /** Invalidates first, so that this call computes. */
   readonly forceFresh?: boolean;

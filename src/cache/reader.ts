@@ -93,7 +93,7 @@ export class Reader {
 
   #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
     if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
-    const stored = atHand(this.#engine, key, wire, plan.version, plan.aheadMs);
+    const stored = atHand(this.#engine, key, wire, plan);
     if (stored === undefined || this.#engine.watch !== undefined) return undefined;
     this.#engine.tellHit(key);
     return stored;

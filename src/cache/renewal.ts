@@ -127,7 +127,7 @@ export class Renewal implements FlightHost {
     this.flights.set(wire, flight);
     if (callers.length < lookup.callers.length) {
       // Who reads another version waits until this one is there, and then replaces it.
-      lookup.callers = lookup.callers.filter((caller) => !flight.suits(caller));
+      lookup.callers = lookup.callers.filter((caller) => caller.plan.version !== plan.version);
       this.#engine.wait(lookup);
     }
     if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);

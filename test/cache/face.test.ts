@@ -316,6 +316,21 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.equal((await read()).status, "hit");
   });
 
+  test("a value without a tag that its reader names is a miss, and is there for both afterwards", async () => {
+    const key = fresh();
+    let version = 1;
+    const read = (tags: readonly string[]): Promise<{ value: number; status: string; why: string | undefined }> =>
+      cache.getOrSetEntry(key, () => version, { tags });
+    await read(["one"]);
+    version = 2;
+    assert.equal((await read(["one"])).value, 1);
+    assert.deepEqual(((answer) => [answer.value, answer.why])(await read(["one", "two"])), [2, "tag two"]);
+    for (const tags of [["two"], ["one"], ["two", "one"], []]) assert.equal((await read(tags)).status, "hit");
+    version = 3;
+    await cache.invalidateTags(["two"]);
+    assert.equal((await read(["one", "two"])).value, 3);
+  });
+
   test("clearing a namespace leaves the others alone", async () => {
     const other = cache.namespace("other");
     await other.set("kept", 1);

@@ -38,7 +38,7 @@ beforeEach(() => {
 
 describe("getOrSetMany", () => {
   test("computes what is missing by one call, and stores each value under its own key", async () => {
-    await a.set("one", "cached");
+    await a.set("one", "cached", { tags: ["tag one"] });
     const calls: (readonly string[])[] = [];
     const load = (keys: readonly string[]): Map<string, string> => {
       calls.push(keys);

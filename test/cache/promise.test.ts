@@ -123,6 +123,19 @@ describe("sharing within a process", () => {
     assert.equal(source.loads, 1);
   });
 
+  test("who names a tag does not join a load that did not read it", async () => {
+    const source = new Source();
+    const early = a.getOrSet("k", source.slow);
+    await settle();
+    source.value = 2;
+    await b.invalidateTags(["t"]);
+    const late = a.getOrSet("k", source.quick, { tags: ["t"] });
+    await settle();
+    source.ends[0]?.resolve();
+    await advance(100);
+    assert.deepEqual([await early, await late], [1, 2]);
+  });
+
   test("who reads another version does not share the load, whether it came later, in the same turn, or past the server", async () => {
     const end = deferred();
     const shape = (version: number): Promise<string> =>
