@@ -16,7 +16,7 @@ export interface Clock {
   /** Milliseconds since some fixed moment; never goes backwards. Use it to measure spans and deadlines. */
   monotonic(): number;
   /**
-   * Calls `callback` once, `delayMs` from now. The timer does not keep the process alive: whoever must be waited for
+   * Calls `callback` once, `delayMs` from now, or after 24 days if that is earlier. The timer does not keep the process alive: whoever must be waited for
    * holds a socket or a promise of its own. With `holds` it does: somebody waits for just this.
    */
   after(delayMs: number, callback: () => void, holds?: boolean): Timer;
@@ -30,12 +30,15 @@ export interface Random {
   bytes(length: number): Uint8Array;
 }
 
+/** The system takes a longer delay for none at all. */
+const longestDelayMs = 2 ** 31 - 1;
+
 /** The system's clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(delayMs, callback, holds = false) {
-    const timer = setTimeout(callback, delayMs);
+    const timer = setTimeout(callback, Math.min(delayMs, longestDelayMs));
     if (!holds) timer.unref();
     return { cancel: () => clearTimeout(timer) };
   },
