@@ -54,7 +54,7 @@ export interface EngineParts {
 const limitRestarts = 20;
 
 const justLooking: Want = {};
-const plain = { stale: false, ttlSeconds: undefined };
+const plain = { stale: false };
 
 const reads = eventChannel("everfresh:cache:read");
 const loads = eventChannel("everfresh:cache:load");
@@ -249,8 +249,8 @@ export class Engine implements LookupOwner {
   }
 
   /** Whether a value of the tier may be served to all, because others of the same provenance were just found current. */
-  #isProven(lookup: Lookup, stored: Stored, ttlSeconds: number | undefined): boolean {
-    if (ttlSeconds !== undefined || lookup.space?.proven !== stored.provenance) return false;
+  #isProven(lookup: Lookup, stored: Stored): boolean {
+    if (lookup.space?.proven !== stored.provenance) return false;
     if (flawOf(lookup, plain, stored, this.parts.keys, this.clock.now()) !== undefined) return false;
     return lookup.callers.every((caller) => misfit(caller, stored) === undefined);
   }
@@ -284,7 +284,7 @@ export class Engine implements LookupOwner {
         entry.moment = lookup.moment;
         const { token, ttlSeconds, won } = reading;
         const { item, stored } = entry;
-        if (!won && this.watch === undefined && this.#isProven(lookup, stored, ttlSeconds)) {
+        if (!won && this.watch === undefined && this.#isProven(lookup, stored)) {
           this.answer(lookup.callers, stored, "hit", undefined);
           return;
         }

@@ -34,7 +34,7 @@ export async function examine(engine: Engine, wire: string, key: string, want: W
   if (stored === undefined) return { kind: "flawed", token };
   const tags = stored.tags.map((tag) => generations.read(keys.tag(tag), moment));
   await Promise.all([space.answered, ...tags.map((read) => read.answered)]);
-  const flaw = flawOf({ wire, key, space, tags, callers: [] }, reading, stored, keys, clock.now());
+  const flaw = flawOf({ wire, key, space, tags }, reading, stored, keys, clock.now());
   return flaw === undefined && stored.open(serializer) ? { kind: "value", stored, token } : { kind: "flawed", token };
 }
 

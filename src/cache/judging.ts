@@ -11,12 +11,12 @@ import type { Serializer } from "./serializer.ts";
 export type ItemReading = Extract<Reading, { kind: "item" }>;
 
 /** What was asked, and what came back of the generations. */
-type Found = Pick<Lookup, "wire" | "key" | "space" | "tags" | "callers">;
+type Found = Pick<Lookup, "wire" | "key" | "space" | "tags">;
 
 /** Why the value may not be served as fresh to anybody; undefined: it may. */
 export function flawOf(
   lookup: Found,
-  reading: Pick<ItemReading, "stale" | "ttlSeconds">,
+  reading: Pick<ItemReading, "stale">,
   stored: Stored,
   keys: Keys,
   now: number,
@@ -27,13 +27,8 @@ export function flawOf(
   const changed = outdated(lookup, stored);
   if (changed !== undefined) return changed;
   if (reading.stale) return "invalidated";
-  if (stored.freshUntil <= now) return "expired";
-  if (reading.ttlSeconds !== undefined && reading.ttlSeconds >= 0) {
-    // By the server's clock: what is left is no more than the time for which it may be served stale.
-    const graceMs = Math.max(...lookup.callers.map(({ plan }) => Math.max(plan.staleMs, plan.errorMs)));
-    if (reading.ttlSeconds * 1000 <= graceMs) return "expired";
-  }
-  return undefined;
+  // Not by what the server has left: whoever stored it may have given it another time to be stale than its readers do.
+  return stored.freshUntil <= now ? "expired" : undefined;
 }
 
 /** Whether it is the value of another key with the same digest. */

@@ -794,6 +794,14 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.getOrSet("k", () => 2, options), 2);
   });
 
+  test("a fresh value is a hit whatever its reader's relaxations are, also where the server keeps nothing for so long", async () => {
+    const month = { ttl: "1d", staleIfError: "30d" } as const;
+    await a.getOrSet("k", () => 1, month);
+    assert.equal((await b.getOrSetEntry("k", () => 2, month)).status, "hit");
+    await a.set("by hand", 1, { ttl: "10m" });
+    assert.equal((await b.getOrSetEntry("by hand", () => 2, { ttl: "10m", staleIfError: "1h" })).status, "hit");
+  });
+
   test("a loader that fails does not lengthen the time for which a stale value is served", async () => {
     const options = { ttl: "1d", staleIfError: "30s" } as const;
     const answers = async (): Promise<string> =>
