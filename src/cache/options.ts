@@ -29,7 +29,10 @@ export interface ValueOptions {
   readonly refreshAhead?: Duration;
   /** After this, a caller who may have a stale value (see above) gets it and the loader goes on. Default: no limit. */
   readonly timeout?: Duration;
-  /** After this, the loader is given up and its callers get `EF_LOAD_TIMEOUT`. Default: 30 s. */
+  /**
+   * After this, the loader is given up and its callers get `EF_LOAD_TIMEOUT`; so is one whose turn (`maxConcurrentLoads`) has
+   * not come for as long. Default: 30 s.
+   */
   readonly hardTimeout?: Duration;
   /** Of which shape the values are. Another version that is found is a miss. Default: none. */
   readonly version?: string | number;

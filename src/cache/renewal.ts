@@ -125,6 +125,7 @@ export class Renewal implements FlightHost {
       callers,
     );
     this.flights.set(wire, flight);
+    for (const caller of callers) if (caller !== loader) caller.onKnown?.();
     if (callers.length < lookup.callers.length) {
       // Who reads another version waits until this one is there, and then replaces it.
       lookup.callers = lookup.callers.filter((caller) => caller.plan.version !== plan.version);

@@ -8,11 +8,13 @@
  *     load     [   a b c     ][  d e f g  ]
  *
  * A crowd costs two loads, and at most `limit` loads run at a time; the others queue. A load that waits for its turn
- * has not begun, so callers still join it.
+ * has not begun, so callers still join it. It waits no longer than it may run, and not at all for who is inside of
+ * another load, whose turn it might be waiting for.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
-import type { Clock } from "../clock.ts";
-import type { Caller } from "./caller.ts";
+import type { Clock, Timer } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
+import { failAll, type Caller } from "./caller.ts";
 import { runLoader } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import { forEach, type Serializer } from "./serializer.ts";
@@ -23,34 +25,56 @@ interface Round {
   /** Those who came after the load began, or read another version. */
   readonly next: Caller[];
   begun: boolean;
+  /** Lets it begin without a turn, where it waits for one. */
+  hurry: (() => void) | undefined;
   /** When the load began. */
   moment: number;
 }
 
 /** Set inside a load that holds a turn: a load within it takes none, or the two could wait for each other. */
 const inside = new AsyncLocalStorage<true>();
+const isInside = (): boolean => inside.getStore() !== undefined;
 
 /** Hands out turns, first come first served. */
 export class Turns {
   readonly #limit: number;
-  readonly #queue: (() => void)[] = [];
+  readonly #queue = new Set<() => void>();
   #running = 0;
 
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (inside.getStore() !== undefined) return await work();
-    if (this.#running >= this.#limit) await new Promise<void>((resolve) => this.#queue.push(resolve));
-    else this.#running++;
+  /** @param queued where `work` has to wait, is given what lets it run without a turn */
+  async run(work: () => Promise<void>, queued: (hurry: () => void) => void): Promise<void> {
+    if (isInside()) return await work();
+    let hasTurn = true;
+    if (this.#running < this.#limit) this.#running++;
+    else hasTurn = await this.#wait(queued);
     try {
-      return await inside.run(true, work);
+      await inside.run(true, work);
     } finally {
-      // The turn goes on to who waits; `#running` counts turns, not loads.
-      const next = this.#queue.shift();
-      if (next) next();
-      else this.#running--;
+      if (hasTurn) this.#pass();
+    }
+  }
+
+  #wait(queued: (hurry: () => void) => void): Promise<boolean> {
+    return new Promise((resolve) => {
+      const begin = (): void => resolve(true);
+      this.#queue.add(begin);
+      queued(() => {
+        if (this.#queue.delete(begin)) resolve(false);
+      });
+    });
+  }
+
+  /** The turn goes on to who waits; `#running` counts turns, not loads. */
+  #pass(): void {
+    const [next] = this.#queue;
+    if (next === undefined) this.#running--;
+    else {
+      this.#queue.delete(next);
+      next();
     }
   }
 }
@@ -83,21 +107,35 @@ export class Rounds {
   /** Computes for `caller`, who brings a loader, without the cache. */
   join(wire: string, caller: Caller, why: string): void {
     const round = this.#rounds.get(wire);
-    if (round === undefined) this.#begin(wire, caller, why);
-    else if (caller.plan.version === round.version && (!round.begun || caller.moment < round.moment))
+    if (round === undefined) {
+      this.#begin(wire, caller, why);
+      return;
+    }
+    caller.onKnown?.();
+    if (!round.begun && caller.inContext(isInside)) round.hurry?.();
+    if (caller.plan.version === round.version && (!round.begun || caller.moment < round.moment))
       round.callers.push(caller);
     else round.next.push(caller);
   }
 
   #begin(wire: string, first: Caller, why: string): void {
-    const round: Round = { version: first.plan.version, callers: [first], next: [], begun: false, moment: 0 };
+    const round: Round = {
+      version: first.plan.version,
+      callers: [first],
+      next: [],
+      begun: false,
+      hurry: undefined,
+      moment: 0,
+    };
     this.#rounds.set(wire, round);
+    const { load, plan, key } = first;
+    let waiting: Timer | undefined;
     const work = async (): Promise<void> => {
+      waiting?.cancel();
       round.begun = true;
       round.moment = nextMoment();
       const began = this.#clock.monotonic();
-      const { load, plan, key } = first;
-      if (load === undefined) return;
+      if (load === undefined || round.callers.length === 0) return;
       try {
         const { value } = await runLoader(load, plan, key, undefined, this.#clock);
         this.#loaded(first, this.#clock.monotonic() - began, why, undefined);
@@ -108,8 +146,16 @@ export class Rounds {
         for (const caller of round.callers) caller.fail(error);
       }
     };
+    const queued = (hurry: () => void): void => {
+      round.hurry = hurry;
+      waiting = this.#clock.after(plan.hardMs, () => {
+        const message = `the loader's turn has not come within ${plan.hardMs} ms; maxConcurrentLoads others are running`;
+        failAll(round.callers.splice(0), new EverfreshError("EF_LOAD_TIMEOUT", message, { key }));
+        hurry();
+      });
+    };
     // In the context of its caller, which tells whether a load around it has a turn already.
-    const run = (): Promise<void> => (first.batched ? work() : this.#turns.run(work));
+    const run = (): Promise<void> => (first.batched ? work() : this.#turns.run(work, queued));
     void first.inContext(run).finally(() => {
       this.#rounds.delete(wire);
       if (round.next.length > 0) this.#again(round.next);

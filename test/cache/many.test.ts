@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
-import { createCache, memory, metaBackend, none, type Cache, type LoadContext } from "everfresh";
+import { createCache, memory, metaBackend, none, type Backend, type Cache, type LoadContext } from "everfresh";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
@@ -96,6 +96,30 @@ describe("getOrSetMany", () => {
       assert.equal(calls, 1);
       await cache.close();
     }
+  });
+
+  test("does not wait for another call that waits for it, where keys fail in another order for each", async () => {
+    const failing: { key: string; reject: (error: Error) => void }[] = [];
+    const backend: Backend = {
+      ...none(),
+      reach: "fleet",
+      read: (key) => new Promise((_resolve, reject) => void failing.push({ key, reject })),
+    };
+    const cache = createCache({ backend, clock });
+    const load = (keys: readonly string[]): string[] => keys.map((key) => `${key} of ${keys.length}`);
+    const first = cache.getOrSetMany(["a", "b"], load);
+    await settle();
+    const second = cache.getOrSetMany(["a", "b"], load);
+    await settle();
+    const reads = failing.filter(({ key }) => !key.includes("!"));
+    assert.equal(reads.length, 4);
+    for (const index of [0, 3, 1, 2]) reads[index]?.reject(new Error("down"));
+    await settle();
+    const values = (await Promise.all([first, second])).map((found) => [...found.keys()]);
+    assert.deepEqual(values, [
+      ["a", "b"],
+      ["a", "b"],
+    ]);
   });
 
   test("rejects with the loader's own error, and gives the leases back", async () => {

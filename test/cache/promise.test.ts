@@ -488,6 +488,29 @@ describe("servers that fail", () => {
     assert.equal(await nested(5), 0);
   });
 
+  test("a load that is wanted inside another one does not wait for that one's turn", async () => {
+    const cache = createCache({ backend: none(), maxConcurrentLoads: 1, clock });
+    const gate = deferred();
+    const inner = (version?: number): Promise<number> => cache.getOrSet("inner", () => 2, version ? { version } : {});
+    const outer = cache.getOrSet("outer", () => gate.promise.then(() => Promise.all([inner(), inner(3)])));
+    await settle();
+    const queued = inner();
+    await settle();
+    gate.resolve();
+    assert.deepEqual(await Promise.all([outer, queued]), [[2, 2], 2]);
+  });
+
+  test("a load whose turn does not come is given up like one that does not end", async () => {
+    const cache = createCache({ backend: none(), maxConcurrentLoads: 1, hardTimeout: "200ms", clock });
+    const hanging = (): Promise<never> => new Promise(() => {});
+    const all = Array.from({ length: 10 }, (_, index) =>
+      assert.rejects(cache.getOrSet(`k${index}`, hanging), { code: "EF_LOAD_TIMEOUT" }),
+    );
+    await advance(450);
+    await Promise.all(all);
+    assert.equal(await cache.getOrSet("k0", () => "next"), "next");
+  });
+
   test("an invalidation that no server confirms is pending, and nothing is read from that server before", async () => {
     await a.getOrSet("k", () => "old");
     world.down();
