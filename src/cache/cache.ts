@@ -381,10 +381,11 @@ export class Cache {
     };
   }
 
-  /** Closes the backend, and with it every cache that uses it. */
+  /** Closes the backend, and with it every cache that uses it; the signals of loaders that are under way fire. */
   async close(): Promise<void> {
     if (this.#shared.life.closed) return;
     this.#shared.life.closed = true;
+    this.#shared.loads.close();
     this.#shared.deliveries.close();
     await this.#shared.backend.close();
   }

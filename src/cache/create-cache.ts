@@ -7,6 +7,7 @@ import { Cache } from "./cache.ts";
 import { deliveriesOf, type Deliveries } from "./deliveries.ts";
 import { Engines } from "./engines.ts";
 import { Generations } from "./generations.ts";
+import { Loads } from "./loading.ts";
 import { checkNames, commonOptionNames, type CommonOptions } from "./options.ts";
 import { defaultPlan, Plans, span, type Plan } from "./plan.ts";
 import { Turns } from "./rounds.ts";
@@ -97,6 +98,7 @@ export interface Shared {
   readonly generations: Generations;
   readonly turns: Turns;
   readonly engines: Engines;
+  readonly loads: Loads;
   readonly options: CacheOptions;
   /** Undefined: no tier. */
   readonly local: Local | undefined;
@@ -146,6 +148,7 @@ export function createCache(options: CacheOptions): Cache {
     generations: new Generations(backend, deliveries, random),
     turns: new Turns(limit),
     engines: new Engines(),
+    loads: new Loads(clock),
     options,
     local: localOf(options.local ?? false),
     plan: new Plans(defaultPlan).of(Object.fromEntries(values)),

@@ -23,6 +23,7 @@ import type { GenerationRead, Generations } from "./generations.ts";
 import { Hints } from "./hints.ts";
 import { flawOf, misfit, type ItemReading } from "./judging.ts";
 import type { Keys } from "./keys.ts";
+import type { Loads } from "./loading.ts";
 import { Lookup, type LookupOwner } from "./lookup.ts";
 import { nextMoment } from "./moments.ts";
 import type { Plan } from "./plan.ts";
@@ -41,6 +42,7 @@ export interface EngineParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly turns: Turns;
+  readonly loads: Loads;
   readonly tier: Tier | undefined;
   /** Values younger than this are served by the tier without asking; 0: always ask. */
   readonly tierMaxAgeMs: number;
@@ -92,6 +94,7 @@ export class Engine implements LookupOwner {
     this.#leased = { lease: parts.leaseSeconds };
     this.#rounds = new Rounds(
       clock,
+      parts.loads,
       parts.turns,
       parts.serializer,
       (callers) => this.again(callers),

@@ -28,7 +28,7 @@ export class Engines {
 }
 
 function make(namespace: string, shared: Shared): Engine {
-  const { backend, clock, random, deliveries, generations, turns, options, leaseSeconds, waitMs } = shared;
+  const { backend, clock, random, deliveries, generations, turns, loads, options, leaseSeconds, waitMs } = shared;
   const local = backend.reach === "fleet" ? shared.local : undefined;
   return new Engine({
     namespace,
@@ -39,6 +39,7 @@ function make(namespace: string, shared: Shared): Engine {
     clock,
     random,
     turns,
+    loads,
     tier: local && new Tier(local.limitBytes, local.limitEntries),
     tierMaxAgeMs: local?.maxAgeMs ?? 0,
     serializer: options.serializer,

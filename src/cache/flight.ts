@@ -20,7 +20,7 @@ import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import { isFor, mayHave, type Stale } from "./judging.ts";
 import type { Lease } from "./lease.ts";
-import { runLoader, type Loaded } from "./loading.ts";
+import type { Loaded, Loads } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import type { Plan } from "./plan.ts";
 import { encode, forEach, type Encoded, type Serializer } from "./serializer.ts";
@@ -33,6 +33,7 @@ export interface FlightHost {
   readonly backend: Backend;
   readonly home: Home;
   readonly clock: Clock;
+  readonly loads: Loads;
   readonly generations: Generations;
   readonly serializer: Serializer | undefined;
   /** Milliseconds to live, less the jitter. */
@@ -119,7 +120,7 @@ export class Flight {
     try {
       const isOurs = stale !== undefined && isFor({ plan, load }, stale.stored, serializer);
       const old = isOurs ? stale.stored.take(serializer) : undefined;
-      loaded = await loader.inContext(() => runLoader(load, plan, key, old, clock, this.#host.home));
+      loaded = await loader.inContext(() => this.#host.loads.run(load, plan, key, old, this.#host.home));
     } catch (error) {
       this.#failed(error, clock.monotonic() - began);
       return;

@@ -61,22 +61,42 @@ class Context implements LoadContext {
   }
 }
 
-/**
- * Runs `load` until it is done, it fails, or `plan.hardMs` have passed.
- *
- * @param home where the value will be kept; undefined: it will not
- * @throws whatever the loader throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`
- */
-export function runLoader(
-  load: Loader,
-  plan: Plan,
-  key: string,
-  stale: unknown,
-  clock: Clock,
-  home?: Home,
-): Promise<Loaded> {
-  return new Promise((resolve, reject) => {
+/** The loaders that are under way in a cache and its namespaces. */
+export class Loads {
+  readonly #clock: Clock;
+  readonly #underWay = new Set<Context>();
+  #closed: EverfreshError | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Runs `load` until it is done, it fails, or `plan.hardMs` have passed.
+   *
+   * @param home where the value will be kept; undefined: it will not
+   * @throws whatever the loader throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`
+   */
+  async run(load: Loader, plan: Plan, key: string, stale: unknown, home?: Home): Promise<Loaded> {
     const context = new Context(plan, stale, home);
+    if (this.#closed !== undefined) context.abort(this.#closed);
+    this.#underWay.add(context);
+    try {
+      return await runLoader(load, plan, key, context, this.#clock);
+    } finally {
+      this.#underWay.delete(context);
+    }
+  }
+
+  /** Tells all loaders, and those that still begin, that the cache is closed; whether they go on is theirs. */
+  close(): void {
+    this.#closed = new EverfreshError("EF_CLOSED", "the cache is closed");
+    for (const context of this.#underWay) context.abort(this.#closed);
+  }
+}
+
+function runLoader(load: Loader, plan: Plan, key: string, context: Context, clock: Clock): Promise<Loaded> {
+  return new Promise((resolve, reject) => {
     const ended = plan.collects ? rendering.begin() : undefined;
     const timer = clock.after(plan.hardMs, () => {
       const error = new EverfreshError("EF_LOAD_TIMEOUT", `the loader has not finished within ${plan.hardMs} ms`, {

@@ -18,7 +18,6 @@ import type { Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
 import { examine } from "./examine.ts";
 import type { Keys } from "./keys.ts";
-import { runLoader } from "./loading.ts";
 import { span, type Plan } from "./plan.ts";
 import { encode, type Serializer } from "./serializer.ts";
 
@@ -99,7 +98,7 @@ export function startMonitor(
   };
 
   const isMadeAgain = async (load: Loader, plan: Plan, key: string, stored: Stored): Promise<boolean> => {
-    const { value } = await runLoader(load, plan, key, undefined, clock);
+    const { value } = await engine.parts.loads.run(load, plan, key, undefined);
     const { format, bytes } = encode(value, serializer);
     return format === stored.format && Buffer.compare(Buffer.from(bytes as string), stored.payload) === 0;
   };

@@ -7,7 +7,6 @@ import type { Stored } from "./envelope.ts";
 import { hasOwnKey, rendering, type Inherited } from "./fragments.ts";
 import type { Invalidation } from "./invalidation.ts";
 import { rawTag, visibleTags, type Keys } from "./keys.ts";
-import { runLoader } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import type { ReadOptions } from "./options.ts";
 import type { Plan, Plans } from "./plan.ts";
@@ -175,7 +174,7 @@ export class Reader {
     const why = "inside a transaction";
     if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
     else
-      runLoader(load, plan, key, undefined, this.#shared.clock).then(
+      this.#shared.loads.run(load, plan, key, undefined).then(
         ({ value }) => caller.answerUnstored(value, "bypass", why),
         (error: unknown) => caller.fail(error),
       );

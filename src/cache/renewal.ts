@@ -15,15 +15,17 @@ import type { Generations } from "./generations.ts";
 import type { Hints } from "./hints.ts";
 import { mayHave, mayServeStale, staleUntil, type ItemReading, type Stale } from "./judging.ts";
 import { Lease, type Kept } from "./lease.ts";
+import type { Loads } from "./loading.ts";
 import type { Lookup } from "./lookup.ts";
 import { jittered, type Plan } from "./plan.ts";
 import type { Serializer } from "./serializer.ts";
 
-const loads = eventChannel("everfresh:cache:load");
+const loadChannel = eventChannel("everfresh:cache:load");
 
 export class Renewal implements FlightHost {
   readonly backend: Backend;
   readonly clock: Clock;
+  readonly loads: Loads;
   readonly generations: Generations;
   readonly serializer: Serializer | undefined;
   readonly keeps: boolean;
@@ -41,6 +43,7 @@ export class Renewal implements FlightHost {
     this.#hints = hints;
     this.backend = parts.backend;
     this.clock = parts.clock;
+    this.loads = parts.loads;
     this.generations = parts.generations;
     this.serializer = parts.serializer;
     this.keeps = engine.keeps;
@@ -211,8 +214,14 @@ export class Renewal implements FlightHost {
     outcome: "stored" | "refused" | "unstored" | "failed",
     why?: string,
   ): void {
-    if (!loads.hasSubscribers) return;
-    loads.publish({ namespace: this.#parts.namespace, key: flight.key, durationMs, outcome, why: why ?? flight.why });
+    if (!loadChannel.hasSubscribers) return;
+    loadChannel.publish({
+      namespace: this.#parts.namespace,
+      key: flight.key,
+      durationMs,
+      outcome,
+      why: why ?? flight.why,
+    });
   }
 }
 

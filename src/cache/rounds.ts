@@ -15,7 +15,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock, Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { failAll, type Caller } from "./caller.ts";
-import { runLoader } from "./loading.ts";
+import type { Loads } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import { forEach, type Serializer } from "./serializer.ts";
 
@@ -81,6 +81,7 @@ export class Turns {
 
 export class Rounds {
   readonly #clock: Clock;
+  readonly #loads: Loads;
   readonly #turns: Turns;
   readonly #serializer: Serializer | undefined;
   readonly #again: (callers: readonly Caller[]) => void;
@@ -92,12 +93,14 @@ export class Rounds {
    */
   constructor(
     clock: Clock,
+    loads: Loads,
     turns: Turns,
     serializer: Serializer | undefined,
     again: (callers: readonly Caller[]) => void,
     loaded: (caller: Caller, durationMs: number, why: string, error: unknown) => void,
   ) {
     this.#clock = clock;
+    this.#loads = loads;
     this.#turns = turns;
     this.#serializer = serializer;
     this.#again = again;
@@ -137,7 +140,7 @@ export class Rounds {
       const began = this.#clock.monotonic();
       if (load === undefined || round.callers.length === 0) return;
       try {
-        const { value } = await runLoader(load, plan, key, undefined, this.#clock);
+        const { value } = await this.#loads.run(load, plan, key, undefined);
         this.#loaded(first, this.#clock.monotonic() - began, why, undefined);
         const each = forEach(value, round.callers.length, this.#serializer);
         for (const caller of round.callers) caller.answerUnstored(each(), "bypass", why);

@@ -106,10 +106,10 @@ describe("getOrSetMany", () => {
       read: (key) => new Promise((_resolve, reject) => void failing.push({ key, reject })),
     };
     const cache = createCache({ backend, clock });
-    const load = (keys: readonly string[]): string[] => keys.map((key) => `${key} of ${keys.length}`);
-    const first = cache.getOrSetMany(["a", "b"], load);
+    const read = (): Promise<Map<string, string>> => cache.getOrSetMany(["a", "b"], (keys) => keys);
+    const first = read();
     await settle();
-    const second = cache.getOrSetMany(["a", "b"], load);
+    const second = read();
     await settle();
     const reads = failing.filter(({ key }) => !key.includes("!"));
     assert.equal(reads.length, 4);

@@ -502,9 +502,11 @@ describe("servers that fail", () => {
 
   test("a load whose turn does not come is given up like one that does not end", async () => {
     const cache = createCache({ backend: none(), maxConcurrentLoads: 1, hardTimeout: "200ms", clock });
-    const hanging = (): Promise<never> => new Promise(() => {});
     const all = Array.from({ length: 10 }, (_, index) =>
-      assert.rejects(cache.getOrSet(`k${index}`, hanging), { code: "EF_LOAD_TIMEOUT" }),
+      assert.rejects(
+        cache.getOrSet(`k${index}`, () => new Promise(() => {})),
+        { code: "EF_LOAD_TIMEOUT" },
+      ),
     );
     await advance(450);
     await Promise.all(all);
@@ -927,6 +929,32 @@ describe("relaxations that were asked for", () => {
     await rejected;
     assert.ok(aborted);
     assert.equal(await b.getOrSet("k", () => "next"), "next");
+  });
+
+  test("when the cache is closed the signals of its loaders fire, with the server and without", async () => {
+    const cache = process({ backend: memory() });
+    const without = process({ backend: none() });
+    const loaders: AbortSignal[] = [];
+    const load = ({ signal }: { signal: AbortSignal }): Promise<string> => {
+      loaders.push(signal);
+      return new Promise((resolve) => signal.addEventListener("abort", () => resolve("aborted")));
+    };
+    const reading = [
+      cache.getOrSet("k", load),
+      cache.namespace("below").getOrSet("k", load),
+      without.getOrSet("k", load),
+    ];
+    await settle();
+    assert.deepEqual(
+      loaders.map(({ aborted }) => aborted),
+      [false, false, false],
+    );
+    await Promise.all([cache.close(), without.close()]);
+    assert.deepEqual(await Promise.all(reading), ["aborted", "aborted", "aborted"]);
+    assert.deepEqual(
+      loaders.map(({ reason }) => (reason as { code: string }).code),
+      ["EF_CLOSED", "EF_CLOSED", "EF_CLOSED"],
+    );
   });
 
   test("refreshAhead computes once in the fleet before the value expires, and nobody waits for it", async () => {
