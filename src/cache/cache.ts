@@ -109,7 +109,7 @@ export class Cache {
    * const song = await cache.getOrSet("song:7", () => db.song(7), { ttl: "5m", tags: ["songs"] });
    *
    * @throws what `load` throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`, `EF_ABORTED`, `EF_OPTION`, `EF_KEY`. Never
-   *   because the cache failed: then the value is computed.
+   *   because the cache failed: then the value is computed. Only with `forceFresh`, see {@link refresh}
    */
   getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
     return this.#reader.ask(key, load, options, false) as Promise<T>;
@@ -303,7 +303,12 @@ export class Cache {
     if (tagsChannel.hasSubscribers) tagsChannel.publish({ namespace: this.name, tags });
   }
 
-  /** Invalidates and computes again: after a write, the next read is already a hit. */
+  /**
+   * Invalidates and computes again: after a write, the next read is already a hit.
+   *
+   * @throws as {@link getOrSet}, and EverfreshError `EF_INVALIDATION_PENDING` when the server could not confirm in time that
+   *   the old value is gone: others may still read it, so nothing is computed; see {@link invalidate}
+   */
   async refresh<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
     return await this.getOrSet(key, load, { ...options, forceFresh: true });
   }

@@ -30,7 +30,7 @@ export interface Entry<Args extends readonly unknown[], T> {
   getEntry(...args: Args): Promise<EntryAnswer<T> & { readonly value: T }>;
   /** The values of many lists of arguments, in their order; those that are missing by one call of `loadMany`. */
   getMany(all: readonly Args[]): Promise<(T | undefined)[]>;
-  /** Invalidates and computes again: after a write the next read is already a hit. */
+  /** Invalidates and computes again: after a write the next read is already a hit. Rejects as `cache.refresh` does. */
   refresh(...args: Args): Promise<T>;
   /** Says that what it was computed from has changed. */
   invalidate(...args: Args): Promise<void>;

@@ -44,7 +44,7 @@ export interface ValueOptions {
 export interface ReadOptions extends ValueOptions {
   /** What the value depends on; see `invalidateTags`. A value that is found without one of them is a miss. */
   readonly tags?: readonly string[];
-  /** Invalidates first, so that this call computes. */
+  /** Invalidates first, so that this call computes; rejects with `EF_INVALIDATION_PENDING` where that is not confirmed. */
   readonly forceFresh?: boolean;
   /**
    * Takes over the tags of everything that is read with a loader while the value is computed, and ends with it: what
