@@ -78,6 +78,8 @@ export class Caller {
   /** When it first found that somebody else has the lease, monotonic milliseconds. */
   waitsSince: number | undefined = undefined;
   done = false;
+  /** Whether its soft timeout runs. */
+  softly = false;
   /** Computed together with others, by one loader call: it takes no turn of its own. */
   batched = false;
   /** Called once, when it is known that this caller is answered, waits for somebody else, or computes. */

@@ -40,6 +40,8 @@ export interface FlightHost {
   jittered(ttlMs: number, jitter: number): number;
   /** The wire key of a tag's generation. */
   wireOfTag(tag: string): string;
+  /** Gives callers the stale value after their soft timeouts, where they may have it. */
+  softly(callers: readonly Caller[], stale: Stale | undefined): void;
   /** Lets callers start over. */
   again(callers: readonly Caller[]): void;
   /** Nobody may join any more. */
@@ -101,6 +103,7 @@ export class Flight {
 
   join(caller: Caller): void {
     this.#callers.push(caller);
+    this.#host.softly([caller], this.#start.stale);
   }
 
   /** Gives up before the load began: hands the lease back and answers who waits. */

@@ -27,7 +27,7 @@ export interface ValueOptions {
    * seconds, up to two seconds earlier. Default: never.
    */
   readonly refreshAhead?: Duration;
-  /** After this, a caller who may have a stale value (see above) gets it and the loader goes on. Default: no limit. */
+  /** After this, a caller with `staleIfError` gets a value that it may have by that, and the loader goes on. Default: no limit. */
   readonly timeout?: Duration;
   /**
    * After this, the loader is given up and its callers get `EF_LOAD_TIMEOUT`; so is one whose turn (`maxConcurrentLoads`) has

@@ -134,7 +134,7 @@ export class Renewal implements FlightHost {
       lookup.callers = lookup.callers.filter((caller) => caller.plan.version !== plan.version);
       this.#engine.wait(lookup);
     }
-    if (stale && plan.softMs > 0) this.#softly(callers, stale, plan);
+    this.softly(callers, stale);
     void this.#evidence(lookup, plan, stale)
       .then((evidence) => {
         if (evidence === undefined) {
@@ -168,18 +168,22 @@ export class Renewal implements FlightHost {
 
   #waitStale(lookup: Lookup, stale: Stale | undefined): void {
     this.#serveStale(lookup, stale);
+    this.softly(lookup.callers, stale);
     if (lookup.callers.length > 0) this.#engine.wait(lookup);
   }
 
-  /** After the soft timeout, callers who may have the stale value get it. */
-  #softly(callers: readonly Caller[], stale: Stale, plan: Plan): void {
-    this.clock.after(plan.softMs, () => {
-      const now = this.clock.now();
-      const allowed = callers.filter(
-        (caller) => !caller.done && mayHave(caller, stale, caller.plan.errorMs, now, this.serializer),
-      );
-      this.#engine.answer(allowed, stale.stored, "stale", "timeout");
-    });
+  /** After a soft timeout of its own, counted once, a caller who may have the stale value gets it. */
+  softly(callers: readonly Caller[], stale: Stale | undefined): void {
+    if (stale === undefined) return;
+    for (const caller of callers) {
+      const { softMs, errorMs } = caller.plan;
+      if (softMs === 0 || errorMs === 0 || caller.softly) continue;
+      caller.softly = true;
+      this.clock.after(softMs, () => {
+        if (caller.done || !mayHave(caller, stale, errorMs, this.clock.now(), this.serializer)) return;
+        this.#engine.answer([caller], stale.stored, "stale", "timeout");
+      });
+    }
   }
 
   // -- what flights ask and say --------------------------------------------------------------------------------

@@ -914,6 +914,24 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.get("k"), 2);
   });
 
+  test("the soft timeout is each caller's own, whoever computes", async () => {
+    const options = { ttl: "10s", staleIfError: "1h" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(11_000);
+    source.value = 2;
+    const patient = a.getOrSetEntry("k", source.slow, options);
+    const soft = { ...options, timeout: "100ms" } as const;
+    const sameTurn = a.getOrSetEntry("k", source.slow, soft);
+    await settle();
+    const hasty = [sameTurn, a.getOrSetEntry("k", source.slow, soft), b.getOrSetEntry("k", source.slow, soft)];
+    await advance(150);
+    for (const answer of await Promise.all(hasty)) assert.deepEqual([answer.value, answer.why], [1, "timeout"]);
+    source.ends[0]?.resolve();
+    assert.equal((await patient).value, 2);
+    assert.equal(source.loads, 2);
+  });
+
   test("after the hard timeout the loader is given up, its signal fires, and the next caller may try", async () => {
     let aborted = false;
     const reading = a.getOrSet(
