@@ -5,6 +5,8 @@
  * methods alone: the library depends on none of these packages.
  */
 
+import { EverfreshError } from "../errors.ts";
+
 /** The two families of SQL that the outbox speaks. */
 export type Dialect = "postgres" | "sqlite";
 
@@ -36,6 +38,32 @@ export interface Database<Tx = unknown> {
    * Undefined where the database has no such thing.
    */
   readonly listen?: (channel: string, ring: () => void, lost: () => void) => Promise<Listening>;
+}
+
+/**
+ * On SQLite a handle is one connection, and somebody may have begun a transaction on it. What that wrote can be seen on the
+ * handle and may yet be rolled back: it is not to be told, and nothing of the outbox is to share its fate.
+ */
+export class ForeignTransactionError extends EverfreshError {
+  constructor() {
+    super(
+      "EF_OPTION",
+      "A transaction that the outbox did not begin is open on this SQLite handle; commit it first, or use outbox.transaction.",
+    );
+  }
+}
+
+/** Whether SQLite refused a BEGIN because a transaction is open already; the same words in every driver. */
+export function isNested(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("within a transaction");
+}
+
+/**
+ * Whether a statement of the outbox only reads. One that writes needs a transaction on SQLite even when it is alone: libsql never
+ * ends a write that was refused because another process has the lock, and as long as that one is open nothing commits.
+ */
+export function isReading(sql: string): boolean {
+  return sql.startsWith("SELECT");
 }
 
 /** A connection that listens. */

@@ -1,6 +1,14 @@
 /** Kysely as a database of the outbox, on PostgreSQL or SQLite. It is known by its methods; nothing of it is imported. */
 import { EverfreshError } from "../errors.ts";
-import type { Database, Dialect, Row, Session } from "./database.ts";
+import {
+  ForeignTransactionError,
+  isNested,
+  isReading,
+  type Database,
+  type Dialect,
+  type Row,
+  type Session,
+} from "./database.ts";
 
 /** The part of a Kysely instance that is used. */
 export interface KyselyLike {
@@ -23,29 +31,57 @@ interface TransactionBuilder {
   execute<R>(callback: (trx: Executor) => Promise<R>): Promise<R>;
 }
 interface Kysely extends Executor {
+  connection(): { execute<R>(callback: (connection: Executor) => Promise<R>): Promise<R> };
   transaction(): TransactionBuilder;
 }
 
 /** The outbox's view of a Kysely instance. */
 export function kyselyDatabase<Tx>(handle: KyselyLike): Database<Tx> {
   const db = handle as unknown as Kysely;
-  const session = sessionOn(db);
-  let dialect: Promise<Dialect> | undefined;
+  const direct = sessionOn(db);
+  let asked: Promise<Dialect> | undefined;
+  const dialect = (): Promise<Dialect> => {
+    asked ??= askDialect(direct).catch((error: unknown) => {
+      asked = undefined;
+      throw error;
+    });
+    return asked;
+  };
   return {
-    dialect() {
-      dialect ??= askDialect(session).catch((error: unknown) => {
-        dialect = undefined;
-        throw error;
-      });
-      return dialect;
+    dialect,
+    session: {
+      query: async (sql, parameters) =>
+        isReading(sql) || (await dialect()) === "postgres"
+          ? await direct.query(sql, parameters)
+          : await db.connection().execute((connection) => alone(sessionOn(connection), sql, parameters)),
     },
-    session,
     transaction(work, isolation) {
       const builder = db.transaction();
       const leveled = isolation === undefined ? builder : builder.setIsolationLevel(isolation);
       return leveled.execute((trx) => work(trx as unknown as Tx, sessionOn(trx)));
     },
   };
+}
+
+/**
+ * On SQLite, one statement in a transaction of its own. Not by Kysely's `transaction()`: when BEGIN is refused because one is
+ * open already, some versions roll that one back.
+ */
+async function alone(session: Session, sql: string, parameters?: readonly unknown[]): Promise<readonly Row[]> {
+  try {
+    await session.query("BEGIN IMMEDIATE");
+  } catch (error) {
+    throw isNested(error) ? new ForeignTransactionError() : error;
+  }
+  try {
+    const rows = await session.query(sql, parameters);
+    await session.query("COMMIT");
+    return rows;
+  } catch (error) {
+    // SQLite may have rolled back by itself; the error of the statement is the one to tell.
+    await session.query("ROLLBACK").catch(() => undefined);
+    throw error;
+  }
 }
 
 function sessionOn(executor: Executor): Session {

@@ -4,7 +4,7 @@
  * A handle is one connection. Its transactions take turns here; but code that uses the same handle directly while a
  * transaction's callback awaits something writes into that transaction, as it always does with SQLite.
  */
-import type { Database, Row, Session } from "./database.ts";
+import { ForeignTransactionError, isNested, isReading, type Database, type Row, type Session } from "./database.ts";
 import { Turns } from "./turns.ts";
 
 /** The part of a SQLite handle that is used. */
@@ -42,47 +42,55 @@ export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
     if (/^(?:SELECT|INSERT|UPDATE|DELETE)/.test(sql) && prepared.size < mostPrepared) prepared.set(sql, statement);
     return statement;
   };
-  const direct: Session = {
-    query(sql, parameters = []) {
-      const statement = prepare(sql);
-      if (statement.reader === false) {
-        statement.run(...parameters);
-        return Promise.resolve([]);
-      }
-      return Promise.resolve(statement.all(...parameters));
-    },
+  const run = (sql: string, parameters: readonly unknown[] = []): readonly Row[] => {
+    const statement = prepare(sql);
+    if (statement.reader !== false) return statement.all(...parameters);
+    statement.run(...parameters);
+    return [];
   };
-  const inTransaction = async <R>(work: () => Promise<R>): Promise<R> => {
-    // IMMEDIATE: a transaction that reads first and writes later is refused when another process wrote in between.
-    handle.exec("BEGIN IMMEDIATE");
+  // Without a pause between BEGIN and COMMIT: code that uses the handle directly would write into this transaction.
+  const runAlone = (sql: string, parameters?: readonly unknown[]): readonly Row[] => {
+    beginOn(handle);
     try {
-      const result = await work();
+      const rows = run(sql, parameters);
       handle.exec("COMMIT");
-      return result;
+      return rows;
     } catch (error) {
       rollBack(handle);
       throw error;
     }
   };
+  const inside: Session = { query: (sql, parameters) => Promise.resolve(run(sql, parameters)) };
   return {
     dialect: () => Promise.resolve("sqlite"),
     session: {
       query: (sql, parameters) =>
-        turns.take(() => {
-          const plain = isReading(sql) || handle.inTransaction === true || handle.isTransaction === true;
-          return plain ? direct.query(sql, parameters) : inTransaction(() => direct.query(sql, parameters));
-        }),
+        turns.take(() => Promise.resolve(isReading(sql) ? run(sql, parameters) : runAlone(sql, parameters))),
     },
-    transaction: (work) => turns.take(() => inTransaction(() => work(handle as unknown as Tx, direct))),
+    transaction: (work) =>
+      turns.take(async () => {
+        beginOn(handle);
+        try {
+          const result = await work(handle as unknown as Tx, inside);
+          handle.exec("COMMIT");
+          return result;
+        } catch (error) {
+          rollBack(handle);
+          throw error;
+        }
+      }),
   };
 }
 
-/**
- * Whether a statement of the outbox only reads. One that writes needs a transaction on SQLite even when it is alone: libsql never
- * ends a write that was refused because another process has the lock, and as long as that one is open nothing commits.
- */
-function isReading(sql: string): boolean {
-  return sql.startsWith("SELECT");
+/** IMMEDIATE: a transaction that reads first and writes later is refused when another process wrote in between. */
+function beginOn(handle: SqliteLike): void {
+  if (handle.inTransaction === true || handle.isTransaction === true) throw new ForeignTransactionError();
+  try {
+    handle.exec("BEGIN IMMEDIATE");
+  } catch (error) {
+    // The first versions of `node:sqlite` tell in no other way that a transaction is open.
+    throw isNested(error) ? new ForeignTransactionError() : error;
+  }
 }
 
 function rollBack(handle: SqliteLike): void {

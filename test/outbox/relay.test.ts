@@ -4,11 +4,11 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { createOutbox, type Outbox } from "everfresh/outbox";
+import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
 import type pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { onPostgres, onSqlite, type Place } from "./places.ts";
-import { eventually, RememberingCache, sqliteFile } from "./support.ts";
+import { eventually, kyselyOnSqlite, RememberingCache, sqliteFile, type LibsqlHandle } from "./support.ts";
 
 let postgres: RealPostgres | undefined;
 let url = "";
@@ -152,6 +152,59 @@ test("a relay that is refused the lock of a SQLite file keeps nobody from commit
   await outbox.close();
   file.remove();
 });
+
+/** Like `node:sqlite` before 22.16: it does not tell whether a transaction is open. */
+function silent(handle: LibsqlHandle): DatabaseHandle {
+  return { prepare: (sql: string) => handle.prepare(sql), exec: (sql: string) => handle.exec(sql) };
+}
+
+for (const [what, as] of [
+  ["a SQLite handle", (handle: LibsqlHandle): DatabaseHandle => handle],
+  ["a SQLite handle that does not tell", silent],
+  ["Kysely on SQLite", (handle: LibsqlHandle): DatabaseHandle => kyselyOnSqlite(handle)],
+] as const) {
+  test(`on ${what} nothing is delivered of a transaction that somebody has open on it, until it commits`, async (t) => {
+    const file = sqliteFile();
+    const handle = file.open();
+    t.after(() => {
+      handle.close();
+      file.remove();
+    });
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: as(handle), caches: cache, intervalMs: 5 });
+    await outbox.install();
+    await outbox.watch("items", { tags: ["items"] });
+    handle.exec("BEGIN; INSERT INTO items (text) VALUES ('x')");
+    const { passes, errors } = outbox.relayCounts;
+    await eventually(() => outbox.relayCounts.passes > passes + 3);
+    await assert.rejects(outbox.relayOnce(), { code: "EF_OPTION", message: /did not begin/ });
+    assert.deepEqual(cache.told, []);
+    handle.exec("COMMIT");
+    await eventually(() => cache.told.length === 1);
+    assert.deepEqual([cache.told, outbox.relayCounts.errors], [["tag items"], errors]);
+    await outbox.close();
+  });
+
+  test(`on ${what} no row is removed in a transaction that somebody has open on it`, async (t) => {
+    const file = sqliteFile();
+    const handle = file.open();
+    t.after(() => {
+      handle.close();
+      file.remove();
+    });
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: as(handle), caches: cache, relay: false });
+    await outbox.install();
+    handle.exec(byHand("queue"));
+    cache.before = () => Promise.resolve(void handle.exec("BEGIN"));
+    await assert.rejects(outbox.relayOnce(), { code: "EF_OPTION" });
+    assert.equal(handle.prepare("SELECT name FROM everfresh_outbox").all().length, 1);
+    cache.before = undefined;
+    handle.exec("ROLLBACK");
+    await eventually(async () => (await outbox.relayOnce()) === 1);
+    assert.deepEqual(cache.told, ["key queue", "key queue"]);
+  });
+}
 
 test("on PostgreSQL a relay listens: a watched table rings it long before it would look", needsPostgres(), async () => {
   const it = await onPostgres(url);

@@ -94,6 +94,16 @@ export class SimDatabase {
     const free = () => this.#owner === undefined;
     const handle = {
       executeQuery: (query: Query) => this.#query(process, query, free),
+      // For one statement in a transaction of its own: a single event, since nobody could notice more.
+      connection: () => ({
+        execute: <R>(callback: (connection: { executeQuery: unknown }) => Promise<R>): Promise<R> =>
+          callback({
+            executeQuery: (query: Query) =>
+              /^(?:BEGIN|COMMIT|ROLLBACK)/.test(query.sql)
+                ? Promise.resolve({ rows: [] })
+                : this.#query(process, query, free),
+          }),
+      }),
       transaction: () => ({
         execute: async <R>(callback: (tx: SimTransaction & { executeQuery: unknown }) => Promise<R>): Promise<R> => {
           await this.#event(process, "begins", free, () => {
