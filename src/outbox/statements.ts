@@ -40,7 +40,10 @@ export function statementsFor(dialect: Dialect, table: TableName): Statements {
   return dialect === "postgres" ? postgres(table) : sqlite(table);
 }
 
-/** The setting, local to a transaction, in which watching triggers leave the numbers of the rows they wrote. */
+/**
+ * The setting, local to a transaction, in which watching triggers leave the numbers of the rows they wrote: `3,4,9`, or, where
+ * a list would be too long, `3-9`.
+ */
 export function rowsSetting(table: TableName): string {
   return `everfresh.rows_${table.base}`;
 }
@@ -48,9 +51,16 @@ export function rowsSetting(table: TableName): string {
 function postgres(table: TableName): Statements {
   const { quoted } = table;
   const grace = "clock_timestamp() + $2::text::float8 * interval '1 millisecond'";
+  const left = `nullif(current_setting('${rowsSetting(table)}', true), '')`;
+  // By a pattern, which answers null for a list: the planner looks at both ends also where there is no range.
+  const end = (pattern: string) => `substring(${left} FROM '${pattern}')::bigint`;
+  // Between the first and the last there may be rows of others. Those that can be seen are committed, so that telling them
+  // early is right; those that others hold are theirs.
   const write = `WITH watched AS (
   UPDATE ${quoted} SET due_at = ${grace}
-  WHERE id = ${anyOf(`nullif(current_setting('${rowsSetting(table)}', true), '')`)}
+  WHERE id = ANY (CASE WHEN ${left} LIKE '%-%'
+    THEN ARRAY(SELECT o.id FROM ${quoted} o WHERE o.id BETWEEN ${end("^([0-9]+)-")} AND ${end("-([0-9]+)$")} FOR UPDATE SKIP LOCKED)
+    ELSE string_to_array(${left}, ',')::bigint[] END)
   RETURNING id, namespace, kind, name
 ), asked AS (
   SELECT t.namespace, t.kind, t.name FROM jsonb_to_recordset($1::text::jsonb) AS t (namespace text, kind text, name text)

@@ -82,8 +82,8 @@ function watchPostgres(watched: TableName, outbox: TableName, namespace: string,
     .join(", ")}) AS t (name)`;
   const setting = text(rowsSetting(outbox));
   return [
-    // The numbers of the rows stay with the transaction, so that outbox.transaction delivers these rows too. The list has a
-    // limit; rows beyond it are left to the relays. SECURITY DEFINER: a writer needs no right to the outbox of its own.
+    // The numbers of the rows stay with the transaction, so that outbox.transaction delivers these rows too: as a list, and
+    // beyond its limit as the first and the last. SECURITY DEFINER: a writer needs no right to the outbox of its own.
     `CREATE FUNCTION ${functionName(watched)}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $everfresh$
 DECLARE
@@ -100,9 +100,12 @@ ${add(named(changed.UPDATE))}
 ${add(whole)}
   END IF;
   IF added IS NULL THEN RETURN NULL; END IF;
-  IF length(known) + length(added) < 16384 THEN
-    PERFORM set_config(${setting}, concat_ws(',', nullif(known, ''), added), true);
+  added := concat_ws(',', nullif(known, ''), added);
+  IF length(added) > 16384 OR known LIKE '%-%' THEN
+    SELECT min(n) || '-' || max(n) INTO added
+    FROM unnest(string_to_array(translate(added, '-', ','), ',')::bigint[]) AS n;
   END IF;
+  PERFORM set_config(${setting}, added, true);
   PERFORM pg_notify(${text(outbox.base)}, '');
   RETURN NULL;
 END $everfresh$`,

@@ -133,6 +133,35 @@ for (const place of places)
   });
 
 describe("on PostgreSQL alone", needsPostgres(), () => {
+  test("a transaction delivers all rows of a statement that are too many to be listed, and none that is rolled back", async () => {
+    const pool = await poolWithItems(url);
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+    await outbox.watch("items", { tags: ["items", "item:{id}"] });
+    const stranger = await pool.connect();
+    await outbox.transaction(pool, async (tx) => {
+      await tx.query("INSERT INTO items (id, text) VALUES (1, 'first')");
+      await stranger.query("BEGIN; INSERT INTO items (id, text) VALUES (10001, 'not committed yet')");
+      await tx.query("SAVEPOINT here");
+      await tx.query("INSERT INTO items (id, text) SELECT n, 'never' FROM generate_series(10002, 15000) AS n");
+      await tx.query("ROLLBACK TO SAVEPOINT here");
+      await tx.query("INSERT INTO items (id, text) SELECT n, 'x' FROM generate_series(2, 5000) AS n");
+      await tx.query("UPDATE items SET text = 'last' WHERE id = 5000");
+    });
+    assert.deepEqual(
+      new Set(cache.told),
+      new Set(["tag items", ...Array.from({ length: 5_000 }, (_, n) => `tag item:${n + 1}`)]),
+    );
+    assert.deepEqual((await outbox.status()).waiting, []);
+    await stranger.query("COMMIT");
+    stranger.release();
+    cache.told.length = 0;
+    await outbox.relayOnce();
+    assert.deepEqual(cache.told.toSorted(), ["tag item:10001", "tag items"]);
+    await pool.end();
+  });
+
   test("TRUNCATE invalidates the tags of the table", async () => {
     const pool = await poolWithItems(url);
     const cache = new RememberingCache();
