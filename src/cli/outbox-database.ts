@@ -25,7 +25,7 @@ interface PgPool {
 
 async function openPostgres(url: string): Promise<OpenDatabase> {
   const pg = (await driver(["pg"])) as { Pool: new (options: object) => PgPool & DatabaseHandle };
-  const pool = new pg.Pool({ connectionString: url, max: 3 });
+  const pool = new pg.Pool({ connectionString: url, max: 3, connectionTimeoutMillis: 5_000 });
   // A connection that breaks while nobody uses it; the statement that needs one next says so.
   pool.on("error", () => undefined);
   return { handle: pool, close: () => pool.end() };

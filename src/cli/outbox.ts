@@ -3,10 +3,13 @@
  *
  * It opens the database that DATABASE_URL (or `--db`) names with the driver of the project it is run in.
  */
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { cacheFromEnv } from "../cache/index.ts";
+import { systemClock, type Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
+import type { EventName, EventShapes } from "../events.ts";
 import { createOutbox, type Outbox, type OutboxCache } from "../outbox/index.ts";
 import { openDatabase } from "./outbox-database.ts";
 
@@ -93,10 +96,47 @@ async function relay(made: Outbox, once_: boolean, description: string): Promise
     return 0;
   }
   process.stdout.write(`relay: running; ${description}\n`);
+  const stopTelling = tellTroubles(made);
+  const release = holdProcess();
   await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+  release();
+  stopTelling();
   const { delivered, failed, errors } = made.relayCounts;
   process.stdout.write(`relay: ${delivered} rows delivered, ${failed} attempts and ${errors} looks failed\n`);
   return 0;
+}
+
+/** Neither a signal that is waited for nor the relay's timer keeps a process alive. */
+function holdProcess(): () => void {
+  let timer: Timer;
+  const hold = () => {
+    timer = systemClock.after(3_600_000, hold, true);
+  };
+  hold();
+  return () => timer.cancel();
+}
+
+/** Says on standard error what troubles the relay, once until it goes well again. @returns what ends it */
+function tellTroubles(made: Outbox): () => void {
+  const channel = "everfresh:outbox:error" satisfies EventName;
+  let [said, wentWell] = ["", 0];
+  const tell = (event: unknown) => {
+    const { what, error } = event as EventShapes[typeof channel];
+    const { passes, errors } = made.relayCounts;
+    const trouble = `${what}: ${reasonOf(error)}`;
+    // Listening is tried again after each look that went well; that is no news of it.
+    if (trouble === said && (what === "listen" || passes - errors === wentWell)) return;
+    [said, wentWell] = [trouble, passes - errors];
+    process.stderr.write(`relay: ${trouble}; it goes on trying\n`);
+  };
+  subscribe(channel, tell);
+  return () => unsubscribe(channel, tell);
+}
+
+/** Where a name has several addresses, `pg` rejects with an AggregateError, whose own message is empty. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message === "" ? ((error as NodeJS.ErrnoException).code ?? error.name) : error.message;
 }
 
 /** Rows this old mean that no relay runs, or that a cache server has been away for long. */

@@ -4,9 +4,10 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { test, type TestContext } from "node:test";
 import { createCache, memcached } from "everfresh";
+import { createServer } from "everfresh/server";
 import pg from "pg";
-import { sqliteFile } from "../outbox/support.ts";
-import { startMemcached } from "../support/memcached.ts";
+import { eventually, sqliteFile } from "../outbox/support.ts";
+import { freePort, startMemcached } from "../support/memcached.ts";
 import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
 
@@ -84,6 +85,49 @@ test("on PostgreSQL: the relay tells the cache what psql did", skipWhereMissing(
   assert.match(outbox(db, "status").out, /nothing waits/);
   await cache.close();
   await client.end();
+});
+
+/** `everfresh outbox relay`, and what it says on one of its outputs until that matches. */
+function startRelay(db: string, cacheAddress: string) {
+  const env = { ...process.env, DATABASE_URL: db, MEMCACHE_SERVERS: cacheAddress };
+  const child = spawn(process.execPath, [program, "outbox", "relay"], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const left = once(child, "exit");
+  const said = async (output: "stdout" | "stderr", pattern: RegExp): Promise<string> => {
+    let text = "";
+    for await (const part of child[output].setEncoding("utf8").iterator({ destroyOnReturn: false })) {
+      text += String(part);
+      if (pattern.test(text)) return text;
+    }
+    throw new Error(`it ended, and said ${text}`);
+  };
+  return { child, left, said };
+}
+
+test("on SQLite the relay runs until it is told to end", async (t) => {
+  const file = sqliteFile();
+  const handle = file.open();
+  const server = await createServer().listen();
+  t.after(async () => {
+    await server.close();
+    handle.close();
+    file.remove();
+  });
+  outbox(file.path, "install");
+  handle.exec("INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('everfresh', 'key', 'queue')");
+  const { child, left, said } = startRelay(file.path, server.address);
+  await said("stdout", /running/);
+  await eventually(() => handle.prepare("SELECT id FROM everfresh_outbox").all().length === 0);
+  child.kill("SIGTERM");
+  assert.match(await said("stdout", /delivered/), /relay: 1 rows delivered/);
+  assert.deepEqual(await left, [0, null]);
+});
+
+test("a relay whose PostgreSQL is not there yet says so once, and goes on trying", needsPostgres(), async () => {
+  const { child, left, said } = startRelay(`postgres://nobody@127.0.0.1:${await freePort()}/nowhere`, "127.0.0.1:1");
+  await said("stderr", /relay: .*ECONNREFUSED.*goes on trying/);
+  child.kill("SIGTERM");
+  assert.match(await said("stdout", /delivered/), /looks failed/);
+  assert.deepEqual(await left, [0, null]);
 });
 
 function skipWhereMissing(): { skip: string | false } {
