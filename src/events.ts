@@ -73,8 +73,8 @@ export interface EventShapes {
   "everfresh:outbox:committed": { readonly delivered: number; readonly pending: number };
   /** A relay delivered what was left by others, or tried to. Counts are rows. */
   "everfresh:outbox:relayed": { readonly delivered: number; readonly pending: number; readonly error: unknown };
-  /** The database refused something that the outbox needed after a commit; it is tried again. */
-  "everfresh:outbox:error": { readonly what: "relay" | "listen" | "remove"; readonly error: unknown };
+  /** The database refused something that the outbox needed after a commit; it is tried again. `drop`: rows that name no possible key or tag. */
+  "everfresh:outbox:error": { readonly what: "relay" | "listen" | "remove" | "drop"; readonly error: unknown };
 }
 
 /** The name of a channel. */

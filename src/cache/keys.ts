@@ -20,7 +20,7 @@ const namespacePattern = /^[A-Za-z0-9_.:/-]{1,100}$/;
 const longestTagBytes = 200;
 const limitRemembered = 5_000;
 /** The original of a long key is stored beside its value; longer ones are a mistake, and pass through here by accident. */
-const limitKeyLength = 16_384;
+export const limitKeyLength = 16_384;
 /** A server with a thousandth of the keys is found among so many with all but certainty. */
 const limitAttempts = 50_000;
 

@@ -127,7 +127,7 @@ function tellTroubles(made: Outbox): () => void {
     // Listening is tried again after each look that went well; that is no news of it.
     if (trouble === said && (what === "listen" || passes - errors === wentWell)) return;
     [said, wentWell] = [trouble, passes - errors];
-    process.stderr.write(`relay: ${trouble}; it goes on trying\n`);
+    process.stderr.write(`relay: ${trouble}${what === "drop" ? "" : "; it goes on trying"}\n`);
   };
   subscribe(channel, tell);
   return () => unsubscribe(channel, tell);

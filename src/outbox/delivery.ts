@@ -5,8 +5,10 @@
  * of its own keys.
  */
 import type { Clock } from "../clock.ts";
+import { limitKeyLength } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
-import { identity, type OutboxRow, type Target } from "./targets.ts";
+import { eventChannel } from "../events.ts";
+import { canBeTold, identity, type OutboxRow, type Target } from "./targets.ts";
 
 /** What the outbox needs of a cache; the caches of `everfresh` have it. */
 export interface OutboxCache {
@@ -20,11 +22,14 @@ export interface OutboxCache {
 
 /** How a delivery went. Every row is in one of the two. */
 export interface Delivered {
+  /** Told, or of a kind that can never be told. */
   readonly done: readonly OutboxRow[];
   readonly pending: readonly OutboxRow[];
   /** Why the first of `pending` is pending. */
   readonly error?: unknown;
 }
+
+const broke = eventChannel("everfresh:outbox:error");
 
 /** Most targets that are told one by one at the same time. */
 const width = 16;
@@ -50,7 +55,12 @@ export class Delivery {
   /** Tells the caches. Rows of a namespace that is not ours are pending: some other process has to deliver them. */
   async deliver(rows: readonly OutboxRow[]): Promise<Delivered> {
     const groups = new Map<string, OutboxRow[]>();
+    const hopeless: OutboxRow[] = [];
     for (const row of rows) {
+      if (!canBeTold(row)) {
+        hopeless.push(row);
+        continue;
+      }
       const group = `${row.kind} ${row.namespace}`;
       const known = groups.get(group);
       if (known === undefined) groups.set(group, [row]);
@@ -58,7 +68,8 @@ export class Delivery {
     }
     const answers = await Promise.all([...groups.values()].map((group) => this.#toCache(group)));
     const failed = answers.find((answer) => answer.pending.length > 0);
-    const all = { done: answers.flatMap((a) => a.done), pending: answers.flatMap((a) => a.pending) };
+    if (hopeless.length > 0 && broke.hasSubscribers) broke.publish({ what: "drop", error: dropped(hopeless) });
+    const all = { done: [...hopeless, ...answers.flatMap((a) => a.done)], pending: answers.flatMap((a) => a.pending) };
     return failed === undefined ? all : { ...all, error: failed.error };
   }
 
@@ -118,4 +129,15 @@ export class Delivery {
         .finally(() => timer.cancel());
     });
   }
+}
+
+/** What the event says. A name may be long, and it is not a secret: it is what somebody wrote as a key or a tag. */
+function dropped(rows: readonly OutboxRow[]): EverfreshError {
+  const [first] = rows;
+  const which =
+    first === undefined ? "" : `${first.namespace}: ${first.kind} ${JSON.stringify(first.name.slice(0, 100))}`;
+  return new EverfreshError(
+    "EF_OPTION",
+    `${rows.length} rows were dropped: no value can have such a key or tag (the first: ${which}); a key has 1 to ${limitKeyLength} characters, a tag 1 to 200 bytes.`,
+  );
 }

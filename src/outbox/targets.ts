@@ -3,6 +3,7 @@
  *
  * Here a caller's words become rows, and duplicates fall together. Who delivers them is not known here.
  */
+import { checkTags, limitKeyLength } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 
 /** One row's worth of invalidation. */
@@ -36,7 +37,7 @@ export interface KeyTarget {
 /** What `invalidate` takes: a key as a plain string, a {@link tag}, a {@link key}. */
 export type Invalidatable = string | TagTarget | KeyTarget;
 
-/** Longest key or tag that the outbox takes, in UTF-16 units; a longer one is a mistake, not a name. */
+/** Longest key that `invalidate` takes, in UTF-16 units; a longer one is a mistake, not a name. A tag's limit is the cache's. */
 export const longestName = 2_048;
 /** Most targets that one transaction may name. More than that wants a tag that covers them. */
 export const mostTargets = 10_000;
@@ -89,8 +90,9 @@ export class TargetSet {
     if ((kind !== "key" && kind !== "tag") || !isName(name))
       throw new EverfreshError(
         "EF_OPTION",
-        `invalidate takes keys and tags of 1 to ${longestName} characters, as text or made by tag() and key()`,
+        `invalidate takes keys of 1 to ${longestName} characters and tags of 1 to 200 bytes, as text or made by tag() and key()`,
       );
+    if (kind === "tag") checkTags([name]);
     const home = namespace ?? this.#namespaces[0] ?? "";
     if (!this.#namespaces.includes(home))
       throw new EverfreshError("EF_OPTION", `No cache of this outbox has the namespace ${JSON.stringify(home)}.`);
@@ -102,6 +104,20 @@ export class TargetSet {
 function isName(name: unknown): name is string {
   if (typeof name !== "string" || name === "" || name.length > longestName || name.includes("\0")) return false;
   return !/[\ud800-\udfff]/.test(name) || Buffer.from(name).toString() === name;
+}
+
+/**
+ * Whether a cache can have such a key or tag. Whoever writes rows by hand, or by a trigger from a long column, may name one that
+ * no value can have; every cache refuses it for ever.
+ */
+export function canBeTold({ kind, name }: Target): boolean {
+  if (kind === "key") return name !== "" && name.length <= limitKeyLength;
+  try {
+    checkTags([name]);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Targets by what they say: two rows that say the same are one invalidation. */

@@ -6,11 +6,11 @@
  *
  * A tag may name columns, `queue_item:{id}`: it stands for one tag per changed row, made from the row before and after.
  */
+import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Dialect } from "./database.ts";
 import { defaultTable, tableName, type TableName } from "./schema.ts";
 import { rowsSetting } from "./statements.ts";
-import { longestName } from "./targets.ts";
 
 /** What a watched table invalidates. */
 export interface WatchOptions {
@@ -142,11 +142,13 @@ function parseTag(tag: string): Template {
   const pieces = typeof tag === "string" ? tag.split(/\{([^{}]*)\}/) : [];
   const columnsAreNames = pieces.every((piece, at) => at % 2 === 0 || /^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(piece));
   const textIsPlain = pieces.every((piece, at) => at % 2 === 1 || !/[{}\0]/.test(piece));
-  if (tag === "" || pieces.length === 0 || tag.length > longestName / 2 || !columnsAreNames || !textIsPlain)
+  if (tag === "" || pieces.length === 0 || !columnsAreNames || !textIsPlain)
     throw new EverfreshError(
       "EF_OPTION",
       `${JSON.stringify(tag)} is not a tag; it is written like "item" or "item:{id}"`,
     );
+  // What the columns add is not known; a row that makes the tag too long is dropped when it is delivered.
+  checkTags([pieces.length === 1 ? tag : `${pieces.filter((_piece, at) => at % 2 === 0).join("")}?`]);
   return pieces;
 }
 

@@ -1,9 +1,11 @@
 /** What relays do with what was left: by a killed process, by a cache that was away, by whoever writes rows by hand. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { createCache, memory, type EverfreshError } from "everfresh";
 import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
 import type pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
@@ -99,6 +101,27 @@ for (const place of places)
       cache.refuses.clear();
       await eventually(async () => (await relay.relayOnce()) === 1);
       assert.equal(cache.told.at(-1), "key away");
+    });
+
+    test("a row whose name no value can have is dropped with an event, and the others arrive", async (t) => {
+      const backend = memory({ limitBytes: 1_000_000 });
+      const cache = createCache({ backend, namespace: "shop" });
+      const relay = createOutbox({ db: it.db, caches: cache, relay: false });
+      outboxes.push(relay);
+      const events: unknown[] = [];
+      const remember = (event: unknown) => void events.push(event);
+      subscribe("everfresh:outbox:error", remember);
+      t.after(() => unsubscribe("everfresh:outbox:error", remember));
+      await cache.set("queue", "old");
+      for (const name of ["", "k".repeat(16_385), "queue"]) await it.run(byHand(name));
+      await it.run(byHand("t".repeat(201)).replace("'key'", "'tag'"));
+      await relay.relayOnce();
+      assert.equal(await cache.get("queue"), undefined);
+      assert.deepEqual((await relay.status()).waiting, []);
+      const [{ what, error }] = events as [{ what: string; error: EverfreshError }];
+      assert.deepEqual([events.length, what, error.code], [1, "drop", "EF_OPTION"]);
+      assert.match(error.message, /3 rows were dropped.*shop: key "".*a tag 1 to 200 bytes/);
+      await cache.close();
     });
 
     test("rows of a namespace that this process does not know stay for one that does, and show in the status", async () => {

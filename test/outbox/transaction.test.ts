@@ -271,7 +271,8 @@ for (const kind of kinds)
   });
 
 test("odd names reach the cache as they were written", async () => {
-  const names = ["it's", 'a "quoted" \\ name', "Ünïcödé 🎈", "line\nbreak", "x".repeat(2_048)];
+  const names = ["it's", 'a "quoted" \\ name', "Ünïcödé 🎈", "line\nbreak", "x".repeat(200)];
+  const longKey = "x".repeat(2_048);
   const file = sqliteFile();
   const handles: { db: DatabaseHandle; close: () => unknown }[] = [];
   const handle = file.open();
@@ -284,15 +285,25 @@ test("odd names reach the cache as they were written", async () => {
     const cache = new RememberingCache("a namespace; with 'quotes'");
     const outbox = createOutbox({ db, caches: cache, relay: false });
     await outbox.install();
-    await outbox.transaction(db, (_tx, invalidate) => invalidate(...names, ...names.map((name) => tag(name))));
-    const all = [...names.map((name) => `key ${name}`), ...names.map((name) => `tag ${name}`)];
+    await outbox.transaction(db, (_tx, invalidate) => invalidate(longKey, ...names, ...names.map((name) => tag(name))));
+    const all = [`key ${longKey}`, ...names.map((name) => `key ${name}`), ...names.map((name) => `tag ${name}`)];
     assert.deepEqual(cache.told.toSorted(), all.toSorted());
     await close();
   }
   file.remove();
 });
 
-for (const wrong of ["", "x".repeat(2_049), "nul\0", "half \ud83c", 7, null, { kind: "page", name: "x" }])
+for (const wrong of [
+  "",
+  "x".repeat(2_049),
+  "nul\0",
+  "half \ud83c",
+  7,
+  null,
+  { kind: "page", name: "x" },
+  tag("t".repeat(201)),
+  tag("\u0001t"),
+])
   test(`${JSON.stringify(wrong)?.slice(0, 20)} cannot be invalidated`, async () => {
     const file = sqliteFile();
     const handle = file.open();

@@ -223,6 +223,8 @@ for (const [what, table, tags] of [
   ["a column that is no name", "items", ["items", "item:{id; DROP TABLE items}"]],
   ["a brace left open", "items", ["items", "item:{id"]],
   ["an empty tag", "items", [""]],
+  ["a tag that is too long for a cache", "items", ["i".repeat(201)]],
+  ["a tag that is too long with any column", "items", ["items", `${"i".repeat(200)}{id}`]],
   ["a table that is no name", 'items"; DROP TABLE items; --', ["items"]],
 ] as const)
   test(`${what} cannot be watched`, () => {
