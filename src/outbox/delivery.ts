@@ -1,8 +1,8 @@
 /**
- * From rows to caches: groups rows by cache, tells each cache once, and answers which rows are done.
+ * From rows to caches: groups rows by cache, tells each cache a hundred at a time, and answers which rows are done.
  *
- * When a cache refuses a batch its targets are told one by one, so that one server that is down keeps back only the rows
- * of its own keys.
+ * When a cache refuses such a slice, or is long about it, its targets are told one by one, so that one server that is down
+ * keeps back only the rows of its own keys.
  */
 import type { Clock } from "../clock.ts";
 import { limitKeyLength } from "../cache/index.ts";
@@ -31,8 +31,10 @@ export interface Delivered {
 
 const broke = eventChannel("everfresh:outbox:error");
 
-/** Most targets that are told one by one at the same time. */
+/** Most calls to one cache at the same time. */
 const width = 16;
+/** Most targets that a cache is told in one call: it takes no more tags. */
+const mostTogether = 100;
 
 /** Delivers rows to caches within a deadline. */
 export class Delivery {
@@ -54,6 +56,8 @@ export class Delivery {
 
   /** Tells the caches. Rows of a namespace that is not ours are pending: some other process has to deliver them. */
   async deliver(rows: readonly OutboxRow[]): Promise<Delivered> {
+    // One deadline for all of it, however often a cache is asked.
+    const until = this.#clock.monotonic() + this.#timeoutMs;
     const groups = new Map<string, OutboxRow[]>();
     const hopeless: OutboxRow[] = [];
     for (const row of rows) {
@@ -66,7 +70,7 @@ export class Delivery {
       if (known === undefined) groups.set(group, [row]);
       else known.push(row);
     }
-    const answers = await Promise.all([...groups.values()].map((group) => this.#toCache(group)));
+    const answers = await Promise.all([...groups.values()].map((group) => this.#toCache(group, until)));
     const failed = answers.find((answer) => answer.pending.length > 0);
     if (hopeless.length > 0 && broke.hasSubscribers) broke.publish({ what: "drop", error: dropped(hopeless) });
     const all = { done: [...hopeless, ...answers.flatMap((a) => a.done)], pending: answers.flatMap((a) => a.pending) };
@@ -74,7 +78,7 @@ export class Delivery {
   }
 
   /** Rows of one kind and one namespace. */
-  async #toCache(rows: readonly OutboxRow[]): Promise<Delivered> {
+  async #toCache(rows: readonly OutboxRow[], until: number): Promise<Delivered> {
     const namespace = rows[0]?.namespace ?? "";
     const cache = this.#caches.get(namespace);
     if (cache === undefined)
@@ -84,51 +88,65 @@ export class Delivery {
         error: new EverfreshError("EF_OPTION", `No cache here is named ${namespace}.`),
       };
     const targets = [...new Map(rows.map((row) => [identity(row), row as Target])).values()];
-    try {
-      await this.#tell(cache, targets);
-      return { done: rows, pending: [] };
-    } catch (error) {
-      if (targets.length === 1) return { done: [], pending: rows, error };
-      return await this.#oneByOne(cache, targets, rows, error);
-    }
-  }
-
-  async #oneByOne(
-    cache: OutboxCache,
-    targets: readonly Target[],
-    rows: readonly OutboxRow[],
-    error: unknown,
-  ): Promise<Delivered> {
     const told = new Set<string>();
-    const waiting = targets.values();
-    const until = this.#clock.monotonic() + this.#timeoutMs;
-    const worker = async () => {
-      for (const target of waiting) {
-        if (this.#clock.monotonic() >= until) return;
-        await this.#tell(cache, [target]).then(
-          () => told.add(identity(target)),
-          () => undefined,
-        );
+    const doubtful: { readonly target: Target; readonly together: Promise<void> }[] = [];
+    let refusal: unknown;
+    await this.#each(slices(targets), until, async (slice) => {
+      const together = this.#tell(cache, slice, until).then(() =>
+        slice.forEach((target) => told.add(identity(target))),
+      );
+      try {
+        // One server that hangs must leave time for the keys of the others.
+        await (slice.length === 1 ? together : this.#within(together, this.#timeoutMs / 2));
+      } catch (error) {
+        refusal ??= error;
+        if (slice.length > 1) doubtful.push(...slice.map((target) => ({ target, together })));
       }
-    };
-    await Promise.all(Array.from({ length: Math.min(width, targets.length) }, worker));
+    });
+    await this.#each(doubtful, until, async ({ target, together }) => {
+      const alone = this.#tell(cache, [target], until).then(() => void told.add(identity(target)));
+      await Promise.any([alone, together]).catch(() => undefined);
+    });
     const done = rows.filter((row) => told.has(identity(row)));
     const pending = rows.filter((row) => !told.has(identity(row)));
-    return pending.length === 0 ? { done, pending } : { done, pending, error };
+    if (pending.length === 0) return { done, pending };
+    return { done, pending, error: refusal ?? this.#late() };
   }
 
-  async #tell(cache: OutboxCache, targets: readonly Target[]): Promise<void> {
+  /** Does `work` for every item, some at a time, and begins no more of it when the time is up. */
+  async #each<T>(items: readonly T[], until: number, work: (item: T) => Promise<void>): Promise<void> {
+    const waiting = items.values();
+    const worker = async () => {
+      for (const item of waiting) {
+        if (this.#clock.monotonic() >= until) return;
+        await work(item);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(width, items.length) }, worker));
+  }
+
+  async #tell(cache: OutboxCache, targets: readonly Target[], until: number): Promise<void> {
     const names = targets.map(({ name }) => name);
     const areTags = targets[0]?.kind === "tag";
+    const answer = areTags ? cache.invalidateTags(names) : cache.invalidate(names);
+    await this.#within(answer, until - this.#clock.monotonic());
+  }
+
+  async #within(answer: Promise<unknown>, ms: number): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      const timer = this.#clock.after(this.#timeoutMs, () =>
-        reject(new EverfreshError("EF_TIMEOUT", `No answer from the cache within ${this.#timeoutMs} ms.`)),
-      );
-      void (areTags ? cache.invalidateTags(names) : cache.invalidate(names))
-        .then(() => resolve(), reject)
-        .finally(() => timer.cancel());
+      const timer = this.#clock.after(ms, () => reject(this.#late()));
+      void answer.then(() => resolve(), reject).finally(() => timer.cancel());
     });
   }
+
+  #late(): EverfreshError {
+    return new EverfreshError("EF_TIMEOUT", `No answer from the cache within ${this.#timeoutMs} ms.`);
+  }
+}
+
+function slices(targets: readonly Target[]): Target[][] {
+  const count = Math.ceil(targets.length / mostTogether);
+  return Array.from({ length: count }, (_, n) => targets.slice(n * mostTogether, (n + 1) * mostTogether));
 }
 
 /** What the event says. A name may be long, and it is not a secret: it is what somebody wrote as a key or a tag. */
