@@ -23,7 +23,7 @@ import { defaultTable, outboxSchema, tableName, type TableName } from "./schema.
 import { isInside, TransactionScope } from "./scope.ts";
 import { statementsFor, type NamespaceCount, type Statements } from "./statements.ts";
 import { TargetSet, type Invalidatable, type OutboxRow } from "./targets.ts";
-import { unwatchStatements, watchStatements } from "./watch.ts";
+import { checkColumns, unwatchStatements, watchStatements } from "./watch.ts";
 
 /** How an outbox is made. */
 export interface OutboxOptions {
@@ -190,6 +190,7 @@ export class Outbox {
     await database.transaction(async (_tx, session) => {
       const outbox = dialect === "postgres" ? await this.#schemaAndTable(session) : this.#tableText;
       const statements = watchStatements(dialect, table, { namespace, tags: options.tags, outbox });
+      await checkColumns(session, dialect, table, options.tags);
       for (const statement of statements) await session.query(statement);
     });
   }

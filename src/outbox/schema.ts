@@ -14,6 +14,8 @@ export const defaultTable = "everfresh_outbox";
 export interface TableName {
   /** As it is written in a statement. */
   readonly quoted: string;
+  /** The part before the dot, where there is one. */
+  readonly schema: string | undefined;
   /** Its last part, for the names of what belongs to it: index, channel, setting, triggers. */
   readonly base: string;
 }
@@ -30,7 +32,8 @@ export function tableName(name: string, option = "table"): TableName {
       "EF_OPTION",
       `${option} is ${JSON.stringify(name)}; it is written like "items" or "app.items"`,
     );
-  return { quoted: parts.map((part) => `"${part}"`).join("."), base: parts.at(-1) ?? name };
+  const schema = parts.length === 2 ? parts[0] : undefined;
+  return { quoted: parts.map((part) => `"${part}"`).join("."), schema, base: parts.at(-1) ?? name };
 }
 
 /** Milliseconds since the epoch by the clock of SQLite's machine, on every version that has RETURNING (3.35). */

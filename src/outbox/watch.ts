@@ -8,7 +8,7 @@
  */
 import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
-import type { Dialect } from "./database.ts";
+import type { Dialect, Session } from "./database.ts";
 import { defaultTable, tableName, type TableName } from "./schema.ts";
 import { rowsSetting } from "./statements.ts";
 
@@ -47,6 +47,39 @@ export function watchStatements(dialect: Dialect, table: string, options: WatchO
     );
   const make = dialect === "postgres" ? watchPostgres : watchSqlite;
   return [...unwatchStatements(dialect, table), ...make(watched, outbox, options.namespace, tags)];
+}
+
+/**
+ * Refuses columns that the table has not: the trigger would be made all the same, and then every write of the app would fail.
+ *
+ * @throws EverfreshError `EF_OPTION` that names the columns there are
+ */
+export async function checkColumns(
+  session: Session,
+  dialect: Dialect,
+  table: string,
+  tags: readonly string[],
+): Promise<void> {
+  const rows = await session.query(...columnsOf(dialect, tableName(table, "the watched table")));
+  const names = rows.map((row) => String(row["name"]));
+  if (names.length === 0) throw new EverfreshError("EF_OPTION", `There is no table ${table} to watch.`);
+  // SQLite compares names without regard to case, and has columns that it does not list.
+  const plain = (name: string) => (dialect === "sqlite" ? name.toLowerCase() : name);
+  const known = new Set([...names, ...(dialect === "sqlite" ? ["rowid", "oid", "_rowid_"] : [])].map(plain));
+  const asked = tags.flatMap((tag) => parseTag(tag).filter((_piece, at) => at % 2 === 1));
+  const missing = asked.filter((column) => !known.has(plain(column)));
+  if (missing.length > 0)
+    throw new EverfreshError("EF_OPTION", `${table} has no column ${missing.join(", ")}; it has ${names.join(", ")}.`);
+}
+
+function columnsOf(dialect: Dialect, { quoted, base, schema }: TableName): [string, string[]] {
+  if (dialect === "sqlite")
+    return schema === undefined
+      ? ["SELECT name FROM pragma_table_xinfo(?)", [base]]
+      : ["SELECT name FROM pragma_table_xinfo(?, ?)", [base, schema]];
+  const sql = `SELECT attname AS name FROM pg_attribute
+WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped ORDER BY attnum`;
+  return [sql, [quoted]];
 }
 
 /** The statements that take the triggers away again. */

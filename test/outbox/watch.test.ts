@@ -122,6 +122,16 @@ for (const place of places)
       assert.deepEqual((await outbox.status()).waiting, []);
     });
 
+    test("a column or a table that is not there cannot be watched, and the triggers stay as they were", async () => {
+      await assert.rejects(outbox.watch("items", { tags: ["items", "item:{idd}"] }), {
+        code: "EF_OPTION",
+        message: /no column idd; it has id, text/,
+      });
+      await assert.rejects(outbox.watch("itms", { tags: ["items"] }), { code: "EF_OPTION", message: /no table itms/ });
+      await it.run("INSERT INTO items (id, text) VALUES (70, 'x')");
+      assert.deepEqual(await told(), ["tag item:70", "tag items"]);
+    });
+
     test("watching again with other tags replaces the triggers, and unwatch removes them", async () => {
       await outbox.watch("items", { tags: ["things"] });
       await it.run("DELETE FROM items WHERE id = 60");
