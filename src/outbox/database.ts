@@ -34,7 +34,7 @@ export interface Database<Tx = unknown> {
    */
   transaction<R>(work: (tx: Tx, session: Session) => Promise<R>, isolation?: Isolation): Promise<R>;
   /**
-   * Calls `ring` at each NOTIFY on `channel`, and `lost` once when the connection that listens is gone.
+   * Calls `ring` at each NOTIFY on `channel` (a checked name, written as it is), and `lost` once when the connection that listens is gone.
    * Undefined where the database has no such thing.
    */
   readonly listen?: (channel: string, ring: () => void, lost: () => void) => Promise<Listening>;

@@ -130,7 +130,8 @@ async function listen(pool: Pool, channel: string, ring: () => void, lost: () =>
   connection.on("end", () => leave(true, true));
   connection.on("notification", ring);
   try {
-    await connection.query(`LISTEN ${channel}`);
+    // In quotes, as in pg_notify: otherwise PostgreSQL writes it small, and takes `user` for a word of its own.
+    await connection.query(`LISTEN "${channel}"`);
   } catch (error) {
     leave(true, false);
     throw error;

@@ -61,11 +61,24 @@ function postgresSchema({ quoted, base }: TableName): string[] {
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   due_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000)`,
-    `CREATE INDEX IF NOT EXISTS "${base}_due" ON ${quoted} (due_at)`,
+    `CREATE INDEX IF NOT EXISTS ${indexName(base)} ON ${quoted} (due_at)`,
   ];
 }
 
-function sqliteSchema({ quoted, base }: TableName): string[] {
+/** PostgreSQL cuts names after 63 bytes: the index of a long name would have the name of its table, and never be made. */
+function indexName(base: string): string {
+  return `"${base.length > 59 ? shortened(base) : base}_due"`;
+}
+
+/** A long name in 40 characters, from which two long names can be told apart. */
+export function shortened(name: string): string {
+  if (name.length <= 40) return name;
+  let sum = 0;
+  for (const character of name) sum = (Math.imul(sum, 31) + character.charCodeAt(0)) >>> 0;
+  return `${name.slice(0, 32)}_${sum.toString(36)}`;
+}
+
+function sqliteSchema({ quoted, base, schema }: TableName): string[] {
   return [
     // AUTOINCREMENT: a number is never given twice, so the rows of a transaction are those above the last number before it.
     `CREATE TABLE IF NOT EXISTS ${quoted} (
@@ -77,6 +90,7 @@ function sqliteSchema({ quoted, base }: TableName): string[] {
   created_at integer NOT NULL DEFAULT (${sqliteNow}),
   due_at integer NOT NULL DEFAULT (${sqliteNow})
 )`,
-    `CREATE INDEX IF NOT EXISTS "${base}_due" ON ${quoted} (due_at)`,
+    // In SQLite the index carries the schema, and the table stands without it.
+    `CREATE INDEX IF NOT EXISTS ${schema === undefined ? "" : `"${schema}".`}${indexName(base)} ON "${base}" (due_at)`,
   ];
 }

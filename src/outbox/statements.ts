@@ -101,11 +101,11 @@ function anyOf(parameter: string): string {
   return `ANY (string_to_array(${parameter}::text, ',')::bigint[])`;
 }
 
-function sqlite({ quoted, base }: TableName): Statements {
+function sqlite({ quoted, base, schema }: TableName): Statements {
   const ids = "IN (SELECT value FROM json_each(?))";
   // Touches no row, but takes the lock that writers take, so that no other process writes after the mark is read.
   const lock = `UPDATE ${quoted} SET due_at = due_at WHERE id < 0`;
-  const mark = `SELECT seq FROM sqlite_sequence WHERE name = '${base}'`;
+  const mark = `SELECT seq FROM ${schema === undefined ? "" : `"${schema}".`}sqlite_sequence WHERE name = '${base}' COLLATE NOCASE`;
   const watched = `UPDATE ${quoted} SET due_at = ${sqliteNow} + ? WHERE id > ? RETURNING id, namespace, kind, name`;
   const write = `INSERT INTO ${quoted} (namespace, kind, name, due_at)
 SELECT json_extract(value, '$.namespace'), json_extract(value, '$.kind'), json_extract(value, '$.name'), ${sqliteNow} + ?

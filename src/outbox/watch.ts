@@ -9,7 +9,7 @@
 import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Dialect, Session } from "./database.ts";
-import { defaultTable, tableName, type TableName } from "./schema.ts";
+import { defaultTable, shortened, tableName, type TableName } from "./schema.ts";
 import { rowsSetting } from "./statements.ts";
 
 /** What a watched table invalidates. */
@@ -85,7 +85,8 @@ WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped ORDER
 /** The statements that take the triggers away again. */
 export function unwatchStatements(dialect: Dialect, table: string): readonly string[] {
   const watched = tableName(table, "the watched table");
-  if (dialect === "sqlite") return events.map((event) => `DROP TRIGGER IF EXISTS ${triggerName(watched, event)}`);
+  if (dialect === "sqlite")
+    return events.map((event) => `DROP TRIGGER IF EXISTS ${schemaOf(watched)}${triggerName(watched, event)}`);
   return [
     ...[...events, "truncate"].map(
       (event) => `DROP TRIGGER IF EXISTS ${triggerName(watched, event)} ON ${watched.quoted}`,
@@ -157,13 +158,19 @@ const transition = {
 } as const;
 
 function watchSqlite(watched: TableName, outbox: TableName, namespace: string, tags: readonly Template[]): string[] {
+  if ((watched.schema ?? "main") !== (outbox.schema ?? "main"))
+    throw new EverfreshError(
+      "EF_OPTION",
+      "A trigger of SQLite writes to its own schema only; the watched table and the outbox must be in one.",
+    );
   const sides = { insert: ["NEW"], update: ["OLD", "NEW"], delete: ["OLD"] } as const;
   return events.map((event) => {
     const names = sides[event].flatMap((side) => tags.map((tag) => expression(tag, (column) => `${side}."${column}"`)));
     // UNION rather than UNION ALL: equal names fall together.
     const rows = names.map((name) => `SELECT ${text(namespace)}, 'tag', ${name}`).join(" UNION ");
-    return `CREATE TRIGGER ${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON ${watched.quoted}
-BEGIN INSERT INTO ${outbox.quoted} (namespace, kind, name) ${rows}; END`;
+    // The trigger carries the schema; the tables stand without it.
+    return `CREATE TRIGGER ${schemaOf(watched)}${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON "${watched.base}"
+BEGIN INSERT INTO "${outbox.base}" (namespace, kind, name) ${rows}; END`;
   });
 }
 
@@ -197,14 +204,9 @@ function triggerName(watched: TableName, event: string): string {
 
 /** In the schema of the watched table, so that two tables of one name in two schemas do not share it. */
 function functionName(watched: TableName): string {
-  const schema = watched.quoted.includes(".") ? `${watched.quoted.split(".")[0] ?? ""}.` : "";
-  return `${schema}"everfresh_${shortened(watched.base)}"`;
+  return `${schemaOf(watched)}"everfresh_${shortened(watched.base)}"`;
 }
 
-/** PostgreSQL cuts names after 63 bytes, silently; two long names must not become one. */
-function shortened(name: string): string {
-  if (name.length <= 40) return name;
-  let sum = 0;
-  for (const character of name) sum = (Math.imul(sum, 31) + character.charCodeAt(0)) >>> 0;
-  return `${name.slice(0, 32)}_${sum.toString(36)}`;
+function schemaOf({ schema }: TableName): string {
+  return schema === undefined ? "" : `"${schema}".`;
 }

@@ -258,3 +258,23 @@ test("on PostgreSQL a relay listens: a watched table rings it long before it wou
   await outbox.close();
   await it.close();
 });
+
+for (const table of ["Outbox", "user", "o".repeat(63)])
+  test(`a relay hears the bell of the table ${table}`, needsPostgres(), async () => {
+    const it = await onPostgres(url);
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: it.db, caches: cache, table, intervalMs: 60_000 });
+    await outbox.install();
+    await outbox.watch("items", { tags: ["items"] });
+    outbox.wake();
+    await eventually(() => outbox.relayCounts.listening, 5_000);
+    await it.run("INSERT INTO items (text) VALUES ('from psql')");
+    await eventually(() => cache.told.length === 1);
+    const pool = it.db as pg.Pool;
+    await outbox.transaction(pool, (tx) => tx.query("DELETE FROM items"));
+    assert.deepEqual(cache.told, ["tag items", "tag items"]);
+    const { rows } = await pool.query("SELECT 1 FROM pg_indexes WHERE tablename = $1", [table]);
+    assert.equal(rows.length, 2, "the index of what is due is there");
+    await outbox.close();
+    await it.close();
+  });

@@ -142,6 +142,32 @@ for (const place of places)
     });
   });
 
+test("on SQLite tables may be named with their schema", async (t) => {
+  const file = sqliteFile();
+  const handle = file.open();
+  t.after(() => {
+    handle.close();
+    file.remove();
+  });
+  handle.exec(`ATTACH '${file.path}-more' AS more; CREATE TABLE more.things (id integer)`);
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db: handle, caches: cache, relay: false, table: "main.told" });
+  await outbox.install();
+  await outbox.watch("main.items", { tags: ["items", "item:{ID}"] });
+  await outbox.transaction(handle, () => handle.exec("INSERT INTO items (id, text) VALUES (1, 'x')"));
+  assert.deepEqual(cache.told.toSorted(), ["tag item:1", "tag items"]);
+  await outbox.unwatch("main.items");
+  await outbox.transaction(handle, () => handle.exec("DELETE FROM items"));
+  assert.equal(cache.told.length, 2);
+  await assert.rejects(outbox.watch("more.things", { tags: ["things"] }), { code: "EF_OPTION", message: /in one/ });
+  const there = createOutbox({ db: handle, caches: cache, relay: false, table: "more.told" });
+  await there.install();
+  await there.watch("more.things", { tags: ["things"] });
+  await there.transaction(handle, () => handle.exec("INSERT INTO things VALUES (1)"));
+  assert.equal(cache.told.at(-1), "tag things");
+  assert.deepEqual((await there.status()).waiting, []);
+});
+
 describe("on PostgreSQL alone", needsPostgres(), () => {
   test("a transaction delivers all rows of a statement that are too many to be listed, and none that is rolled back", async () => {
     const pool = await poolWithItems(url);
