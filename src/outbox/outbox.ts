@@ -14,7 +14,7 @@ import { insideTransaction } from "../cache/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
-import type { Dialect, Isolation } from "./database.ts";
+import type { Database, Dialect, Isolation } from "./database.ts";
 import { Delivery, type OutboxCache } from "./delivery.ts";
 import { databaseOf, type DatabaseHandle, type TransactionOf } from "./handles.ts";
 import { InvalidationPendingError } from "./pending.ts";
@@ -173,8 +173,7 @@ export class Outbox {
 
   /** Creates the table if it is not there; safe to run in every process at start. `outboxSchema` has it as SQL. */
   async install(): Promise<void> {
-    const database = databaseOf(this.#handle);
-    const dialect = await database.dialect();
+    const { database, dialect } = await this.#outside();
     await database.transaction(async (_tx, session) => {
       // Two processes that create one table at a time fail in PostgreSQL's catalogue, IF NOT EXISTS or not.
       if (dialect === "postgres") await session.query("SELECT pg_advisory_xact_lock(hashtext('everfresh_outbox'))");
@@ -184,8 +183,7 @@ export class Outbox {
 
   /** Puts triggers on `table`, so that writers who bypass the app are seen. Run again, it replaces them. */
   async watch(table: string, options: OutboxWatch): Promise<void> {
-    const database = databaseOf(this.#handle);
-    const dialect = await database.dialect();
+    const { database, dialect } = await this.#outside();
     const namespace = options.namespace ?? this.#delivery.namespaces[0] ?? "";
     await database.transaction(async (_tx, session) => {
       const outbox = dialect === "postgres" ? await this.#schemaAndTable(session) : this.#tableText;
@@ -197,8 +195,7 @@ export class Outbox {
 
   /** Takes the triggers of `watch` away again. */
   async unwatch(table: string): Promise<void> {
-    const database = databaseOf(this.#handle);
-    const dialect = await database.dialect();
+    const { database, dialect } = await this.#outside();
     await database.transaction(async (_tx, session) => {
       for (const statement of unwatchStatements(dialect, table)) await session.query(statement);
     });
@@ -206,8 +203,7 @@ export class Outbox {
 
   /** What waits, and what this process's relay has done. Counts the table: for people and dashboards, not for each request. */
   async status(): Promise<OutboxStatus> {
-    const database = databaseOf(this.#handle);
-    const dialect = await database.dialect();
+    const { database, dialect } = await this.#outside();
     const waiting = await this.#statements(dialect).count(database.session);
     const ours = new Set(this.#delivery.namespaces);
     const foreign = waiting.map((count) => count.namespace).filter((namespace) => !ours.has(namespace));
@@ -232,6 +228,7 @@ export class Outbox {
   /** Delivers what is due now, and returns how many rows that were: one look of a relay, for scripts and tests. */
   async relayOnce(): Promise<number> {
     this.#mustBeOpen();
+    await this.#outside();
     return await this.#relay.pass();
   }
 
@@ -276,6 +273,18 @@ WHERE c.oid = to_regclass($1::text)`;
     if (row === undefined)
       throw new EverfreshError("EF_OPTION", `The table ${this.#tableText} is not there yet; call install() first.`);
     return row.name;
+  }
+
+  /** Where there is one connection, what is asked inside its transaction would wait for the end of that, which waits for it. */
+  async #outside(): Promise<{ database: Database; dialect: Dialect }> {
+    const database: Database = databaseOf(this.#handle);
+    const dialect = await database.dialect();
+    if ((dialect === "sqlite" || isLent(this.#handle)) && isInside(this.#handle))
+      throw new EverfreshError(
+        "EF_OPTION",
+        "A transaction is open around this call, on the only connection of the outbox's database; ask after it has ended.",
+      );
+    return { database, dialect };
   }
 
   #statements(dialect: Dialect): Statements {

@@ -1,7 +1,14 @@
 /** What a transaction of the outbox does, the same on every kind of database handle. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createOutbox, key, tag, type DatabaseHandle, type InvalidationPendingError } from "everfresh/outbox";
+import {
+  createOutbox,
+  key,
+  tag,
+  type DatabaseHandle,
+  type EverfreshError,
+  type InvalidationPendingError,
+} from "everfresh/outbox";
 import type { Kysely, Transaction } from "kysely";
 import pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
@@ -250,6 +257,23 @@ for (const kind of kinds)
         outbox.transaction(it.db, () => outbox.transaction(it.db, () => undefined)),
         { code: "EF_OPTION" },
       );
+    });
+
+    test("what would wait for the end of the transaction around it is refused, or answered", async () => {
+      const outbox = open(new RememberingCache());
+      const answers = async () =>
+        await Promise.all(
+          [() => outbox.status(), () => outbox.relayOnce()].map(async (ask) =>
+            ask().then(
+              () => "answered",
+              (error: EverfreshError) => error.code,
+            ),
+          ),
+        );
+      const oneConnection = !("totalCount" in (it.home ?? it.db)) && !kind.name.includes("PostgreSQL");
+      const expected = oneConnection ? ["EF_OPTION", "EF_OPTION"] : ["answered", "answered"];
+      assert.deepEqual(await outbox.transaction(it.db, answers), expected);
+      assert.deepEqual(await answers(), ["answered", "answered"]);
     });
 
     test("what a transaction forgot to await cannot invalidate after its end", async () => {
