@@ -5,6 +5,8 @@ import type { TargetSet } from "./targets.ts";
 export class TransactionScope implements OpenTransaction {
   /** The handle that the transaction was begun on. */
   readonly handle: object;
+  /** The transaction on another database that is open around this one. */
+  readonly outer: OpenTransaction | undefined = openTransaction();
   readonly #touched: TargetSet;
   open = true;
 
@@ -14,6 +16,7 @@ export class TransactionScope implements OpenTransaction {
   }
 
   touches(namespace: string, key: string, tags: readonly string[]): boolean {
+    if (this.outer?.open === true && this.outer.touches(namespace, key, tags)) return true;
     if (this.#touched.size === 0) return false;
     return (
       this.#touched.has({ namespace, kind: "key", name: key }) ||
@@ -22,8 +25,12 @@ export class TransactionScope implements OpenTransaction {
   }
 }
 
-/** Whether a transaction on `handle` is open around the caller. */
+/** Whether a transaction on `handle` is open around the caller, next to it or further out. */
 export function isInside(handle: object): boolean {
-  const transaction = openTransaction();
-  return transaction instanceof TransactionScope && transaction.handle === handle;
+  let transaction = openTransaction();
+  while (transaction instanceof TransactionScope) {
+    if (transaction.open && transaction.handle === handle) return true;
+    transaction = transaction.outer;
+  }
+  return false;
 }

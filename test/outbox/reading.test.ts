@@ -164,3 +164,49 @@ test("a loader of a caller outside is not inside a transaction that reads in the
   });
   assert.equal(await cache.get("nested"), "committed");
 });
+
+test("a transaction on another database inside one reads past the cache what either has named, and waits for neither", async (t) => {
+  const { handle, cache, outbox, load, change } = await place(t);
+  const second = sqliteFile();
+  const there = second.open();
+  t.after(() => {
+    there.close();
+    second.remove();
+  });
+  const outboxThere = createOutbox({ db: there, caches: cache, relay: false });
+  await outboxThere.install();
+  await cache.getOrSet("item", load);
+  await outbox.transaction(handle, async (_tx, invalidate) => {
+    change("new");
+    invalidate("item");
+    await outboxThere.transaction(there, async (_inner, invalidateThere) => {
+      invalidateThere("other");
+      assert.equal(await cache.getOrSet("item", load), "new");
+      assert.equal((await cache.getOrSetEntry("other", () => 1)).status, "bypass");
+      await assert.rejects(outbox.status(), { code: "EF_OPTION" });
+      await assert.rejects(
+        outbox.transaction(handle, () => undefined),
+        { code: "EF_OPTION" },
+      );
+    });
+    assert.equal(await cache.getOrSet("item", load), "new");
+  });
+  assert.equal(await cache.getOrSet("item", load), "new");
+});
+
+test("what was named stays named when a savepoint is rolled back: the old value is computed, and loaded once more later", async (t) => {
+  const { handle, cache, outbox, load, change } = await place(t);
+  await outbox.watch("items", { tags: ["items"] });
+  await cache.getOrSet("item", load);
+  await cache.getOrSet("list", load, { tags: ["items"] });
+  await outbox.transaction(handle, async (tx, invalidate) => {
+    tx.exec("SAVEPOINT here");
+    change("new");
+    invalidate("item");
+    assert.equal(await cache.getOrSet("item", load), "new");
+    tx.exec("ROLLBACK TO here");
+    assert.equal(await cache.getOrSet("item", load), "old");
+  });
+  assert.equal((await cache.getOrSetEntry("item", load)).status, "miss");
+  assert.equal((await cache.getOrSetEntry("list", load)).status, "hit", "the rows of its triggers are rolled back");
+});
