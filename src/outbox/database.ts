@@ -33,6 +33,8 @@ export interface Database<Tx = unknown> {
    * Nothing of `work` is visible to `session` before the commit.
    */
   transaction<R>(work: (tx: Tx, session: Session) => Promise<R>, isolation?: Isolation): Promise<R>;
+  /** Whether somebody else's transaction is open on the only connection; undefined where that cannot be or cannot be told. */
+  readonly isTaken?: () => Promise<boolean>;
   /**
    * Calls `ring` at each NOTIFY on `channel` (a checked name, written as it is), and `lost` once when the connection that listens is gone.
    * Undefined where the database has no such thing.

@@ -109,6 +109,8 @@ export class Relay {
     const statements = this.#statements(await this.#database.dialect());
     let delivered = 0;
     for (;;) {
+      // Merely to look would begin the snapshot of a transaction that has not read yet.
+      if ((await this.#database.isTaken?.()) === true) throw new ForeignTransactionError();
       const batch = await this.#deliverBatch(statements);
       delivered += batch.done;
       if (batch.claimed < this.#options.batch || this.#state === "stopped") return delivered;

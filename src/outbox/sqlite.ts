@@ -67,6 +67,7 @@ export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
       query: (sql, parameters) =>
         turns.take(() => Promise.resolve(isReading(sql) ? run(sql, parameters) : runAlone(sql, parameters))),
     },
+    isTaken: () => turns.take(() => Promise.resolve(tellsTransaction(handle))),
     transaction: (work) =>
       turns.take(async () => {
         beginOn(handle);
@@ -84,13 +85,17 @@ export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
 
 /** IMMEDIATE: a transaction that reads first and writes later is refused when another process wrote in between. */
 function beginOn(handle: SqliteLike): void {
-  if (handle.inTransaction === true || handle.isTransaction === true) throw new ForeignTransactionError();
+  if (tellsTransaction(handle)) throw new ForeignTransactionError();
   try {
     handle.exec("BEGIN IMMEDIATE");
   } catch (error) {
     // The first versions of `node:sqlite` tell in no other way that a transaction is open.
     throw isNested(error) ? new ForeignTransactionError() : error;
   }
+}
+
+function tellsTransaction(handle: SqliteLike): boolean {
+  return handle.inTransaction === true || handle.isTransaction === true;
 }
 
 function rollBack(handle: SqliteLike): void {

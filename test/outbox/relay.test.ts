@@ -229,6 +229,24 @@ for (const [what, as] of [
   });
 }
 
+test("a relay on a SQLite handle does not read in a transaction that somebody has begun: its snapshot is not begun", async (t) => {
+  const file = sqliteFile();
+  const [handle, another] = [file.open(), file.open()];
+  t.after(() => {
+    handle.close();
+    another.close();
+    file.remove();
+  });
+  const outbox = createOutbox({ db: handle, caches: new RememberingCache(), relay: false });
+  await outbox.install();
+  handle.exec("BEGIN");
+  await assert.rejects(outbox.relayOnce(), { code: "EF_OPTION" });
+  another.exec("INSERT INTO items (text) VALUES ('committed since')");
+  assert.equal(handle.prepare("SELECT id FROM items").all().length, 1);
+  handle.exec("COMMIT");
+  assert.equal(await outbox.relayOnce(), 0);
+});
+
 test("on PostgreSQL a relay listens: a watched table rings it long before it would look", needsPostgres(), async () => {
   const it = await onPostgres(url);
   const cache = new RememberingCache();
