@@ -6,7 +6,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { parseArgs } from "node:util";
-import { cacheFromEnv } from "../cache/index.ts";
+import { cacheFromEnv, type CacheFromEnv } from "../cache/index.ts";
 import { systemClock, type Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { EventName, EventShapes } from "../events.ts";
@@ -27,7 +27,7 @@ const help = `everfresh outbox: invalidations that commit with the data.
   --namespace <name>    the namespace of the cache (default: everfresh)
   --table <name>        the outbox's table (default: everfresh_outbox)
 
-The relay tells the cache that MEMCACHIER_* or MEMCACHE_* name.
+The relay tells the cache that MEMCACHIER_*, MEMCACHEDCLOUD_* or MEMCACHE_* name, and needs one of them.
 `;
 
 const flags = {
@@ -54,7 +54,7 @@ export async function outbox(args: string[]): Promise<number> {
     return 2;
   }
   const database = await openDatabase(values.db ?? process.env["DATABASE_URL"]);
-  const toldCache = command === "relay" ? await cacheFromEnv(process.env, { namespace: values.namespace }) : undefined;
+  const toldCache = command === "relay" ? await sharedCache(values.namespace) : undefined;
   // Only the relay tells a cache; the other commands need to know no more than its name.
   const cache: OutboxCache = toldCache?.cache ?? { name: values.namespace, invalidate: nobody, invalidateTags: nobody };
   const made = createOutbox({
@@ -84,6 +84,21 @@ function read(args: string[]) {
   } catch (error) {
     throw new EverfreshError("EF_OPTION", error instanceof Error ? error.message : String(error));
   }
+}
+
+/**
+ * The cache that the relay tells. It removes what it has delivered, so one that nobody else sees would lose it.
+ *
+ * @throws EverfreshError `EF_OPTION` where the environment names no servers
+ */
+async function sharedCache(namespace: string): Promise<CacheFromEnv> {
+  const told = await cacheFromEnv(process.env, { namespace });
+  if (told.kind === "memcached") return told;
+  await told.close();
+  throw new EverfreshError(
+    "EF_OPTION",
+    `the relay has no cache to tell that others see, and delivers nothing. ${told.description} Set MEMCACHIER_SERVERS, MEMCACHIER_USERNAME and MEMCACHIER_PASSWORD, or MEMCACHE_SERVERS, as the app has them`,
+  );
 }
 
 function nobody(): Promise<never> {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { resolve } from "node:path";
 import { test, type TestContext } from "node:test";
 import { createCache, memcached } from "everfresh";
 import { createServer } from "everfresh/server";
@@ -13,11 +14,22 @@ import { needs } from "../support/programs.ts";
 
 const program = "dist/cli/main.js";
 
-function outbox(db: string, ...args: string[]): { status: number | null; out: string; error: string } {
-  const env = { ...process.env, DATABASE_URL: db };
-  const { status, stdout, stderr } = spawnSync(process.execPath, [program, "outbox", ...args], {
-    env,
+interface Ran {
+  readonly status: number | null;
+  readonly out: string;
+  readonly error: string;
+}
+
+function outbox(db: string, ...args: string[]): Ran {
+  return outboxIn({}, db, ...args);
+}
+
+/** The status is null where it did not end by itself. */
+function outboxIn(env: Record<string, string>, db: string, ...args: string[]): Ran {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [resolve(program), "outbox", ...args], {
+    env: { ...process.env, DATABASE_URL: db, ...env },
     encoding: "utf8",
+    timeout: 20_000,
   });
   return { status, out: stdout, error: stderr };
 }
@@ -50,6 +62,33 @@ test("on SQLite: installed, watched, and what another program writes shows in th
   assert.equal(outbox(file.path, "status").status, 1, "rows of a minute mean that no relay runs");
   handle.exec("DELETE FROM items; DELETE FROM everfresh_outbox");
   assert.match(outbox(file.path, "status").out, /nothing waits/);
+});
+
+test("the relay refuses a cache that nobody else sees, and leaves the rows alone", (t) => {
+  const file = sqliteFile();
+  t.after(() => file.remove());
+  assert.equal(outbox(file.path, "install").status, 0);
+  const handle = file.open();
+  handle.exec("INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('everfresh', 'tag', 'songs')");
+  for (const env of [{}, { EVERFRESH_BACKEND: "memory" }, { EVERFRESH_BACKEND: "none" }, { NODE_ENV: "production" }]) {
+    const { status, out, error } = outboxIn(env, file.path, "relay", "--once");
+    assert.deepEqual({ status, out }, { status: 1, out: "" });
+    assert.match(error, /MEMCACHIER_SERVERS.*MEMCACHE_SERVERS/);
+    assert.equal(outboxIn(env, file.path, "relay").status, 1);
+  }
+  assert.deepEqual(handle.prepare("SELECT name FROM everfresh_outbox").all(), [{ name: "songs" }]);
+  handle.close();
+});
+
+test("the relay ends when its options are refused", (t) => {
+  const file = sqliteFile();
+  t.after(() => file.remove());
+  for (const env of [{}, { MEMCACHE_SERVERS: "127.0.0.1:1" }])
+    for (const wrong of [
+      ["--namespace", "a b"],
+      ["--table", "a;b"],
+    ])
+      assert.equal(outboxIn(env, file.path, "relay", "--once", ...wrong).status, 1);
 });
 
 test("on PostgreSQL: the relay tells the cache what psql did", skipWhereMissing(), async (t: TestContext) => {
