@@ -22,7 +22,8 @@ const help = `everfresh outbox: invalidations that commit with the data.
   everfresh outbox status                        what waits, by namespace; leaves with 1 when something is older than 10 s
   everfresh outbox relay [--once]                deliver what was left, until SIGTERM or SIGINT; --once: what is due now
 
-  --db <url>            the database (default: DATABASE_URL): postgres://..., sqlite:file or a file name.
+  --db <url>            the database (default: DATABASE_URL): postgres://..., sqlite:///relative.db,
+                        sqlite:////absolute.db, sqlite:file or a file name.
                         It is opened with the driver of this project: pg; node:sqlite, better-sqlite3 or libsql
   --namespace <name>    the namespace of the cache (default: everfresh)
   --table <name>        the outbox's table (default: everfresh_outbox)
@@ -53,7 +54,7 @@ export async function outbox(args: string[]): Promise<number> {
     process.stderr.write(help);
     return 2;
   }
-  const database = await openDatabase(values.db ?? process.env["DATABASE_URL"]);
+  const database = await openDatabase(values.db ?? process.env["DATABASE_URL"], command === "install");
   const toldCache = command === "relay" ? await sharedCache(values.namespace) : undefined;
   // Only the relay tells a cache; the other commands need to know no more than its name.
   const cache: OutboxCache = toldCache?.cache ?? { name: values.namespace, invalidate: nobody, invalidateTags: nobody };

@@ -2,15 +2,19 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { resolve } from "node:path";
+import { readdirSync, symlinkSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { test, type TestContext } from "node:test";
+import { databaseTarget } from "@everfresh/queue";
 import { createCache, memcached } from "everfresh";
 import { createServer } from "everfresh/server";
+import { sqliteFileOf } from "#src/cli/outbox-database.ts";
 import pg from "pg";
 import { eventually, sqliteFile } from "../outbox/support.ts";
 import { freePort, startMemcached } from "../support/memcached.ts";
 import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
+import { scratchFolder } from "../support/scratch.ts";
 
 const program = "dist/cli/main.js";
 
@@ -25,9 +29,10 @@ function outbox(db: string, ...args: string[]): Ran {
 }
 
 /** The status is null where it did not end by itself. */
-function outboxIn(env: Record<string, string>, db: string, ...args: string[]): Ran {
+function outboxIn({ cwd, ...env }: Record<string, string>, db: string, ...args: string[]): Ran {
   const { status, stdout, stderr } = spawnSync(process.execPath, [resolve(program), "outbox", ...args], {
     env: { ...process.env, DATABASE_URL: db, ...env },
+    ...(cwd === undefined ? {} : { cwd }),
     encoding: "utf8",
     timeout: 20_000,
   });
@@ -89,6 +94,51 @@ test("the relay ends when its options are refused", (t) => {
       ["--table", "a;b"],
     ])
       assert.equal(outboxIn(env, file.path, "relay", "--once", ...wrong).status, 1);
+  assert.equal(outboxIn({ MEMCACHE_SERVERS: "127.0.0.1:1" }, "sqlite:///no/such/file", "relay").status, 1);
+});
+
+test("the URL of a SQLite database means what it means to the queue app", (t) => {
+  const folder = scratchFolder(t);
+  for (const url of ["sqlite:///a.sqlite", `sqlite:///${join(folder, "b.sqlite")}`, "SQLITE:///with%20space.db"]) {
+    const problems: string[] = [];
+    const target = databaseTarget({ DATABASE_URL: url }, { production: false, heroku: false }, problems);
+    assert.deepEqual(problems, []);
+    assert.ok(target.kind === "sqlite");
+    assert.equal(resolve(sqliteFileOf(url)), target.file);
+  }
+  // The driver is that of the project in whose folder it is run.
+  symlinkSync(resolve("node_modules"), join(folder, "node_modules"), "junction");
+  assert.equal(outboxIn({ cwd: folder }, "sqlite:///a.sqlite", "install").status, 0);
+  assert.deepEqual(readdirSync(folder), ["a.sqlite", "node_modules"]);
+  assert.match(outboxIn({ cwd: folder }, "file:a.sqlite", "status").out, /nothing waits/);
+  assert.equal(sqliteFileOf("sqlite:a.sqlite"), "a.sqlite");
+  assert.equal(sqliteFileOf("file:///tmp/a%20b.sqlite"), "/tmp/a b.sqlite");
+});
+
+test("only install makes a file, and a database that cannot be meant is refused", (t) => {
+  const folder = scratchFolder(t);
+  for (const command of ["status", "relay", "unwatch items", "watch items --tag items"]) {
+    const { status, error } = outboxIn(
+      { cwd: folder, MEMCACHE_SERVERS: "127.0.0.1:1" },
+      "sqlite:///none.sqlite",
+      ...command.split(" "),
+    );
+    assert.equal(status, 1);
+    assert.match(error, /there is no file none\.sqlite/);
+  }
+  for (const [url, why] of [
+    ["mysql://root:s3cret@db/app", /mysql:, which is not known here; give postgres/],
+    ["sqlite://host/a.sqlite", /name of a host/],
+    ["sqlite::memory:", /in memory/],
+    ["sqlite:///a.sqlite?mode=ro", /parameters/],
+    ["sqlite:///", /without the name of a file/],
+  ] as const) {
+    const { status, error } = outboxIn({ cwd: folder }, url, "install");
+    assert.equal(status, 1);
+    assert.match(error, why);
+    assert.doesNotMatch(error, /s3cret/);
+  }
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 test("on PostgreSQL: the relay tells the cache what psql did", skipWhereMissing(), async (t: TestContext) => {
