@@ -68,9 +68,17 @@ export async function cacheFromEnv(
   options: Omit<CacheOptions, "backend"> = {},
 ): Promise<CacheFromEnv> {
   const { kind, backend, description, stop } = byHand(env) ?? pool(env) ?? (await embedded(env));
+  let cache: Cache;
+  try {
+    cache = createCache({ ...options, backend });
+  } catch (error) {
+    // Options that are refused must not leave a server behind, which would keep the process alive.
+    await backend.close();
+    await stop?.();
+    throw error;
+  }
   const notice = eventChannel("everfresh:notice");
   if (notice.hasSubscribers) notice.publish({ message: description });
-  const cache = createCache({ ...options, backend });
   return {
     cache,
     kind,

@@ -1,5 +1,6 @@
 /** Which cache an environment describes, and which environments are refused. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { channel } from "node:diagnostics_channel";
 import { test } from "node:test";
 import { cacheFromEnv } from "everfresh";
@@ -83,6 +84,13 @@ test("production may choose one process's memory, or no cache, by name", async (
     await made.close();
   }
   await assert.rejects(cacheFromEnv({ EVERFRESH_BACKEND: "redis" }), { code: "EF_OPTION", message: /"redis"/ });
+});
+
+test("options that are refused leave no server behind, so the process can end", () => {
+  const script = `import { cacheFromEnv } from "everfresh"; await cacheFromEnv({}, { ttll: 1 }).catch(({ code }) => console.log(code));`;
+  const args = ["--input-type=module", "--eval", script];
+  const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 20_000 });
+  assert.deepEqual({ status, stdout }, { status: 0, stdout: "EF_OPTION\n" });
 });
 
 test("an empty place in a list of servers is refused", async () => {
