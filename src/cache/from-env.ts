@@ -3,7 +3,7 @@
  *
  * The first of these that is there is taken, and said:
  *
- *     EVERFRESH_BACKEND=memory | none                                  chosen by hand
+ *     EVERFRESH_BACKEND=memory | none                                    chosen by hand; "memcached" asks for one of the next three
  *     MEMCACHIER_SERVERS, MEMCACHIER_USERNAME, MEMCACHIER_PASSWORD       MemCachier
  *     MEMCACHEDCLOUD_SERVERS, MEMCACHEDCLOUD_USERNAME, MEMCACHEDCLOUD_PASSWORD
  *     MEMCACHE_SERVERS, and MEMCACHE_USERNAME with MEMCACHE_PASSWORD     any pool; the last two where it asks for them
@@ -12,7 +12,7 @@
  * A configuration that is half there stops the start and names what is missing; nothing is fallen back to silently.
  */
 import { memcached, memory, none, type Backend } from "../backend/index.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { createServer } from "../server/index.ts";
 import type { Cache } from "./cache.ts";
@@ -42,13 +42,15 @@ interface Choice {
 async function embedded(env: Environment): Promise<Choice> {
   if (text(env, "NODE_ENV") === "production")
     throw wrong(
-      "no cache is configured: set MEMCACHIER_SERVERS, MEMCACHIER_USERNAME and MEMCACHIER_PASSWORD, or MEMCACHE_SERVERS; or choose EVERFRESH_BACKEND=memory (one process only) or EVERFRESH_BACKEND=none",
+      `no cache is configured: set ${serverVariables}; or choose EVERFRESH_BACKEND=memory (one process only) or EVERFRESH_BACKEND=none`,
     );
   const server = await createServer().listen();
   const backend = memcached(server.address);
   const description = `The cache is the embedded server at ${server.address}, because no server is configured; it lives and dies with this process.`;
   return { kind: "embedded", backend, description, stop: () => server.close() };
 }
+
+const serverVariables = "MEMCACHIER_SERVERS, MEMCACHIER_USERNAME and MEMCACHIER_PASSWORD, or MEMCACHE_SERVERS";
 
 /** Prefixes of variables, and whether the service behind them always asks who one is. */
 const services = [
@@ -94,8 +96,12 @@ function byHand(env: Environment): Choice | undefined {
   const chosen = text(env, "EVERFRESH_BACKEND");
   switch (chosen) {
     case undefined:
-    case "memcached":
       return undefined;
+    case "memcached": {
+      const servers = pool(env);
+      if (servers !== undefined) return servers;
+      throw wrong(`EVERFRESH_BACKEND is "memcached", but no variable names servers: set ${serverVariables}`);
+    }
     case "memory": {
       const backend = memory();
       const description = `The cache is ${backend.describe()}, as EVERFRESH_BACKEND says. Other processes do not see it.`;
@@ -124,16 +130,26 @@ function pool(env: Environment): Choice | undefined {
     if (password === undefined && username !== undefined) throw missing(names.password, names.username);
     const list = servers.split(",").map((server) => server.trim());
     if (list.includes("")) throw wrong(`${names.servers} has an empty place in its list`);
-    const backend = memcached(list.map((server) => withCredentials(server, username, password)));
+    const backend = poolOf(list, username, password, names.servers);
     const description = `The cache is ${backend.describe()}, from ${names.servers}${username === undefined ? "" : ` with ${names.username}`}.`;
     return { kind: "memcached", backend, description };
   }
   return undefined;
 }
 
-function withCredentials(server: string, username: string | undefined, password: string | undefined): string {
-  if (username === undefined || password === undefined) return server;
-  return `memcached://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${server}`;
+/** The servers of a variable, which is named where they are refused. */
+function poolOf(
+  servers: readonly string[],
+  username: string | undefined,
+  password: string | undefined,
+  variable: string,
+): Backend {
+  try {
+    return memcached(servers, username === undefined || password === undefined ? {} : { username, password });
+  } catch (error) {
+    if (!isEverfreshError(error, "EF_OPTION")) throw error;
+    throw wrong(`${variable}: ${error.message.replace(/^(?:servers|createClient): /, "")}`);
+  }
 }
 
 /** An empty variable is how many hosts say "none". */

@@ -86,6 +86,39 @@ test("production may choose one process's memory, or no cache, by name", async (
   await assert.rejects(cacheFromEnv({ EVERFRESH_BACKEND: "redis" }), { code: "EF_OPTION", message: /"redis"/ });
 });
 
+test("memcached by name needs servers, also outside production", async () => {
+  await assert.rejects(cacheFromEnv({ EVERFRESH_BACKEND: "memcached" }), {
+    code: "EF_OPTION",
+    message: /EVERFRESH_BACKEND is "memcached".*MEMCACHIER_SERVERS.*MEMCACHE_SERVERS/,
+  });
+  const made = await cacheFromEnv({ EVERFRESH_BACKEND: "memcached", MEMCACHE_SERVERS: "a:1" });
+  assert.equal(made.kind, "memcached");
+  await made.close();
+});
+
+test("a server that cannot be read is refused by the name of its variable", async () => {
+  await assert.rejects(cacheFromEnv({ MEMCACHE_SERVERS: "a:x" }), {
+    code: "EF_OPTION",
+    message: /^MEMCACHE_SERVERS: "a:x" is not host/,
+  });
+});
+
+test("credentials go with every way to write a server", async () => {
+  for (const [server, name] of [
+    ["memcached://h", "h:11211"],
+    ["memcacheds://h:1", "h:1"],
+    ["/run/memcached.sock", "unix:/run/memcached.sock"],
+    ["h:1:5", "h:1"],
+  ] as const) {
+    const made = await cacheFromEnv({ MEMCACHE_SERVERS: server, MEMCACHE_USERNAME: "me", MEMCACHE_PASSWORD: secret });
+    assert.deepEqual(
+      made.cache.health().servers.map((each) => each.name),
+      [name],
+    );
+    await made.close();
+  }
+});
+
 test("options that are refused leave no server behind, so the process can end", () => {
   const script = `import { cacheFromEnv } from "everfresh"; await cacheFromEnv({}, { ttll: 1 }).catch(({ code }) => console.log(code));`;
   const args = ["--input-type=module", "--eval", script];
