@@ -119,6 +119,37 @@ class Life {
   }
 }
 
+const backendMethods = [
+  "describe",
+  "serverOf",
+  "servers",
+  "read",
+  "claim",
+  "expire",
+  "replace",
+  "renew",
+  "drop",
+  "put",
+  "remove",
+  "close",
+] as const satisfies readonly (keyof Backend)[];
+
+/** What is missing here would otherwise be missed by the first read, where nobody catches it. */
+function checkBackend(backend: unknown): void {
+  const isObject = typeof backend === "object" && backend !== null;
+  const lacking = backendMethods.filter((name) => !isObject || typeof Reflect.get(backend, name) !== "function");
+  if (lacking.length === 0) return;
+  const given =
+    typeof backend === "function"
+      ? `a function; call it: ${backend.name || "backend"}(...)`
+      : isObject
+        ? `an object without ${lacking.join(", ")}`
+        : typeof backend === "string"
+          ? JSON.stringify(backend)
+          : String(backend);
+  throw new EverfreshError("EF_OPTION", `createCache needs a backend, memcached(...) or memory(); got ${given}`);
+}
+
 /**
  * Makes a cache.
  *
@@ -132,8 +163,7 @@ class Life {
 export function createCache(options: CacheOptions): Cache {
   checkNames(options, optionNames, "createCache");
   const { backend, clock = systemClock, random = systemRandom } = options;
-  if (backend === undefined)
-    throw new EverfreshError("EF_OPTION", "createCache needs a backend: memcached(...) or memory()");
+  checkBackend(backend);
   const leaseMs = span(options.lease, "lease", 5_000);
   // memcached counts whole seconds, and one second may be over at once.
   if (leaseMs < 2_000) throw new EverfreshError("EF_OPTION", `lease is ${leaseMs} ms; the shortest lease is 2 s`);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { channel } from "node:diagnostics_channel";
 import { test } from "node:test";
-import { cacheFromEnv } from "everfresh";
+import { cacheFromEnv, createCache, memory } from "everfresh";
 
 const secret = "s3cret";
 
@@ -124,6 +124,17 @@ test("options that are refused leave no server behind, so the process can end", 
   const args = ["--input-type=module", "--eval", script];
   const { status, stdout } = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 20_000 });
   assert.deepEqual({ status, stdout }, { status: 0, stdout: "EF_OPTION\n" });
+});
+
+test("createCache says what was given for a backend where it is none", () => {
+  for (const [backend, given] of [
+    [memory, /got a function; call it: memory\(\.\.\.\)/],
+    [{}, /got an object without describe, .*, close$/],
+    ["memory", /got "memory"$/],
+    [null, /got null$/],
+    [undefined, /got undefined$/],
+  ] as const)
+    assert.throws(() => createCache({ backend: backend as never }), { code: "EF_OPTION", message: given });
 });
 
 test("an empty place in a list of servers is refused", async () => {
