@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { channel } from "node:diagnostics_channel";
 import { test } from "node:test";
-import { cacheFromEnv, createCache, memory } from "everfresh";
+import { cacheFromEnv, createCache, memcached, memory } from "everfresh";
 
 const secret = "s3cret";
 
@@ -135,6 +135,13 @@ test("createCache says what was given for a backend where it is none", () => {
     [undefined, /got undefined$/],
   ] as const)
     assert.throws(() => createCache({ backend: backend as never }), { code: "EF_OPTION", message: given });
+});
+
+test("below a cache keys have no second home", async () => {
+  const options = { failover: "next" } as const;
+  // @ts-expect-error -- the types refuse it, too
+  assert.throws(() => memcached("a:1", options), { code: "EF_OPTION", message: /failover.*old values/ });
+  await memcached("a:1", { failover: "none" } as never).close();
 });
 
 test("an empty place in a list of servers is refused", async () => {
