@@ -11,6 +11,7 @@
  */
 import { systemRandom, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
+import { checkTexts } from "./checks.ts";
 
 /** HTML that is put into a hole as it is. */
 export class TrustedHtml {
@@ -38,7 +39,11 @@ export type HoleValue = string | TrustedHtml;
 export interface OpenedPage<Name extends string, Facts> {
   /** What its renderer left for those who fill it. */
   readonly facts: Facts;
-  /** The page of one visitor: not to be kept by anybody, so send it with `Cache-Control: no-store`. */
+  /**
+   * The page of one visitor: not to be kept by anybody, so send it with `Cache-Control: no-store`.
+   *
+   * @throws EverfreshError `EF_OPTION` for a hole of this page that is left out; fill it with `""` where it is to be empty
+   */
   readonly fillIn: (values: Readonly<Record<Name, HoleValue>>) => Buffer;
 }
 
@@ -66,7 +71,9 @@ export class PageWithHoles<const Name extends string, Facts = unknown> {
   readonly #random: Random;
   readonly #opened = new WeakMap<Uint8Array, OpenedPage<Name, Facts>>();
 
+  /** @throws EverfreshError `EF_OPTION` for names that are no list of texts */
   constructor(names: readonly Name[], random: Random = systemRandom) {
+    checkTexts("what names the holes of a page", names, "a list of texts");
     this.#names = names;
     this.#random = random;
   }
@@ -143,7 +150,7 @@ function piecesOf(body: Buffer, holes: Head["holes"]): Pieces {
 /** One string and one copy: half the time of copying piece by piece. */
 function filled({ start, rest }: Pieces, values: Readonly<Record<string, HoleValue>>): Buffer {
   let page = start;
-  for (const { name, after } of rest) page += bytesOf(htmlOf(values[name] ?? "")) + after;
+  for (const { name, after } of rest) page += bytesOf(htmlOf(values[name], name)) + after;
   return Buffer.from(page, "latin1");
 }
 
@@ -162,7 +169,10 @@ const escapes: Readonly<Record<string, string>> = {
   "'": "&#39;",
 };
 
-function htmlOf(value: HoleValue): string {
-  if (typeof value !== "string") return value.html;
+function htmlOf(value: HoleValue | undefined, name: string): string {
+  if (typeof value !== "string") {
+    if (typeof value?.html === "string") return value.html;
+    throw new EverfreshError("EF_OPTION", `the hole ${name} is filled with no text, nor with trustedHtml of one`);
+  }
   return special.test(value) ? value.replaceAll(/[&<>"']/g, (character) => escapes[character] ?? "") : value;
 }

@@ -55,6 +55,13 @@ test("no text of a visitor is taken for a hole: the marker of one rendering mean
   assert.equal(page.open(bytes).fillIn({ name: seen, token: "secret" }).toString(), `${seen}|${seen}`);
 });
 
+test("a hole that nobody fills, or fills with no text, is refused by its name", async () => {
+  const opened = page.open(await page.cut((holes) => `${holes.name}${holes.token}`));
+  for (const token of [undefined, null, 5, {}, trustedHtml(5 as never)])
+    assert.throws(() => opened.fillIn({ name: "", token } as never), { code: "EF_OPTION", message: /hole token/ });
+  assert.throws(() => new PageWithHoles("token" as never), { code: "EF_OPTION" });
+});
+
 test("a hole may be missing, and a page may have none", async () => {
   assert.equal(
     page
