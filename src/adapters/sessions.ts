@@ -49,6 +49,11 @@ export class SessionStore {
   readonly #saved = new WeakMap<object, Data>();
 
   constructor(cache: SessionCache, options: SessionStoreOptions = {}) {
+    for (const name in options)
+      if (name !== "prefix" && name !== "ttl")
+        throw new EverfreshError("EF_OPTION", `there is no option ${name} for sessions; there are prefix and ttl`);
+    if (options.prefix !== undefined && typeof options.prefix !== "string")
+      throw new EverfreshError("EF_OPTION", `the prefix of sessions is ${typeof options.prefix}; it is a text`);
     this.#cache = cache;
     this.#prefix = options.prefix ?? "session:";
     this.#ttlMs = durationMs(options.ttl ?? "1d", "ttl");

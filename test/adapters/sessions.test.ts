@@ -164,3 +164,9 @@ for (const [name, start] of [
       assert.equal(await visit("/"), '{"b":"2"}');
     });
   });
+
+test("options that sessions do not have are refused", () => {
+  const cache = createCache({ backend: memory() });
+  assert.throws(() => fastifyStore(cache, { prefx: "s:" } as never), { code: "EF_OPTION", message: /prefx.*prefix/ });
+  assert.throws(() => expressStore(session.Store, cache, { prefix: 5 } as never), { code: "EF_OPTION" });
+});
