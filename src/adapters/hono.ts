@@ -3,6 +3,7 @@
  *
  * Translation only. Types of Hono are described by the parts that are used, so that this package needs none of it.
  */
+import { EverfreshError } from "../errors.ts";
 import {
   errandOf,
   identityRule,
@@ -53,7 +54,9 @@ export function cachePage<Context extends PageContext = PageContext>(
   cache: PageStore,
   options: HonoPageOptions<Context>,
 ): (context: PageContext, next: Next) => Promise<Response | undefined> {
-  const { app, ...rest } = options as HonoPageOptions<PageContext>;
+  const { app, ...rest } = (options ?? {}) as HonoPageOptions<PageContext>;
+  if (app !== undefined && typeof app.fetch !== "function")
+    throw new EverfreshError("EF_OPTION", "app is the whole site: an object with fetch, as Hono's own");
   const runnerOf = ({ env }: PageContext) => app && ((errand: Errand) => runOnHono(errand, app, env));
   const pages = new ResponseCache(cache, rest, app === undefined ? {} : { runnerOf });
   return (context, next) => {

@@ -5,6 +5,7 @@
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
+import { EverfreshError } from "../errors.ts";
 import {
   errandOf,
   identityRule,
@@ -41,6 +42,8 @@ export function cachePages(
   options: PageOptions<IncomingMessage>,
   handler: RequestListener,
 ): RequestListener {
+  if (typeof handler !== "function")
+    throw new EverfreshError("EF_OPTION", `the handler of cached pages is ${typeof handler}; it is a function`);
   const pages = new ResponseCache(cache, options, {
     runnerOf: (visitor) => (errand) => runOnNode(errand, visitor, listener),
   });

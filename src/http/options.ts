@@ -1,8 +1,10 @@
 /** Every option of cached pages, its default and the reason to change it; resolved once. */
 import { durationMs, type Duration } from "../duration.ts";
+import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { AnswerStyle, SurrogateStyle } from "./answer.ts";
 import { defaultStatuses, possibleStatuses, type StoragePolicy } from "./cacheable.ts";
+import { checkFlag, checkFunction, checkNames, checkObject, checkTexts, refuse } from "./checks.ts";
 import { availableCodings } from "./compress.ts";
 import { isToken } from "./fields.ts";
 import { identityNames } from "./identity.ts";
@@ -12,6 +14,9 @@ import type { KeyPolicy, VaryRule } from "./variants.ts";
 
 /**
  * How pages are kept.
+ *
+ * A function among the options that throws, or gives what it should not, costs its request the cache and nothing else: the
+ * handler answers, `Cache-Status` says `detail=option`, and the channel `everfresh:notice` says why.
  *
  * @typeParam Source the framework's own request, which functions among the options are given
  */
@@ -41,7 +46,7 @@ export interface PageOptions<Source = unknown> {
    * meaning "not cached". Default: the page is for everybody.
    */
   readonly private?: "session" | ((request: Source) => string | undefined);
-  /** A further part of the key, for what the page depends on besides the request. */
+  /** A further part of the key, a text, for what the page depends on besides the request. */
   readonly key?: (request: Source) => string;
   /** Whether this request's page may be cached at all. Default: yes. */
   readonly when?: (request: Source) => boolean;
@@ -125,8 +130,9 @@ const largestMaxBodyBytes = 64 * 1_048_576;
 
 /** @throws EverfreshError `EF_OPTION` */
 export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePolicy<Source> {
-  for (const name in options)
-    if (!Object.hasOwn(known, name)) throw new EverfreshError("EF_OPTION", `there is no option ${name} for pages`);
+  checkObject("what is said of a page", options, 'an object of options, such as { ttl: "10m" }');
+  checkNames(options, known, "pages");
+  checkForms(options);
   const isPrivate = options.private !== undefined;
   const codings = codingsOf(options.compress, isPrivate);
   const cookies = options.cookies ?? "bypass";
@@ -139,7 +145,7 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
     );
   return Object.freeze({
     ttlMs: durationMs(options.ttl, "ttl"),
-    tags: typeof options.tags === "function" ? [] : (options.tags ?? []),
+    tags: typeof options.tags === "function" ? [] : checkTags(options.tags ?? []),
     tagsOf: typeof options.tags === "function" ? options.tags : undefined,
     userOf: options.private,
     keyOf: options.key,
@@ -151,7 +157,7 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
     negotiatesCoding: codings.length > 0,
     codings,
     query: options.query ?? "all",
-    vary: (options.vary ?? []).map(varyRule),
+    vary: varyOf(options.vary),
     maxBodyBytes: bytesOf(options.maxBodyBytes),
     staleWhileRevalidateMs: span(options.staleWhileRevalidate, "staleWhileRevalidate"),
     staleIfErrorMs: span(options.staleIfError, "staleIfError"),
@@ -163,11 +169,38 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
   });
 }
 
+/** Refuses what has no form that an option can have. */
+function checkForms(options: PageOptions<never>): void {
+  const { cookies, query, identity } = options;
+  if (cookies !== undefined && cookies !== "bypass" && cookies !== "ignore")
+    checkTexts("cookies", cookies, '"bypass", "ignore" or a list of names of cookies');
+  if (query !== undefined && query !== "all") checkTexts("query", query, '"all" or a list of names of parameters');
+  if (identity !== undefined) checkTexts("identity", identity, "a list of names of properties");
+  if (options.private !== "session")
+    checkFunction("private", options.private, '"session" or a function that names the user');
+  if (!Array.isArray(options.tags))
+    checkFunction("tags", options.tags, "a list of texts, or a function that gives one");
+  checkFunction("key", options.key, "a function that gives a text");
+  checkFunction("when", options.when, "a function that gives true or false");
+  checkFlag("serverTiming", options.serverTiming);
+}
+
 function span(duration: Duration | undefined, name: string): number {
   return duration === undefined ? 0 : durationMs(duration, name);
 }
 
+const varyForms = "a list of names of headers, or of { header, as } with a function";
+
+function varyOf(vary: NonNullable<PageOptions["vary"]> = []): readonly VaryRule[] {
+  return Array.isArray(vary) ? vary.map(varyRule) : refuse("vary", vary, varyForms);
+}
+
 function varyRule(rule: NonNullable<PageOptions["vary"]>[number]): VaryRule {
+  if (typeof rule !== "string") {
+    checkObject("a part of vary", rule, varyForms);
+    checkNames(rule, { header: true, as: true }, "a part of vary");
+    if (typeof rule.header !== "string" || typeof rule.as !== "function") refuse("a part of vary", rule, varyForms);
+  }
   const header = (typeof rule === "string" ? rule : rule.header).toLowerCase();
   if (!isToken(header) || header === "*")
     throw new EverfreshError("EF_OPTION", `vary names ${JSON.stringify(header)}, which is no header`);
@@ -177,6 +210,7 @@ function varyRule(rule: NonNullable<PageOptions["vary"]>[number]): VaryRule {
 }
 
 function statusesOf(statuses: readonly number[] | undefined): ReadonlySet<number> {
+  if (statuses !== undefined && !Array.isArray(statuses)) refuse("statuses", statuses, "a list of status codes");
   for (const status of statuses ?? [])
     if (!possibleStatuses.includes(status))
       throw new EverfreshError("EF_OPTION", `statuses has ${status}; possible are ${possibleStatuses.join(", ")}`);
@@ -185,6 +219,8 @@ function statusesOf(statuses: readonly number[] | undefined): ReadonlySet<number
 
 function codingsOf(compress: PageOptions["compress"], isPrivate: boolean): readonly Coding[] {
   if (compress === false) return [];
+  if (compress !== undefined && !Array.isArray(compress))
+    refuse("compress", compress, 'false or a list of "br", "zstd" and "gzip"');
   if (compress === undefined) return isPrivate ? [] : (["br", "zstd", "gzip"] as const).filter(isAvailable);
   for (const coding of compress)
     if (!(["br", "zstd", "gzip"] as readonly string[]).includes(coding))
@@ -206,11 +242,15 @@ function bytesOf(bytes: number | undefined): number {
 
 function surrogateOf(options: SurrogateOptions | undefined): SurrogateStyle | undefined {
   if (options === undefined) return undefined;
+  checkObject("surrogate", options, "an object with style and maxAge");
+  checkNames(options, { style: true, maxAge: true }, "surrogate");
+  if (options.style !== "surrogate-key" && options.style !== "cache-tag")
+    refuse("surrogate.style", options.style, '"surrogate-key" or "cache-tag"');
   const isKeys = options.style === "surrogate-key";
   return {
     header: options.style,
     separator: isKeys ? " " : ",",
     controlHeader: isKeys ? "surrogate-control" : "cdn-cache-control",
-    maxAgeSeconds: Math.ceil(durationMs(options.maxAge, "maxAge") / 1000),
+    maxAgeSeconds: Math.ceil(durationMs(options.maxAge, "surrogate.maxAge") / 1000),
   };
 }

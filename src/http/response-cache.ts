@@ -14,11 +14,12 @@
  */
 import { AsyncResource } from "node:async_hooks";
 import { systemClock, type Clock } from "../clock.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { answerHit, answerWith, mark, prepare, type Answer, type AnswerFields, type PreparedPage } from "./answer.ts";
 import { mayBeServedStale, requestObstacle } from "./cacheable.ts";
 import type { CacheOutcome, Reason } from "./cache-status.ts";
+import { refuse } from "./checks.ts";
 import { compressed } from "./compress.ts";
 import { current } from "./current.ts";
 import { bare, targetOf, type Errand } from "./errand.ts";
@@ -30,7 +31,7 @@ import { Places, urlTag, type PlaceOptions } from "./places.ts";
 import { Rendering } from "./render.ts";
 import { isSafeMethod, type PageRequest } from "./request.ts";
 import type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";
-import { codedKey, part, variantKey } from "./variants.ts";
+import { codedKey, textPart, variantKey } from "./variants.ts";
 
 /** What an adapter does with a request. */
 export type Served =
@@ -109,6 +110,8 @@ export class ResponseCache<Source> {
     framework: Framework<Source> = {},
     clock: Clock = systemClock,
   ) {
+    if (typeof (store as Partial<PageStore> | undefined)?.getOrSetEntry !== "function")
+      refuse("what pages are kept in", store, "a cache, such as createCache makes");
     this.policy = resolvePageOptions(options);
     if (options.private === "session" && framework.sessionOf === undefined)
       throw new EverfreshError(
@@ -133,15 +136,16 @@ export class ResponseCache<Source> {
   serve(request: PageRequest, source: Source, start: (rendering: Rendering) => void): Served | Promise<Served> {
     const startedMs = this.#clock.monotonic();
     let visit: Visit | Reason;
+    let atHand: StoreResult | undefined;
     try {
       visit = this.#visit(request, source, startedMs, start);
+      if (typeof visit !== "string") atHand = this.#store.peekEntry?.(keyOf(visit), visit.options.hasty);
     } catch (error) {
-      // A function among the options threw. The handler does not need the cache.
-      if (notices.hasSubscribers) notices.publish({ message: `an option of a page threw: ${String(error)}` });
-      visit = "option";
+      // A function among the options threw, or gave what is refused. The handler does not need the cache.
+      if (notices.hasSubscribers) notices.publish({ message: `a page went past the cache: ${String(error)}` });
+      visit = isEverfreshError(error, "EF_CLOSED") ? "unavailable" : "option";
     }
     if (typeof visit === "string") return this.#pass("bypass", visit, startedMs);
-    const atHand = this.#store.peekEntry?.(keyOf(visit), visit.options.hasty);
     return atHand === undefined ? this.#look(visit) : this.#found(visit, atHand);
   }
 
@@ -308,8 +312,8 @@ export class ResponseCache<Source> {
         took: () => this.#clock.monotonic() - visit.startedMs,
         settle: (record: PageRecord, ttlMs: number) => {
           const added = page.tags.filter((tag) => !visit.tags.includes(tag));
-          if (added.length > 0) context.addTags(added);
-          if (ttlMs > 0) context.setTtl({ milliseconds: ttlMs });
+          if (added.length > 0 && !mayAdd(context, added)) context.skip();
+          else if (ttlMs > 0) context.setTtl({ milliseconds: ttlMs });
           else context.skip();
           resolve(encodeRecord(record));
         },
@@ -370,9 +374,9 @@ export class ResponseCache<Source> {
     if (obstacle !== undefined) return obstacle;
     const place = this.#places.of(request);
     let base = this.#places.keyOf(place, request, user);
-    const further = policy.keyOf?.(source);
-    if (further !== undefined) base += `+${part(further)}`;
+    if (policy.keyOf !== undefined) base += `+${textPart(policy.keyOf(source), "key")}`;
     const tags = policy.tagsOf?.(source);
+    if (policy.tagsOf !== undefined && !Array.isArray(tags)) refuse("what tags gave", tags, "a list of texts");
     const options = tags === undefined ? place.options : this.#places.optionsOf(place, tags);
     return {
       request,
@@ -397,7 +401,10 @@ export class ResponseCache<Source> {
   #obstacle(request: PageRequest, source: Source, user: string | undefined): Reason | undefined {
     const obstacle = requestObstacle(request, this.policy, user);
     if (obstacle !== undefined) return obstacle;
-    return this.policy.when?.(source) === false ? "option" : undefined;
+    if (this.policy.when === undefined) return undefined;
+    const may: unknown = this.policy.when(source);
+    if (may === true) return undefined;
+    return may === false ? "option" : refuse("what when gave", may, "true or false");
   }
 
   #userOf(source: Source): string | undefined {
@@ -426,6 +433,17 @@ export class ResponseCache<Source> {
 
 function lookOf({ run, learned }: Visit): Look {
   return { hasLeft: false, run, learned };
+}
+
+/** Adds the tags of a rendering; false where the cache refuses them, and a page that they cannot invalidate is not kept. */
+function mayAdd(context: StoreContext, tags: readonly string[]): boolean {
+  try {
+    context.addTags(tags);
+    return true;
+  } catch (error) {
+    if (notices.hasSubscribers) notices.publish({ message: `a page was not stored: ${String(error)}` });
+    return false;
+  }
 }
 
 /** The key of the page that a visit is to be answered with. */

@@ -11,6 +11,7 @@
  * The parts are: scheme, host, path, canonical query, user, cookies, each declared header; behind an `@` each, what else says
  * where the request was sent; the names and values of the headers that responses were found to vary on, and the content coding.
  */
+import { refuse } from "./checks.ts";
 import { onlyCookies } from "./cookies.ts";
 import { field, isToken, type Fields } from "./fields.ts";
 import type { Coding } from "./negotiation.ts";
@@ -56,7 +57,7 @@ export function visitorKey(request: PageRequest, policy: KeyPolicy, user: string
   key += part(onlyCookies(field(request.fields, "cookie"), policy.keyCookies));
   for (const rule of policy.vary) {
     const value = normalised(field(request.fields, rule.header));
-    key += part(rule.as === undefined ? value : rule.as(value));
+    key += rule.as === undefined ? part(value) : textPart(rule.as(value), `vary by ${rule.header}`);
   }
   return key;
 }
@@ -122,6 +123,11 @@ export function unkeyedNames(vary: readonly string[], policy: KeyPolicy, settled
 function normalised(value: string | undefined): string | undefined {
   if (value === undefined || value.includes('"')) return value;
   return value.replaceAll(/[ \t]*,[ \t]*/g, ",").trim();
+}
+
+/** The part of a key that the function `name` among the options has made: it is there. */
+export function textPart(text: string, name: string): string {
+  return typeof text === "string" ? part(text) : refuse(`what ${name} gave`, text, "a text");
 }
 
 /** One part of a key. Functions among the options make some of them, and what is no text has no length to tell it by. */

@@ -1,13 +1,15 @@
 /** What the response cache does beyond one adapter's contract: what pages are made from, failures, contexts. */
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
+import { inspect } from "node:util";
 import { after, describe, test } from "node:test";
 import { createCache, memory, metaBackend, none, type Cache } from "everfresh";
-import { ResponseCache, type Answer, type PageOptions, type PageRequest, type Served } from "everfresh/http";
+import { ResponseCache, tags, type Answer, type PageOptions, type PageRequest, type Served } from "everfresh/http";
 import { cachePages } from "everfresh/node";
 import { ask } from "../adapters/sites.ts";
 import { deferred } from "../support/deferred.ts";
@@ -120,6 +122,44 @@ describe("relaxations and failures", () => {
     const got = await ask(page);
     assert.equal(got.text, "page");
     assert.match(String(got.headers["cache-status"]), /fwd=bypass; detail=option/);
+  });
+
+  const given: [string, object][] = [
+    ["tags", { tags: () => "a" }],
+    ["tags", { tags: () => undefined }],
+    ["tag", { tags: () => [5] }],
+    ["tag", { tags: () => [""] }],
+    ["100 tags", { tags: () => Array.from({ length: 101 }, String) }],
+    ["key", { key: () => undefined }],
+    ["key", { key: () => 5 }],
+    ["text", { private: () => 5 }],
+    ["when", { when: () => "no" }],
+    ["vary by accept", { vary: [{ header: "accept", as: () => undefined }] }],
+  ];
+  for (const [name, wrong] of given)
+    test(`${inspect(wrong)}: a result that cannot be used costs the cache, not the page, and says so`, async () => {
+      const messages: string[] = [];
+      const listener = (message: unknown): void => void messages.push((message as { message: string }).message);
+      subscribe("everfresh:notice", listener);
+      let renders = 0;
+      const page = await open(inMemory(), { ttl: "1m", ...wrong }, (_req, res) => res.end(`page ${++renders}`));
+      for (const text of ["page 1", "page 2"]) {
+        const got = await ask(page);
+        assert.deepEqual([got.status, got.text], [200, text]);
+        assert.match(String(got.headers["cache-status"]), /fwd=bypass; detail=option/);
+      }
+      unsubscribe("everfresh:notice", listener);
+      assert.match(messages.join(), new RegExp(name));
+    });
+
+  test("a page with tags that the cache refuses is sent and not stored", async () => {
+    let renders = 0;
+    const page = await open(inMemory(), { ttl: "1m" }, (_req, res) => {
+      tags.add("");
+      res.end(`page ${++renders}`);
+    });
+    assert.equal((await ask(page)).text, "page 1");
+    assert.equal((await ask(page)).text, "page 2");
   });
 
   test("a handler that stops half-way leaves nothing behind", async () => {
@@ -254,6 +294,44 @@ describe("what surrounds a page", () => {
       { ttl: "1m", private: () => "x", cookies: "ignore" },
     ])
       assert.throws(() => cachePages(cache, wrong as never, () => undefined), { code: "EF_OPTION" });
+  });
+
+  test("an option of the wrong form stops the start, and the error says which forms there are", () => {
+    for (const [wrong, allowed] of [
+      [{ cookies: "ignored" }, /cookies is "ignored"; it is "bypass", "ignore" or a list/],
+      [{ cookies: "bypas" }, /cookies is "bypas"; it is "bypass"/],
+      [{ cookies: true }, /"bypass"/],
+      [{ cookies: [5] }, /cookies is \[5\]/],
+      [{ private: true }, /private is true; it is "session" or a function/],
+      [{ private: false }, /"session" or a function/],
+      [{ private: "user" }, /"session" or a function/],
+      [{ when: true }, /when is true; it is a function/],
+      [{ key: "x" }, /key is "x"; it is a function/],
+      [{ query: "none" }, /query is "none"; it is "all" or a list/],
+      [{ query: {} }, /query is an object/],
+      [{ vary: "accept" }, /vary is "accept"; it is a list/],
+      [{ vary: [5] }, /a part of vary is 5/],
+      [{ vary: [{ header: "accept", as: "en" }] }, /with a function/],
+      [{ vary: [{ header: "accept", by: () => "" }] }, /no option by/],
+      [{ compress: true }, /compress is true; it is false or a list/],
+      [{ statuses: 200 }, /statuses is 200; it is a list/],
+      [{ tags: "a" }, /tags is "a"; it is a list of texts, or a function/],
+      [{ tags: [5] }, /a tag is a text/],
+      [{ tags: [""] }, /a tag is a text/],
+      [{ identity: "user" }, /identity is "user"; it is a list/],
+      [{ serverTiming: "no" }, /true or false/],
+      [{ surrogate: { style: "x", maxAge: "1h" } }, /surrogate.style is "x"; it is "surrogate-key" or "cache-tag"/],
+      [{ surrogate: { style: "cache-tag" } }, /surrogate.maxAge/],
+      [{ surrogate: "cache-tag" }, /surrogate is "cache-tag"; it is an object/],
+    ] as const)
+      assert.throws(
+        () => cachePages(inMemory(), { ttl: "1m", ...wrong } as never, () => undefined),
+        { code: "EF_OPTION", message: allowed },
+        inspect(wrong),
+      );
+    assert.throws(() => cachePages(inMemory(), undefined as never, () => undefined), { code: "EF_OPTION" });
+    assert.throws(() => cachePages(undefined as never, { ttl: "1m" }, () => undefined), { code: "EF_OPTION" });
+    assert.throws(() => cachePages(inMemory(), { ttl: "1m" }, undefined as never), { code: "EF_OPTION" });
   });
 
   test("a page streams while it is stored: the first byte does not wait, and memory stays within the limit", async () => {
