@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command `everfresh`: looks up the command that is meant and leaves with its exit code. */
 import { isEverfreshError } from "../errors.ts";
+import { ownVersion } from "./own-version.ts";
 
 /** Each command, with what it takes and does. Only the one that is meant is loaded: a server starts in the time of its own. */
 const commands: Readonly<Record<string, { readonly run: (args: string[]) => Promise<number>; readonly help: string }>> =
@@ -17,11 +18,15 @@ const commands: Readonly<Record<string, { readonly run: (args: string[]) => Prom
 
 function usage(): string {
   const lines = Object.entries(commands).map(([name, { help }]) => `  everfresh ${name} ${help}`);
-  return `Usage:\n${lines.join("\n")}\n  everfresh <command> --help\n`;
+  return `Usage:\n${lines.join("\n")}\n  everfresh <command> --help\n  everfresh --version\n`;
 }
 
 async function main(args: string[]): Promise<number> {
   const [name = "", ...rest] = args;
+  if (name === "--version" || name === "-V") {
+    process.stdout.write(`everfresh ${ownVersion()}\n`);
+    return 0;
+  }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {
     const isAsked = name === "--help" || name === "-h" || name === "help";

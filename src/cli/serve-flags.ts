@@ -105,7 +105,7 @@ export function readFlags(args: readonly string[], env: NodeJS.ProcessEnv): Serv
   const idleSeconds = extended.get("idle_timeout");
   const version = extended.get("version");
   const options: ServerOptions = {
-    limitBytes: number("-m", given["memory-limit"] ?? "64", 1) * 1024 * 1024,
+    limitBytes: number("-m", given["memory-limit"] ?? "64", 1, 4096) * 1024 * 1024,
     itemBytes: size("-I", given["max-item-size"] ?? "1m"),
     maxConnections: number("-c", given["conn-limit"] ?? "1024", 1),
     evicts: given["disable-evictions"] !== true,
@@ -172,14 +172,14 @@ function readPlaces(given: Given, extended: ReadonlyMap<string, string>): Listen
     return [{ path: given["unix-socket"], mode: Number.parseInt(mask, 8), backlog }];
   }
   const tls = given["enable-ssl"] === true ? readTls(extended) : undefined;
-  const defaultPort = number("-p", given.port ?? "11211", 0);
+  const defaultPort = number("-p", given.port ?? "11211", 0, 65_535);
   const places = (given.listen ?? ["127.0.0.1"]).flatMap((list) => list.split(","));
   return places.map((place) => {
     const isPlain = place.startsWith("notls:");
     const address = isPlain ? place.slice(6) : place;
     const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(address);
     const host = match?.[1] ?? match?.[2] ?? address;
-    const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
+    const port = match?.[3] === undefined ? defaultPort : number(`-l ${place}: port`, match[3], 0, 65_535);
     return { host, port, backlog, ...(tls === undefined || isPlain ? {} : { tls }) };
   });
 }
@@ -220,18 +220,19 @@ export function readUsers(content: string, file: string, login: ServerOptions["l
   return users;
 }
 
-function number(flag: string, value: string, least: number): number {
+function number(flag: string, value: string, least: number, most = Infinity): number {
   const parsed = Number(value);
-  return /^\d+$/.test(value) && parsed >= least ? parsed : wrong(`${flag} ${value}: a whole number from ${least} on`);
+  if (/^\d+$/.test(value) && parsed >= least && parsed <= most) return parsed;
+  return wrong(`${flag} ${value}: a whole number from ${least} ${most === Infinity ? "on" : `to ${most}`}`);
 }
 
 /** A size in bytes, or with k, m or g. */
 function size(flag: string, value: string): number {
   const match = /^(\d+)([kmg]?)$/i.exec(value);
   const unit = { "": 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 }[match?.[2]?.toLowerCase() ?? ""];
-  return match === null || unit === undefined
-    ? wrong(`${flag} ${value}: a size such as 512k or 2m`)
-    : Number(match[1]) * unit;
+  const bytes = match === null || unit === undefined ? 0 : Number(match[1]) * unit;
+  if (bytes >= 1024 && bytes <= 1024 ** 3) return bytes;
+  return wrong(`${flag} ${value}: a size such as 512k or 2m, from 1k to 1g`);
 }
 
 function wrong(message: string): never {

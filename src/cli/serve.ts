@@ -9,6 +9,7 @@ import { once } from "node:events";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { systemRandom } from "../clock.ts";
 import { type CacheServer, type User, createServer } from "../server/index.ts";
+import { ownVersion } from "./own-version.ts";
 import { type ServeOrder, readFlags, readUsers } from "./serve-flags.ts";
 
 const help = `everfresh serve: a memcached-compatible server; its flags are memcached's.
@@ -109,11 +110,4 @@ function becomeUser(user: string): void {
   process.setgroups?.([]);
   process.setgid?.(user);
   process.setuid?.(user);
-}
-
-function ownVersion(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-    version: string;
-  };
-  return manifest.version;
 }

@@ -43,8 +43,10 @@ async function stopped({ child }: Served, signal: NodeJS.Signals): Promise<numbe
 }
 
 function refused(flags: readonly string[]): string {
-  const { status, stderr } = spawnSync(process.execPath, [program, "serve", ...flags], { encoding: "utf8" });
-  assert.notEqual(status, 0);
+  const args = [program, "serve", ...flags];
+  const { status, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", timeout: 20_000 });
+  // A server that went on listening would be killed, which is no status.
+  assert.equal(status, 1);
   return stderr;
 }
 
@@ -115,7 +117,11 @@ test("what means nothing here is named, what is unknown or would be a lie is ref
   assert.match(refused(["-U", "11211"]), /UDP/);
   assert.match(refused(["-o", "ext_path=/x:1G"]), /ext_path/);
   assert.match(refused(["-I", "5x"]), /-I 5x/);
+  assert.match(refused(["-I", "2g"]), /-I 2g: .*from 1k to 1g/);
   assert.match(refused(["-m", "0"]), /-m 0/);
+  assert.match(refused(["-m", "99999"]), /-m 99999: a whole number from 1 to 4096/);
+  assert.match(refused(["-p", "99999"]), /-p 99999: a whole number from 0 to 65535/);
+  assert.match(refused(["-l", "127.0.0.1:99999"]), /-l 127\.0\.0\.1:99999/);
   assert.match(refused(["-Z"]), /ssl_chain_cert/);
   assert.match(refused(["-S", "-Y", "f"]), /one way or the other/);
   assert.match(
@@ -129,6 +135,10 @@ test("help and version are shown without starting anything", () => {
   assert.match(help.stdout, /--memory-limit/);
   const version = spawnSync(process.execPath, [program, "serve", "-V"], { encoding: "utf8" });
   assert.match(version.stdout, /^everfresh \d+\.\d+\.\d+/);
+  for (const flag of ["--version", "-V"]) {
+    const own = spawnSync(process.execPath, [program, flag], { encoding: "utf8" });
+    assert.deepEqual([own.status, own.stdout], [0, version.stdout]);
+  }
   const nothing = spawnSync(process.execPath, [program, "sreve"], { encoding: "utf8" });
   assert.equal(nothing.status, 2);
   assert.match(nothing.stderr, /everfresh serve/);
