@@ -114,7 +114,7 @@ export function readFlags(args: readonly string[], env: NodeJS.ProcessEnv): Serv
     dumps: given["disable-dumping"] !== true,
     watches: given["disable-watch"] !== true,
     shutdowns: given["enable-shutdown"] === true,
-    login: isSasl ? "sasl" : hasFile ? "text" : "any",
+    ...(isSasl || hasFile ? { login: isSasl ? "sasl" : "text" } : {}),
     ...(version === undefined ? {} : { version }),
     ...(given.delimiter === undefined ? {} : { prefixDelimiter: given.delimiter }),
     ...(idleSeconds === undefined ? {} : { idleTimeout: { seconds: number("idle_timeout", idleSeconds, 0) } }),

@@ -24,6 +24,32 @@ export interface User {
   readonly capabilities?: readonly Capability[];
 }
 
+const allCapabilities: readonly Capability[] = ["write", "flush", "stats"];
+const userNames: Record<keyof User, true> = {
+  name: true,
+  password: true,
+  namespace: true,
+  limitBytes: true,
+  capabilities: true,
+};
+
+/** A misspelled word must not give all rights, nor take some. The password is never a part of the error. */
+function checkUser(user: User): void {
+  const isObject = typeof user === "object" && user !== null;
+  const who = isObject && typeof user.name === "string" ? `user ${JSON.stringify(user.name)}` : "a user";
+  const wrong = (what: string): EverfreshError => new EverfreshError("EF_OPTION", `${who} ${what}`);
+  if (!isObject) throw wrong("is an object with name and password");
+  for (const name of Object.keys(user))
+    if (!Object.hasOwn(userNames, name))
+      throw wrong(`has no option ${name}; there are ${Object.keys(userNames).join(", ")}`);
+  const { name, password, namespace, capabilities = [] } = user;
+  if (typeof name !== "string" || name === "" || typeof password !== "string" || password === "")
+    throw wrong("needs a name and a password, both texts that are not empty");
+  if (namespace !== undefined && typeof namespace !== "string") throw wrong("has a namespace that is no text");
+  if (!Array.isArray(capabilities) || !capabilities.every((each: Capability) => allCapabilities.includes(each)))
+    throw wrong(`has capabilities that are no list of ${allCapabilities.join(", ")}`);
+}
+
 /** One user's view of the server. */
 export interface Account {
   readonly name: string;
@@ -59,23 +85,22 @@ export class Accounts {
   /**
    * Other users from now on, as after the file of users has changed. Namespaces that stay keep what they hold.
    *
-   * @throws EverfreshError `EF_OPTION` for users without a name or password, and for names given twice
+   * @throws EverfreshError `EF_OPTION` for users without a name or password, or with what users do not have, and for names
+   *   given twice
    */
   replace(users: readonly User[]): void {
+    for (const user of users) checkUser(user);
     const namespaces = new Set(users.map((user) => user.namespace ?? user.name));
     const share = Math.floor(this.#storeOptions.limitBytes / namespaces.size);
     const entries = new Map<string, Entry>();
     for (const user of users) {
-      if (user.name === "" || user.password === "" || entries.has(user.name))
-        throw new EverfreshError(
-          "EF_OPTION",
-          `user ${JSON.stringify(user.name)} needs a name of its own and a password`,
-        );
+      if (entries.has(user.name))
+        throw new EverfreshError("EF_OPTION", `user ${JSON.stringify(user.name)} needs a name of its own`);
       const namespace = user.namespace ?? user.name;
       const limitBytes = user.limitBytes ?? share;
       const store = this.stores.get(namespace) ?? new Store({ ...this.#storeOptions, limitBytes });
       this.stores.set(namespace, store);
-      const capabilities = user.capabilities ?? ["write", "flush", "stats"];
+      const capabilities = user.capabilities ?? allCapabilities;
       const account: Account = {
         name: user.name,
         store,

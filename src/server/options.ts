@@ -104,32 +104,65 @@ const names = new Set<keyof ServerOptions>([
 export function resolveServerOptions(options: ServerOptions): ResolvedServerOptions {
   for (const name of Object.keys(options))
     if (!names.has(name as keyof ServerOptions)) throw new EverfreshError("EF_OPTION", `createServer knows no ${name}`);
+  const { users, login, version = spokenVersion, prefixDelimiter = ":" } = options;
+  if (users !== undefined && (!Array.isArray(users) || users.length === 0))
+    throw wrong("users", users, "a list of at least one user; without the option nobody needs to log in");
+  if (login !== undefined && users === undefined)
+    throw wrong("login", login, "for servers with users; without users everybody is let in");
+  // It is sent as the rest of a line.
+  if (typeof version !== "string" || !/^[!-~](?:[ -~]{0,98}[!-~])?$/.test(version))
+    throw wrong("version", version, "a text of 1 to 100 printable characters");
+  if (typeof prefixDelimiter !== "string" || prefixDelimiter.length !== 1)
+    throw wrong("prefixDelimiter", prefixDelimiter, "one character");
+  if (options.onShutdown !== undefined && typeof options.onShutdown !== "function")
+    throw wrong("onShutdown", options.onShutdown, "a function");
   const limitBytes = whole("limitBytes", options.limitBytes ?? 64 * 1024 * 1024, 64 * 1024);
   return Object.freeze({
     limitBytes,
     itemBytes: whole("itemBytes", options.itemBytes ?? 1024 * 1024, 1024),
     maxConnections: whole("maxConnections", options.maxConnections ?? 1024, 1),
-    evicts: options.evicts ?? true,
-    protocol: options.protocol ?? "auto",
-    flushes: options.flushes ?? true,
-    dumps: options.dumps ?? true,
-    watches: options.watches ?? true,
-    shutdowns: options.shutdowns ?? false,
+    evicts: flag("evicts", options.evicts ?? true),
+    protocol: oneOf("protocol", options.protocol ?? "auto", ["auto", "text", "binary"]),
+    flushes: flag("flushes", options.flushes ?? true),
+    dumps: flag("dumps", options.dumps ?? true),
+    watches: flag("watches", options.watches ?? true),
+    shutdowns: flag("shutdowns", options.shutdowns ?? false),
     onShutdown: options.onShutdown ?? ((_graceful, server) => void server.close()),
     idleTimeoutMs: options.idleTimeout === undefined ? 0 : durationMs(options.idleTimeout, "idleTimeout"),
-    users: options.users ?? [],
-    login: options.login ?? "any",
+    users: users ?? [],
+    login: oneOf("login", login ?? "any", ["any", "sasl", "text"]),
     loginTimeoutMs: durationMs(options.loginTimeout ?? "5s", "loginTimeout"),
     loginAttempts: whole("loginAttempts", options.loginAttempts ?? 5, 1),
     uploadBytes: whole("uploadBytes", options.uploadBytes ?? Math.min(limitBytes, 256 * 1024 * 1024), 64 * 1024),
-    version: options.version ?? spokenVersion,
-    prefixDelimiter: options.prefixDelimiter ?? ":",
+    version,
+    prefixDelimiter,
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
   });
 }
 
-function whole(name: string, value: number, least: number): number {
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; a whole number from ${least} on is needed`);
+function whole(name: string, value: number, least: number, most = Infinity): number {
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw wrong(name, value, `a whole number from ${least} ${most === Infinity ? "on" : `to ${most}`}`);
+}
+
+function flag(name: string, value: boolean): boolean {
+  if (typeof value === "boolean") return value;
+  throw wrong(name, value, "true or false");
+}
+
+function oneOf<Choice extends string>(name: string, value: Choice, choices: readonly Choice[]): Choice {
+  if (choices.includes(value)) return value;
+  throw wrong(name, value, `one of ${choices.map((choice) => JSON.stringify(choice)).join(", ")}`);
+}
+
+/** Of lists and objects only the kind is shown: users have passwords. */
+function wrong(name: string, given: unknown, needed: string): EverfreshError {
+  const kind = Array.isArray(given)
+    ? `a list of ${given.length}`
+    : given === null
+      ? "null"
+      : `of the type ${typeof given}`;
+  const isShort = typeof given === "string" || typeof given === "number" || typeof given === "boolean";
+  return new EverfreshError("EF_OPTION", `${name} is ${isShort ? JSON.stringify(given) : kind}; it is ${needed}`);
 }

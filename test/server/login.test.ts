@@ -208,6 +208,33 @@ test("without the capability to write nothing is stored or changed, and the answ
   assert.equal(await said(reads, "get k"), "VALUE k 0 1\r\n1\r\nEND\r\n");
 });
 
+test("a word about users that is misspelled gives nobody a right, and the error says which words there are", async (context) => {
+  for (const [wrong, why] of [
+    [{ users: [{ ...ann, capability: [] }] }, /user "ann" has no option capability; there are .*capabilities/],
+    [{ users: [{ ...ann, capabilities: ["Write"] }] }, /no list of write, flush, stats/],
+    [{ users: [{ ...ann, capabilities: "write" }] }, /no list of write, flush, stats/],
+    [{ users: [{ name: "ann" }] }, /user "ann" needs a name and a password/],
+    [{ users: [{}] }, /a user needs a name and a password/],
+    [{ users: [null] }, /a user is an object/],
+    [{ users: {} }, /users is of the type object; it is a list/],
+    [{ users: [] }, /users is a list of 0; it is a list of at least one user/],
+    [{ users: [], login: "sasl" }, /at least one user/],
+    [{ login: "sasl" }, /login is "sasl"; it is for servers with users/],
+    [{ users: [ann], login: "none" }, /login is "none"; it is one of "any", "sasl", "text"/],
+  ] as const)
+    assert.throws(
+      () => createServer(wrong as never),
+      (error: Error & { code: string }) => {
+        assert.equal(error.code, "EF_OPTION");
+        assert.match(error.message, why);
+        assert.doesNotMatch(error.message, new RegExp(ann.password));
+        return true;
+      },
+    );
+  const server = await started(context, { users: [ann] });
+  assert.throws(() => server.setUsers([{ ...ann, capability: [] } as never]), { code: "EF_OPTION" });
+});
+
 test("users without a name, without a password or twice are refused at once", () => {
   for (const users of [[{ name: "", password: "x" }], [{ name: "x", password: "" }], [ann, ann]])
     assert.throws(() => createServer({ users }), { code: "EF_OPTION" });

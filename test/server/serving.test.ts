@@ -43,4 +43,12 @@ test("closing ends every connection and frees the port", async () => {
 
 test("an unknown option is refused at once", () => {
   assert.throws(() => createServer({ limit: 5 } as never), { code: "EF_OPTION" });
+  for (const [wrong, allowed] of [
+    [{ protocol: "meta" }, /protocol is "meta"; it is one of "auto", "text", "binary"/],
+    [{ version: "1.6\r\nX" }, /version is .*printable/],
+    [{ evicts: "no" }, /evicts is "no"; it is true or false/],
+    [{ prefixDelimiter: "" }, /one character/],
+    [{ onShutdown: true }, /a function/],
+  ] as const)
+    assert.throws(() => createServer(wrong as never), { code: "EF_OPTION", message: allowed });
 });
