@@ -3,6 +3,7 @@ import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts"
 import { type Duration, durationMs } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import type { User } from "./accounts.ts";
+import type { ListenOptions } from "./server.ts";
 
 /** What can be closed: the server. */
 export interface Closable {
@@ -139,6 +140,37 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
   });
+}
+
+const placeNames: Record<keyof ListenOptions, true> = {
+  port: true,
+  host: true,
+  path: true,
+  mode: true,
+  tls: true,
+  backlog: true,
+};
+
+/** @throws EverfreshError `EF_OPTION` for what is no place to listen at, also for two of them */
+export function resolvePlace(where: number | ListenOptions): ListenOptions {
+  const place: ListenOptions = typeof where === "number" ? { port: where } : where;
+  if (typeof place !== "object" || place === null) throw wrong("where to listen", place, "a port, or an object");
+  for (const name of Object.keys(place))
+    if (!Object.hasOwn(placeNames, name))
+      throw new EverfreshError("EF_OPTION", `listen knows no ${name}; it knows ${Object.keys(placeNames).join(", ")}`);
+  const { port, host, path, mode, tls } = place;
+  if (port !== undefined) whole("port", port, 0, 65_535);
+  if (host !== undefined && (typeof host !== "string" || host === ""))
+    throw wrong("host", host, "a name or an address");
+  if (path !== undefined && (typeof path !== "string" || path === "")) throw wrong("path", path, "a path of a file");
+  if (path !== undefined && (port !== undefined || host !== undefined))
+    throw new EverfreshError("EF_OPTION", "listen takes a path or a port and host, not both; call it once for each");
+  if (mode !== undefined) whole("mode", mode, 0, 0o777);
+  if (mode !== undefined && path === undefined)
+    throw wrong("mode", mode, "for unix sockets; a port has no access rights");
+  if (tls !== undefined && (typeof tls !== "object" || tls === null)) throw wrong("tls", tls, "an object");
+  if (place.backlog !== undefined) whole("backlog", place.backlog, 1);
+  return place;
 }
 
 function whole(name: string, value: number, least: number, most = Infinity): number {

@@ -9,7 +9,7 @@ import { EverfreshError } from "../errors.ts";
 import type { User } from "./accounts.ts";
 import { Desk, type House } from "./desk.ts";
 import { Journal } from "./journal.ts";
-import { type ResolvedServerOptions, type ServerOptions, resolveServerOptions } from "./options.ts";
+import { type ResolvedServerOptions, type ServerOptions, resolvePlace, resolveServerOptions } from "./options.ts";
 import { SocketOutlet } from "./outlet.ts";
 import { Session } from "./session.ts";
 import { type Store, loadItems, saveItems } from "../store/index.ts";
@@ -78,11 +78,12 @@ export class CacheServer {
    * Begins to listen, at one place for each call.
    *
    * @returns the server itself, so that it can be written in one line
-   * @throws the error of the operating system where the place is taken or forbidden
+   * @throws EverfreshError `EF_OPTION` for what is no place to listen at; the error of the operating system where the place
+   *   is taken or forbidden
    */
   async listen(where: number | ListenOptions = {}): Promise<this> {
     if (this.#closing !== undefined) throw new EverfreshError("EF_CLOSED", "the server was closed");
-    const options: ListenOptions = typeof where === "number" ? { port: where } : where;
+    const options = resolvePlace(where);
     const { tls } = options;
     const server = tls === undefined ? createNetServer({ noDelay: true }) : createTlsListener(tls);
     const transport = options.path === undefined ? (tls === undefined ? "tcp" : "tls") : "unix";
@@ -98,6 +99,8 @@ export class CacheServer {
       listenPrivately(server, options.path, options.mode ?? 0o700, options.backlog ?? 1024);
     }
     await once(server, "listening");
+    // It was closed meanwhile, when this place was not on its list yet.
+    if (this.#closing !== undefined) server.close();
     const bound = server.address();
     if (bound === null) throw new EverfreshError("EF_CLOSED", "the server was closed while it began to listen");
     const certificates = tls === undefined ? {} : { tls };

@@ -52,3 +52,30 @@ test("an unknown option is refused at once", () => {
   ] as const)
     assert.throws(() => createServer(wrong as never), { code: "EF_OPTION", message: allowed });
 });
+
+test("a place that cannot be meant is refused, rather than another one taken", async () => {
+  const server = createServer();
+  for (const [where, why] of [
+    [{ prt: 5 }, /listen knows no prt; it knows port, /],
+    ["11211", /where to listen is "11211"; it is a port, or an object/],
+    [null, /where to listen is null/],
+    [{ path: "/tmp/cache.sock", port: 11_211 }, /a path or a port and host, not both/],
+    [{ path: "/tmp/cache.sock", host: "::1" }, /not both/],
+    [99_999, /port is 99999; it is a whole number from 0 to 65535/],
+    [{ port: "11211" }, /port is "11211"/],
+    [{ host: 5 }, /host is 5/],
+    [{ path: "/tmp/cache.sock", mode: "0700" }, /mode is "0700"/],
+    [{ port: 0, mode: 0o700 }, /mode is 448; it is for unix sockets/],
+    [{ tls: true }, /tls is true/],
+    [{ backlog: -5 }, /backlog is -5/],
+  ] as const)
+    await assert.rejects(server.listen(where as never), { code: "EF_OPTION", message: why });
+  assert.deepEqual(server.addresses, []);
+});
+
+test("a server that is closed while it begins to listen does not listen", async () => {
+  const server = createServer();
+  const listening = server.listen();
+  await server.close();
+  await assert.rejects(listening, { code: "EF_CLOSED" });
+});
