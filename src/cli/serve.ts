@@ -8,8 +8,8 @@
 import { once } from "node:events";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { systemRandom } from "../clock.ts";
-import { type CacheServer, type User, createServer } from "../server/index.ts";
 import { ownVersion } from "./own-version.ts";
+import { type CacheServer, type User, createServer } from "../server/index.ts";
 import { type ServeOrder, readFlags, readUsers } from "./serve-flags.ts";
 
 const help = `everfresh serve: a memcached-compatible server; its flags are memcached's.
@@ -53,18 +53,26 @@ export async function serve(args: string[]): Promise<number> {
     ...(users === undefined ? {} : { users }),
     onShutdown: (graceful) => stopping.abort(graceful),
   });
-  if (order.itemsFile !== undefined) warmUp(server, order.itemsFile);
-  // All at once, so that nobody is answered at one place before the others are open.
-  await Promise.all(order.listen.map(async (place) => server.listen(place)));
-  if (order.user !== undefined && process.getuid?.() === 0) becomeUser(order.user);
-  if (order.pidFile !== undefined) writeFileSync(order.pidFile, `${process.pid}\n`);
-  announce(server, made?.[0]);
-  obeySignals(server, order, () => stopping.abort(true));
-  await once(stopping.signal, "abort");
-  if (stopping.signal.reason === true && order.itemsFile !== undefined) server.save(order.itemsFile);
-  await server.close();
-  if (order.pidFile !== undefined) rmSync(order.pidFile, { force: true });
-  return 0;
+  let hasPidFile = false;
+  try {
+    if (order.itemsFile !== undefined) warmUp(server, order.itemsFile);
+    // All at once, so that nobody is answered at one place before the others are open.
+    await Promise.all(order.listen.map(async (place) => server.listen(place)));
+    if (order.user !== undefined && process.getuid?.() === 0) becomeUser(order.user);
+    if (order.pidFile !== undefined) {
+      writeFileSync(order.pidFile, `${process.pid}\n`);
+      hasPidFile = true;
+    }
+    announce(server, made?.[0]);
+    obeySignals(server, order, () => stopping.abort(true));
+    await once(stopping.signal, "abort");
+    if (stopping.signal.reason === true && order.itemsFile !== undefined) server.save(order.itemsFile);
+    return 0;
+  } finally {
+    // Also after an error: a server that goes on listening would keep the process, and the port, for nobody.
+    await server.close();
+    if (hasPidFile && order.pidFile !== undefined) rmSync(order.pidFile, { force: true });
+  }
 }
 
 /** The variables that make a client of MemCachier use this server. */

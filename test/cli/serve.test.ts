@@ -112,6 +112,16 @@ test("with -e what is stored survives a planned stop, not a crash", async (conte
   assert.equal(await ask(fourth, "get k\r\n", "END\r\n"), "END\r\n");
 });
 
+test("after an error it listens no longer, and the process ends", async (context) => {
+  const folder = scratchFolder(context);
+  assert.match(refused(["-p", "0", "-P", join(folder, "none", "pid")]), /ENOENT/);
+  if (process.getuid?.() === 0) assert.match(refused(["-p", "0", "-u", "nosuchuser"]), /nosuchuser/);
+  const taken = await serve(context, []);
+  assert.match(refused(["-l", `127.0.0.1:0,127.0.0.1:${taken.port}`]), /EADDRINUSE/);
+  const served = await serve(context, ["-e", folder]);
+  assert.equal(await stopped(served, "SIGTERM"), 1, "what is stored could not be kept");
+});
+
 test("what means nothing here is named, what is unknown or would be a lie is refused", () => {
   assert.match(refused(["--bogus"]), /bogus/);
   assert.match(refused(["-U", "11211"]), /UDP/);
