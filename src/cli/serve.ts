@@ -8,8 +8,8 @@
 import { once } from "node:events";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { systemRandom } from "../clock.ts";
-import { ownVersion } from "./own-version.ts";
 import { type CacheServer, type User, createServer } from "../server/index.ts";
+import { ownVersion } from "./own-version.ts";
 import { type ServeOrder, readFlags, readUsers } from "./serve-flags.ts";
 
 const help = `everfresh serve: a memcached-compatible server; its flags are memcached's.
