@@ -28,19 +28,22 @@ type FragmentTtl = `${number}${"ms" | "s" | "m" | "h" | "d"}`;
 /** The parts of LiquidJS that the tag uses. */
 interface LiquidEngine {
   readonly parser: { parseStream(tokens: unknown[]): LiquidStream };
-  readonly renderer: { renderTemplates(templates: unknown[], context: unknown): Generator<unknown, string, unknown> };
-  evalValue(expression: string, context: never): Promise<unknown>;
+  readonly renderer: { renderTemplates(templates: unknown[], context: object): LiquidSteps };
+  evalValue(expression: string, context: object): Promise<unknown>;
 }
+/** What LiquidJS yields while it renders: promises, and generators within generators. */
+type LiquidSteps = Pick<Iterator<unknown, unknown, unknown>, "next" | "throw">;
 interface LiquidStream {
   on(event: string, listener: (template: unknown) => void): LiquidStream;
   start(): LiquidStream;
   stop(): void;
 }
+/** A tag of LiquidJS, and what this one notes on it. */
 interface LiquidTag {
   liquid: LiquidEngine;
-  templates: unknown[];
-  expressions: readonly string[];
-  tags: string | undefined;
+  templates?: unknown[];
+  expressions?: readonly string[];
+  tags?: string | undefined;
 }
 
 /**
@@ -53,7 +56,7 @@ interface LiquidTag {
  */
 export function liquidCacheTag(cache: FragmentCache): {
   parse(this: LiquidTag, token: { readonly args: string; readonly raw?: string }, rest: unknown[]): void;
-  render(this: LiquidTag, context: never): Generator<unknown, string, unknown>;
+  render(this: LiquidTag, context: object): Generator<unknown, string, unknown>;
 } {
   return {
     parse(token, rest) {
@@ -62,18 +65,19 @@ export function liquidCacheTag(cache: FragmentCache): {
         throw new EverfreshError("EF_OPTION", `{% cache %} takes a time to live and a name; got ${token.args}`);
       this.expressions = list;
       this.tags = named;
-      this.templates = [];
+      const templates: unknown[] = [];
+      this.templates = templates;
       const stream = this.liquid.parser.parseStream(rest);
       stream
         .on("tag:endcache", () => stream.stop())
-        .on("template", (template) => void this.templates.push(template))
+        .on("template", (template) => void templates.push(template))
         .on("end", () => {
           throw new EverfreshError("EF_OPTION", `{% cache ${token.args} %} has no {% endcache %}`);
         });
       stream.start();
     },
     *render(context) {
-      const { liquid, templates, expressions, tags } = this;
+      const { liquid, templates = [], expressions = [], tags } = this;
       const values = (yield Promise.all(expressions.map((each) => liquid.evalValue(each, context)))) as unknown[];
       const [ttl, name, ...varyOn] = values;
       const named = tags === undefined ? [] : ((yield liquid.evalValue(tags, context)) as string | readonly string[]);
@@ -88,20 +92,20 @@ export function liquidCacheTag(cache: FragmentCache): {
   };
 }
 
-/** Runs what LiquidJS yields: promises, and generators within generators. */
-async function run(steps: Generator<unknown, string, unknown>): Promise<string> {
+async function run(steps: LiquidSteps): Promise<string> {
   let step = steps.next();
-  while (!step.done) {
+  while (step.done !== true) {
     try {
       step = steps.next(isSteps(step.value) ? await run(step.value) : await step.value);
     } catch (error) {
+      if (steps.throw === undefined) throw error;
       step = steps.throw(error);
     }
   }
-  return step.value;
+  return step.value as string;
 }
 
-function isSteps(value: unknown): value is Generator<unknown, string, unknown> {
+function isSteps(value: unknown): value is LiquidSteps {
   return typeof value === "object" && value !== null && "next" in value && "throw" in value;
 }
 

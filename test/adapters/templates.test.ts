@@ -21,7 +21,7 @@ const rendered = (what: string): string => {
 
 function engine(): Liquid {
   const liquid = new Liquid({ outputEscape: "escape" });
-  liquid.registerTag("cache", liquidCacheTag(cache) as never);
+  liquid.registerTag("cache", liquidCacheTag(cache));
   liquid.registerFilter("rendered", rendered);
   return liquid;
 }
