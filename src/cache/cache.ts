@@ -105,6 +105,9 @@ export class Cache {
    * while it was computed goes only to callers who came before the computation began, and is not stored. What a miss
    * returns is what a hit would return: a copy of plain data, the caller's own. `undefined` is not stored.
    *
+   * Nor is what would not come back as it is: functions, and instances of classes (a `URL`, a row with methods). It is computed
+   * on every call; the channel `everfresh:cache:load` says so (`outcome: "unstored"`, and `why`), and `set` refuses it.
+   *
    * @example
    * const song = await cache.getOrSet("song:7", () => db.song(7), { ttl: "5m", tags: ["songs"] });
    *
