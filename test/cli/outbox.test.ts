@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, symlinkSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join, resolve as absolute } from "node:path";
 import { test, type TestContext } from "node:test";
 import { databaseTarget } from "@everfresh/queue";
 import { createCache, memcached } from "everfresh";
@@ -30,7 +30,7 @@ function outbox(db: string, ...args: string[]): Ran {
 
 /** The status is null where it did not end by itself. */
 function outboxIn({ cwd, ...env }: Record<string, string>, db: string, ...args: string[]): Ran {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [resolve(program), "outbox", ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [absolute(program), "outbox", ...args], {
     env: { ...process.env, DATABASE_URL: db, ...env },
     ...(cwd === undefined ? {} : { cwd }),
     encoding: "utf8",
@@ -104,10 +104,10 @@ test("the URL of a SQLite database means what it means to the queue app", (t) =>
     const target = databaseTarget({ DATABASE_URL: url }, { production: false, heroku: false }, problems);
     assert.deepEqual(problems, []);
     assert.ok(target.kind === "sqlite");
-    assert.equal(resolve(sqliteFileOf(url)), target.file);
+    assert.equal(absolute(sqliteFileOf(url)), target.file);
   }
   // The driver is that of the project in whose folder it is run.
-  symlinkSync(resolve("node_modules"), join(folder, "node_modules"), "junction");
+  symlinkSync(absolute("node_modules"), join(folder, "node_modules"), "junction");
   assert.equal(outboxIn({ cwd: folder }, "sqlite:///a.sqlite", "install").status, 0);
   assert.deepEqual(readdirSync(folder), ["a.sqlite", "node_modules"]);
   assert.match(outboxIn({ cwd: folder }, "file:a.sqlite", "status").out, /nothing waits/);
