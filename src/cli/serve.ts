@@ -63,8 +63,9 @@ export async function serve(args: string[]): Promise<number> {
       writeFileSync(order.pidFile, `${process.pid}\n`);
       hasPidFile = true;
     }
-    announce(server, made?.[0]);
+    // Whoever reads where it listens may stop it at once.
     obeySignals(server, order, () => stopping.abort(true));
+    announce(server, made?.[0]);
     await once(stopping.signal, "abort");
     if (stopping.signal.reason === true && order.itemsFile !== undefined) server.save(order.itemsFile);
     return 0;
