@@ -145,7 +145,7 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
     );
   return Object.freeze({
     ttlMs: durationMs(options.ttl, "ttl"),
-    tags: typeof options.tags === "function" ? [] : checkTags(options.tags ?? []),
+    tags: typeof options.tags === "function" ? [] : tagsOf(options.tags ?? []),
     tagsOf: typeof options.tags === "function" ? options.tags : undefined,
     userOf: options.private,
     keyOf: options.key,
@@ -183,6 +183,13 @@ function checkForms(options: PageOptions<never>): void {
   checkFunction("key", options.key, "a function that gives a text");
   checkFunction("when", options.when, "a function that gives true or false");
   checkFlag("serverTiming", options.serverTiming);
+}
+
+/** The tags of every page of a declaration. The tag of its URL is one more, and a value has at most 100. */
+function tagsOf(tags: readonly string[]): readonly string[] {
+  return tags.length > 99
+    ? refuse("the number of tags", tags.length, "at most 99, beside the page's own")
+    : checkTags(tags);
 }
 
 function span(duration: Duration | undefined, name: string): number {

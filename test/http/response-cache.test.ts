@@ -318,6 +318,7 @@ describe("what surrounds a page", () => {
       [{ tags: "a" }, /tags is "a"; it is a list of texts, or a function/],
       [{ tags: [5] }, /a tag is a text/],
       [{ tags: [""] }, /a tag is a text/],
+      [{ tags: Array.from({ length: 100 }, String) }, /number of tags is 100; it is at most 99/],
       [{ identity: "user" }, /identity is "user"; it is a list/],
       [{ serverTiming: "no" }, /true or false/],
       [{ surrogate: { style: "x", maxAge: "1h" } }, /surrogate.style is "x"; it is "surrogate-key" or "cache-tag"/],
