@@ -373,7 +373,7 @@ export class Link implements ConnectionKeeper {
       connection.expire(now);
       next = Math.min(next, this.#suspect(connection, now), connection.earliestDeadline());
     }
-    if (next < Infinity && this.#connection === connection) this.#alarm.set(next, now);
+    if (next < Infinity) this.#alarm.set(next, now);
   }
 
   /** Gives a connection up that is hung; otherwise says when to look again. */

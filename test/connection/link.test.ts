@@ -65,7 +65,8 @@ function rig(options: { maxPending?: number; room?: boolean } = {}) {
       const finish = (): void => {
         if (one.ended) return;
         one.ended = true;
-        events.closed(undefined);
+        // As a socket does.
+        setImmediate(() => events.closed(undefined));
       };
       return {
         asksForEnds: false,
@@ -167,6 +168,30 @@ test("a connection that says nothing for a whole deadline is given up; one that 
   await clock.pass(100);
   assert.equal(made[0]?.ended, true);
   assert.equal(link.state, "idle");
+});
+
+test("a call that waits while a hung connection is replaced ends by its own deadline, and so does closing", async () => {
+  const { ask, greet, clock, say, state, link } = rig();
+  const first = ask("a");
+  await turn();
+  await greet();
+  say(politely("mg a"));
+  await first;
+  state.room = false;
+  const hung = ask("hung", 100);
+  await turn();
+  const waiting = ask("waiting", 150);
+  await turn();
+  await clock.pass(110);
+  assert.equal(await hung, "EF_TIMEOUT");
+  assert.equal(link.state, "connecting");
+  await greet();
+  assert.equal(link.state, "up");
+  const settled = link.settled();
+  await clock.pass(50);
+  assert.equal(link.pending, 1);
+  assert.equal(await Promise.race([waiting, turn()]), "EF_TIMEOUT");
+  await settled;
 });
 
 test("without room nothing is written, and calls whose deadline passes meanwhile never are", async () => {
