@@ -96,8 +96,17 @@ function openMember(server: ServerAddress, options: ResolvedOptions): Member {
 
 /** What a link to `server` needs of the client's options. */
 export function linkOptions(server: string, open: OpenTransport, options: ResolvedOptions): LinkOptions {
-  const { plan, connectTimeoutMs, maxPending, valueLimitBytes, backoff, clock, random } = options;
-  return { server, open, plan, connectTimeoutMs, maxPending, valueLimitBytes, backoff, clock, random };
+  const {
+    plan,
+    timeoutMs: patienceMs,
+    connectTimeoutMs,
+    maxPending,
+    valueLimitBytes,
+    backoff,
+    clock,
+    random,
+  } = options;
+  return { server, open, plan, patienceMs, connectTimeoutMs, maxPending, valueLimitBytes, backoff, clock, random };
 }
 
 /** The state of a server with several links: the best of theirs. */

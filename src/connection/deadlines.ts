@@ -56,7 +56,18 @@ export class Alarm {
 
 /** Knows when a connection was last seen to get on with its work, and so whether it is hung. */
 export class Patience {
+  readonly #leastMs: number;
   #progressAt = 0;
+
+  /** @param leastMs no connection is given up for a silence shorter than this, however short its calls' deadlines are */
+  constructor(leastMs: number) {
+    this.#leastMs = leastMs;
+  }
+
+  /** How long a connection may be silent while it owes `call` an answer. */
+  of(call: { readonly timeoutMs: number }): number {
+    return Math.max(call.timeoutMs, this.#leastMs);
+  }
 
   /** Something was heard, or there is nothing to be heard. */
   renew(now: number): void {
@@ -71,8 +82,8 @@ export class Patience {
   }
 
   /**
-   * When to look again; undefined when the connection is to be given up: its oldest call is overdue and nothing was heard
-   * meanwhile, or it is overdue by a whole further deadline, whatever was heard.
+   * When to look again; undefined when the connection is to be given up: it has owed its oldest call an answer for as long
+   * as {@link of} allows and nothing was heard meanwhile, or for twice as long, whatever was heard.
    */
   lookAgainAt(connection: Connection, now: number): number | undefined {
     if (connection.heard) {
@@ -81,9 +92,11 @@ export class Patience {
     }
     const oldest = connection.oldest();
     if (oldest === undefined) return Infinity;
-    const overdue = oldest.deadline + oldest.timeoutMs;
-    const hung = oldest.deadline <= now && this.#progressAt + oldest.timeoutMs <= now + 1;
+    const patience = this.of(oldest);
+    const due = oldest.deadline - oldest.timeoutMs + patience;
+    const overdue = due + patience;
+    const hung = due <= now && this.#progressAt + patience <= now + 1;
     if (hung || now >= overdue) return undefined;
-    return oldest.deadline <= now ? overdue : Infinity;
+    return due <= now ? overdue : due;
   }
 }

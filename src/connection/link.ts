@@ -30,6 +30,8 @@ export interface LinkOptions {
   readonly open: OpenTransport;
   readonly plan: HandshakePlan;
   readonly connectTimeoutMs: number;
+  /** A silent connection is not given up before this, though a call's own deadline was shorter. */
+  readonly patienceMs: number;
   readonly maxPending: number;
   readonly valueLimitBytes: number;
   readonly backoff: BackoffOptions;
@@ -80,12 +82,13 @@ export class Link implements ConnectionKeeper {
   #suspicions = 0;
   #retry: Timer | undefined = undefined;
   readonly #alarm: Alarm;
-  readonly #patience = new Patience();
+  readonly #patience: Patience;
 
   constructor(options: LinkOptions) {
     this.server = options.server;
     this.#options = options;
     this.#clock = options.clock;
+    this.#patience = new Patience(options.patienceMs);
     this.#alarm = new Alarm(options.clock, (now) => this.#expire(now));
   }
 
@@ -382,7 +385,7 @@ export class Link implements ConnectionKeeper {
     if (oldest === undefined || this.state !== "up") return Infinity;
     const again = this.#patience.lookAgainAt(connection, now);
     if (again !== undefined) return again;
-    const why = `The server did not answer for ${Math.round(oldest.timeoutMs)} ms; the connection was given up.`;
+    const why = `The server did not answer for ${this.#patience.of(oldest)} ms; the connection was given up.`;
     connection.destroy(new EverfreshError("EF_CONNECTION_LOST", why, { server: this.server }));
     return Infinity;
   }

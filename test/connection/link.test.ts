@@ -53,7 +53,7 @@ class TestClock implements Clock {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A link and what it does: every incarnation with its events and what was written on it. */
-function rig(options: { maxPending?: number; room?: boolean } = {}) {
+function rig(options: { maxPending?: number; room?: boolean; patienceMs?: number } = {}) {
   const clock = new TestClock();
   const made: { events: TransportEvents; writes: string[]; ended: boolean }[] = [];
   const state = { room: options.room ?? true };
@@ -81,6 +81,7 @@ function rig(options: { maxPending?: number; room?: boolean } = {}) {
     },
     plan: planHandshake("meta", undefined, "auto", false),
     connectTimeoutMs: 500,
+    patienceMs: options.patienceMs ?? 1,
     maxPending: options.maxPending ?? 100,
     valueLimitBytes: 1000,
     backoff: { firstMs: 100, longestMs: 1000 },
@@ -168,6 +169,26 @@ test("a connection that says nothing for a whole deadline is given up; one that 
   await clock.pass(100);
   assert.equal(made[0]?.ended, true);
   assert.equal(link.state, "idle");
+});
+
+test("one caller's short deadline ends its own call, not the connection of all", async () => {
+  const { ask, greet, clock, made, say } = rig({ patienceMs: 1000 });
+  const hasty = ask("hasty", 5);
+  await turn();
+  await greet();
+  const other = ask("other", 1000);
+  await turn();
+  await clock.pass(300);
+  assert.equal(await hasty, "EF_TIMEOUT");
+  say(politely("mg hasty") + politely("mg other"));
+  assert.equal(await other, "hit");
+  const silent = ask("silent", 5);
+  await turn();
+  await clock.pass(999);
+  assert.equal(await silent, "EF_TIMEOUT");
+  assert.deepEqual([made.length, made[0]?.ended], [1, false]);
+  await clock.pass(2);
+  assert.equal(made[0]?.ended, true);
 });
 
 test("a call that waits while a hung connection is replaced ends by its own deadline, and so does closing", async () => {
