@@ -66,9 +66,12 @@ export class Link implements ConnectionKeeper {
   readonly #clock: Clock;
   #connection: Connection | undefined = undefined;
   #protocol: ProtocolName | undefined = undefined;
-  /** The approach that is being tried or that worked last, and how many are left to try in this round. */
+  /** The approach that is being tried; each round begins with the first. */
   #approach = 0;
-  #approachesLeft = 0;
+  /** The first one that ever worked here. */
+  #best = Infinity;
+  /** What became of the first approach in this round. */
+  #firstCause: EverfreshError | undefined = undefined;
   /** Asked in this tick, and how many they are; the array is kept, so that it need not grow anew in every tick. */
   readonly #fresh: (Call<unknown> | undefined)[] = [];
   #freshCount = 0;
@@ -256,14 +259,14 @@ export class Link implements ConnectionKeeper {
   }
 
   #connect(): void {
-    this.#approachesLeft = this.#options.plan.approaches.length;
+    this.#approach = 0;
+    this.#firstCause = undefined;
     this.#become("connecting", undefined);
     const { server, connectTimeoutMs } = this.#options;
     this.#retry?.cancel();
     this.#retry = this.#clock.after(connectTimeoutMs, () => {
       if (this.state !== "connecting") return;
       const why = `It did not answer within ${connectTimeoutMs} ms.`;
-      this.#approachesLeft = 0;
       this.#connection?.destroy(new EverfreshError("EF_TIMEOUT", why, { server }));
     });
     this.#approachServer();
@@ -271,7 +274,6 @@ export class Link implements ConnectionKeeper {
 
   #approachServer(): void {
     this.#connects++;
-    this.#approachesLeft--;
     const { server, open, valueLimitBytes, plan } = this.#options;
     const protocol = plan.approaches[this.#approach]?.protocol ?? "meta";
     this.#connection = new Connection({ server, protocol, open, valueLimitBytes }, this);
@@ -282,24 +284,27 @@ export class Link implements ConnectionKeeper {
     this.#retry?.cancel();
     this.#protocol = connection.protocol;
     this.#failures = 0;
+    this.#best = Math.min(this.#best, this.#approach);
     connection.greetings = connection.answers;
     this.#patience.renew(this.#clock.monotonic());
     this.#become("up", undefined);
     this.#sendWaiting();
   }
 
-  /** Another approach may do where the server did not understand this one, or hung up on it. */
+  /**
+   * Another approach may do where the server did not understand this one, or hung up on it. A server that once understood
+   * it hangs up for other reasons.
+   */
   #tryNext(connection: Connection, cause: EverfreshError): void {
     const misunderstood = cause.code === "EF_UNSUPPORTED" || cause.code === "EF_PROTOCOL";
-    const hungUp = cause.code === "EF_CONNECTION_LOST" && connection.state === "closed" && connection.wasOpen;
-    const count = this.#options.plan.approaches.length;
-    if ((misunderstood || hungUp) && this.#approachesLeft > 0) {
-      this.#approach = (this.#approach + 1) % count;
-      this.#approachServer();
-      return;
-    }
-    if (count > 1) this.#approach = 0;
-    this.#failed(unusable(this.server, cause));
+    const hungUp = cause.code === "EF_CONNECTION_LOST" && connection.wasOpen;
+    if (!misunderstood && !hungUp) return this.#failed(unusable(this.server, cause));
+    this.#firstCause ??= cause;
+    const isLast = this.#approach + 1 === this.#options.plan.approaches.length;
+    if (isLast || (hungUp && this.#approach === this.#best))
+      return this.#failed(unusable(this.server, this.#firstCause));
+    this.#approach++;
+    this.#approachServer();
   }
 
   #failed(cause: EverfreshError): void {

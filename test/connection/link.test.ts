@@ -53,7 +53,7 @@ class TestClock implements Clock {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** A link and what it does: every incarnation with its events and what was written on it. */
-function rig(options: { maxPending?: number; room?: boolean; patienceMs?: number } = {}) {
+function rig(options: { maxPending?: number; room?: boolean; patienceMs?: number; protocol?: "auto" } = {}) {
   const clock = new TestClock();
   const made: { events: TransportEvents; writes: string[]; ended: boolean }[] = [];
   const state = { room: options.room ?? true };
@@ -79,7 +79,7 @@ function rig(options: { maxPending?: number; room?: boolean; patienceMs?: number
         destroy: finish,
       };
     },
-    plan: planHandshake("meta", undefined, "auto", false),
+    plan: planHandshake(options.protocol ?? "meta", undefined, "auto", false),
     connectTimeoutMs: 500,
     patienceMs: options.patienceMs ?? 1,
     maxPending: options.maxPending ?? 100,
@@ -259,6 +259,38 @@ test("a server that is down is probed with growing intervals, and calls fail at 
   await clock.pass(600);
   await greet();
   assert.equal(link.state, "up");
+});
+
+test("a greeting that was hung up on does not change what is spoken from then on", async () => {
+  const { ask, greet, made, say, link, clock } = rig({ protocol: "auto" });
+  const first = ask("a");
+  await turn();
+  made[0]?.events.opened();
+  made[0]?.events.closed(undefined);
+  made[1]?.events.opened();
+  await turn();
+  say("VERSION 1.6.18\r\n".repeat(5));
+  await turn();
+  assert.equal(link.protocol, "text");
+  made.at(-1)?.events.closed(undefined);
+  assert.equal(await first, "EF_CONNECTION_LOST");
+  const second = ask("b");
+  await turn();
+  await greet();
+  assert.equal(link.protocol, "meta");
+  say(politely("mg b"));
+  assert.equal(await second, "hit");
+  made.at(-1)?.events.closed(undefined);
+  const third = ask("c");
+  await turn();
+  const before = made.length;
+  made.at(-1)?.events.opened();
+  made.at(-1)?.events.closed(undefined);
+  // Meta has worked here, so it is not meta that the server hung up on.
+  assert.deepEqual([await third, link.state, made.length], ["EF_SERVER_DOWN", "down", before]);
+  await clock.pass(100);
+  await greet();
+  assert.equal(link.protocol, "meta");
 });
 
 test("a lost connection fails what was sent, and what was not sent goes over the next one", async () => {
