@@ -1,8 +1,8 @@
 /**
  * Leases by the best that each server understands: the meta commands, or `add` and `cas` where it has none.
  *
- * What a server understands is known when it has answered once; a refused meta command was not executed, so it is
- * said again the classic way.
+ * What a server understands is known while a connection to it is up; a meta command that was refused because the
+ * connection speaks something else was not executed, so it is said again the classic way.
  */
 import { isEverfreshError } from "../errors.ts";
 import type { Backend, Item, Reading, ReadSink, ServerHealth, Token, Want } from "./backend.ts";
@@ -15,13 +15,21 @@ export class AdaptiveBackend implements Backend {
   readonly previous: Backend | undefined;
   readonly #meta: Backend;
   readonly #classic: Backend;
-  /** Servers that were found to have no meta commands. */
+  /** Servers whose connection was found to have no meta commands. */
   readonly #plain = new Set<string>();
+  readonly #spoken: (server: string) => string | undefined;
 
-  constructor(meta: Backend, classic: Backend, previous: Backend | undefined) {
+  /** @param spoken what is spoken with a server at present; undefined while there is no connection */
+  constructor(
+    meta: Backend,
+    classic: Backend,
+    previous: Backend | undefined,
+    spoken: (server: string) => string | undefined,
+  ) {
     this.#meta = meta;
     this.#classic = classic;
     this.previous = previous;
+    this.#spoken = spoken;
     this.itemLimitBytes = meta.itemLimitBytes;
   }
 
@@ -53,7 +61,7 @@ export class AdaptiveBackend implements Backend {
 
   readInto(key: string, want: Want, sink: ReadSink): void {
     const meta = this.#meta;
-    if (meta.readInto === undefined || (this.#plain.size > 0 && this.#plain.has(this.serverOf(key)))) {
+    if (meta.readInto === undefined || (this.#plain.size > 0 && this.#isPlain(this.serverOf(key)))) {
       this.read(key, want).then(
         (reading) => sink.found(reading),
         (error: unknown) => sink.failed(error),
@@ -64,9 +72,25 @@ export class AdaptiveBackend implements Backend {
   }
 
   /** Called by the meta backend when the server refused a meta command: says it again the classic way. */
-  refused(key: string, want: Want, sink: ReadSink): void {
-    this.#plain.add(this.serverOf(key));
-    this.readInto(key, want, sink);
+  refused(key: string, want: Want, sink: ReadSink, error: unknown): void {
+    if (this.#learn(this.serverOf(key))) this.readInto(key, want, sink);
+    else sink.failed(error);
+  }
+
+  /** A server may be asked in meta again once its connection speaks that. */
+  #isPlain(server: string): boolean {
+    if (!this.#plain.has(server)) return false;
+    if (this.#spoken(server) !== "meta") return true;
+    this.#plain.delete(server);
+    return false;
+  }
+
+  /** Whether a refusal was about what is spoken. A server that cannot be used at all says nothing about that. */
+  #learn(server: string): boolean {
+    const spoken = this.#spoken(server);
+    if (spoken === undefined || spoken === "meta") return false;
+    this.#plain.add(server);
+    return true;
   }
 
   claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined> {
@@ -107,12 +131,11 @@ export class AdaptiveBackend implements Backend {
   ): Promise<Awaited<ReturnType<Backend[Name]>>> {
     type Method = (...all: Parameters<Backend[Name]>) => Promise<Awaited<ReturnType<Backend[Name]>>>;
     const server = this.serverOf(args[0]);
-    if (!this.#plain.has(server)) {
+    if (!this.#isPlain(server)) {
       try {
         return await (this.#meta[name] as Method).apply(this.#meta, args);
       } catch (error) {
-        if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
-        this.#plain.add(server);
+        if (!isEverfreshError(error, "EF_UNSUPPORTED") || !this.#learn(server)) throw error;
       }
     }
     return await (this.#classic[name] as Method).apply(this.#classic, args);

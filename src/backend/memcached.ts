@@ -30,7 +30,7 @@ export interface LeaseBackendOptions {
   /** The servers where keys lived before; invalidations go there as well. */
   readonly previous?: Backend;
   /** Takes over a read that a server without meta commands has refused. */
-  readonly refused?: (key: string, want: Want, sink: ReadSink) => void;
+  readonly refused?: (key: string, want: Want, sink: ReadSink, error: unknown) => void;
   /** The largest item that the servers take. Default: 1 MiB less its header, as memcached's `-I 1m` has it. */
   readonly itemLimitBytes?: number;
 }

@@ -22,7 +22,7 @@ export const leaseMark = 0x1ea5e;
 export interface MetaReader {
   readonly client: LeaseClient;
   /** Takes over where the server has refused the command. */
-  readonly refused: ((key: string, want: Want, sink: ReadSink) => void) | undefined;
+  readonly refused: ((key: string, want: Want, sink: ReadSink, error: unknown) => void) | undefined;
   /** Whether the server of `key` is known not to take `mg k v C<cas>`. */
   isUnconditional(key: string): boolean;
   /** It does not take that. */
@@ -101,7 +101,7 @@ export class MetaRead implements LeaseSink {
     else if (this.#conditional) {
       this.#backend.foundUnconditional(this.#key);
       this.ask();
-    } else if (refused !== undefined) refused(this.#key, this.#want, this.#sink);
+    } else if (refused !== undefined) refused(this.#key, this.#want, this.#sink, error);
     else this.#sink.failed(error);
   }
 }

@@ -35,10 +35,11 @@ export function memcached(
   if (!(itemLimitBytes >= 1024)) throw new EverfreshError("EF_OPTION", `itemBytes is ${itemBytes}; at least 2048`);
   const random = rest.random ?? systemRandom;
   const over = (client: MemcachedClient, previous: Backend | undefined): Backend => {
-    const refused = (key: string, want: Want, sink: ReadSink): void => adaptive.refused(key, want, sink);
+    const refused = (key: string, want: Want, sink: ReadSink, error: unknown): void =>
+      adaptive.refused(key, want, sink, error);
     const classic = classicBackend(client, { itemLimitBytes, random });
     const meta = metaBackend(client, { itemLimitBytes, refused });
-    const adaptive = new AdaptiveBackend(meta, classic, previous);
+    const adaptive = new AdaptiveBackend(meta, classic, previous, (server) => client.protocolOf(server));
     if (rest.protocol === "text" || rest.protocol === "binary") adaptive.useClassic();
     return new ChunkingBackend(adaptive, random);
   };

@@ -82,6 +82,12 @@ export class MemcachedClient extends BulkCommands {
     });
   }
 
+  /** What is spoken with a server at present; undefined while there is no connection to it. */
+  protocolOf(server: string): ProtocolName | undefined {
+    const member = this.router.members.find(({ name }) => name === server);
+    return member?.links.find((link) => link.state === "up")?.protocol;
+  }
+
   /** Takes no more calls, waits for the answers of those that were made (each has a deadline), and disconnects. */
   close(): Promise<void> {
     this.#closing ??= this.#close();

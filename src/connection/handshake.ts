@@ -77,9 +77,23 @@ export async function greet(connection: Connection, login: LoginName | undefined
   try {
     connection.version = parseVersion(await version.promise);
   } catch (error) {
-    if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
+    if (!isEverfreshError(error, "EF_UNSUPPORTED") || isFull(error)) throw error;
   }
   await understood;
+}
+
+/** memcached says `ERROR Too many open connections` to whoever comes next, and hangs up. */
+function isFull(error: EverfreshError): boolean {
+  return /too many/i.test(error.message);
+}
+
+/** What the failure of a greeting says about the server. */
+export function fault(error: unknown, server: string): EverfreshError {
+  if (!isEverfreshError(error))
+    return new EverfreshError("EF_PROTOCOL", "The handshake failed.", { server, cause: error });
+  return error.code === "EF_UNSUPPORTED" && isFull(error)
+    ? new EverfreshError("EF_SERVER_DOWN", error.message, { server })
+    : error;
 }
 
 async function logIn(connection: Connection, login: LoginName, who: Credentials, optional: boolean): Promise<void> {

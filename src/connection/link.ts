@@ -10,13 +10,13 @@
  * passes they are never sent. One timer serves the deadlines of all calls.
  */
 import type { Clock, Random, Timer } from "../clock.ts";
-import { EverfreshError, isEverfreshError } from "../errors.ts";
+import { EverfreshError } from "../errors.ts";
 import type { ProtocolName } from "../protocol/index.ts";
 import { backoffMs, type BackoffOptions } from "./backoff.ts";
 import type { Call, ConnectionEpoch, Tally } from "./call.ts";
 import { Connection, type ConnectionKeeper } from "./connection.ts";
 import { Alarm, Patience } from "./deadlines.ts";
-import { greet, unusable, type HandshakePlan } from "./handshake.ts";
+import { fault, greet, unusable, type HandshakePlan } from "./handshake.ts";
 import type { OpenTransport } from "./transport.ts";
 import type { ServerVersion } from "./version.ts";
 import { tellState, watchCall } from "./watching.ts";
@@ -398,10 +398,4 @@ export class Link implements ConnectionKeeper {
 
 function flush(link: Link): void {
   link.flush();
-}
-
-function fault(error: unknown, server: string): EverfreshError {
-  return isEverfreshError(error)
-    ? error
-    : new EverfreshError("EF_PROTOCOL", "The handshake failed.", { server, cause: error });
 }

@@ -69,7 +69,7 @@ export class BinaryReader {
       if (this.#have === 0) this.#partial = Buffer.allocUnsafeSlow(headerBytes);
       at += this.#copy(chunk, at, headerBytes);
       if (this.#have < headerBytes) {
-        this.#checkMagic(this.#partial, 0);
+        this.#checkMagic(this.#partial, 0, this.#have);
         return at;
       }
       const whole = Buffer.allocUnsafeSlow(this.#frameLength(this.#partial, 0));
@@ -93,14 +93,17 @@ export class BinaryReader {
     return part;
   }
 
-  #checkMagic(buffer: Buffer, at: number): void {
+  #checkMagic(buffer: Buffer, at: number, have: number): void {
     if (buffer[at] === 0x81) return;
+    // What memcached says before it hangs up, in text whatever is spoken.
+    if (!this.#heard && /^ERROR Too many/i.test(buffer.toString("latin1", at, at + have)))
+      throw new EverfreshError("EF_SERVER_DOWN", "The server has too many open connections.");
     if (!this.#heard) throw new EverfreshError("EF_UNSUPPORTED", "The server does not speak the binary protocol.");
     throw broken("a reply does not begin with 0x81");
   }
 
   #frameLength(buffer: Buffer, at: number): number {
-    this.#checkMagic(buffer, at);
+    this.#checkMagic(buffer, at, headerBytes);
     this.#heard = true;
     const body = buffer.readUInt32BE(at + 8);
     const keyAndExtras = buffer.readUInt16BE(at + 2) + (buffer[at + 4] ?? 0);

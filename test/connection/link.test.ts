@@ -293,6 +293,19 @@ test("a greeting that was hung up on does not change what is spoken from then on
   assert.equal(link.protocol, "meta");
 });
 
+test("a server that has too many connections is down, whatever would have been tried next", async () => {
+  const { ask, made, link } = rig({ protocol: "auto" });
+  const call = ask("a");
+  await turn();
+  made[0]?.events.opened();
+  made[0]?.events.received(Buffer.from("ERROR Too many open connections\r\n"));
+  await turn();
+  made[0]?.events.closed(undefined);
+  assert.equal(await call, "EF_SERVER_DOWN");
+  assert.match(link.cause?.message ?? "", /Too many open connections/);
+  assert.equal(made.length, 1);
+});
+
 test("a lost connection fails what was sent, and what was not sent goes over the next one", async () => {
   const { ask, greet, made, say, state } = rig();
   const first = ask("a");

@@ -154,7 +154,7 @@ export class World {
       const home = placement(parseServers(servers.map(({ name }) => name)), { kind: "ketama" });
       const meta = metaBackend(process.client(servers, home), { itemLimitBytes });
       const plain = classicBackend(process.classicClient(servers, home), { itemLimitBytes, random });
-      const adaptive = new AdaptiveBackend(meta, plain, previous);
+      const adaptive = new AdaptiveBackend(meta, plain, previous, () => (classic ? "text" : "meta"));
       if (classic) adaptive.useClassic();
       return new ChunkingBackend(adaptive, variant?.chunkIds ?? random);
     };
