@@ -4,9 +4,9 @@
  *     idle --call--> connecting --greeted--> up --lost--> connecting (calls wait) or idle (nobody waits)
  *                        | failed              | lost again and again
  *                        v                     v
- *                      down --a while, jittered and growing--> connecting ...      any --close()--> closed
+ *                      down --a probe was greeted--> up       any --close()--> closed
  *
- * While a server is down, calls fail at once. Calls that were not sent yet can be taken back: when their deadline
+ * While a server is down, it is probed after a while, jittered and growing, and calls fail at once. Calls that were not sent yet can be taken back: when their deadline
  * passes they are never sent. One timer serves the deadlines of all calls.
  */
 import type { Clock, Random, Timer } from "../clock.ts";
@@ -81,6 +81,8 @@ export class Link implements ConnectionKeeper {
   /** Not sent yet: no connection, or no room in it. */
   #waiting: Call<unknown>[] = [];
   #draining = false;
+  /** Whether it is being connected and greeted; the state is `connecting` then, or `down`. */
+  #trying = false;
   #failures = 0;
   #suspicions = 0;
   #retry: Timer | undefined = undefined;
@@ -202,6 +204,7 @@ export class Link implements ConnectionKeeper {
     if (this.state === "closed") return;
     const closed = new EverfreshError("EF_CLOSED", "The client was closed.", { server: this.server });
     this.#become("closed", undefined);
+    this.#trying = false;
     this.#retry?.cancel();
     this.#alarm.stop();
     const connection = this.#connection;
@@ -238,7 +241,7 @@ export class Link implements ConnectionKeeper {
     if (connection.answers > connection.greetings) this.#suspicions = 0;
     else if (connection.lostCalls > 0) this.#suspicions++;
     this.#connection = undefined;
-    if (this.state === "connecting") this.#tryNext(connection, cause);
+    if (this.#trying) this.#tryNext(connection, cause);
     else if (this.state === "up") this.#lost(cause);
   }
 
@@ -261,11 +264,13 @@ export class Link implements ConnectionKeeper {
   #connect(): void {
     this.#approach = 0;
     this.#firstCause = undefined;
-    this.#become("connecting", undefined);
+    this.#trying = true;
+    // A probe makes nobody wait: a server that is down stays so until it has answered.
+    if (this.state !== "down") this.#become("connecting", undefined);
     const { server, connectTimeoutMs } = this.#options;
     this.#retry?.cancel();
     this.#retry = this.#clock.after(connectTimeoutMs, () => {
-      if (this.state !== "connecting") return;
+      if (!this.#trying) return;
       const why = `It did not answer within ${connectTimeoutMs} ms.`;
       this.#connection?.destroy(new EverfreshError("EF_TIMEOUT", why, { server }));
     });
@@ -280,7 +285,8 @@ export class Link implements ConnectionKeeper {
   }
 
   #greeted(connection: Connection): void {
-    if (this.state !== "connecting" || this.#connection !== connection) return;
+    if (!this.#trying || this.#connection !== connection) return;
+    this.#trying = false;
     this.#retry?.cancel();
     this.#protocol = connection.protocol;
     this.#failures = 0;
@@ -308,6 +314,7 @@ export class Link implements ConnectionKeeper {
   }
 
   #failed(cause: EverfreshError): void {
+    this.#trying = false;
     this.#failures++;
     this.#retry?.cancel();
     this.#become("down", cause);

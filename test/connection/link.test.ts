@@ -261,6 +261,31 @@ test("a server that is down is probed with growing intervals, and calls fail at 
   assert.equal(link.state, "up");
 });
 
+test("calls do not wait for the probe of a server that is down; they are sent again once it has answered", async () => {
+  const { ask, clock, made, greet, link, say } = rig();
+  const first = ask("a");
+  await turn();
+  await clock.pass(500);
+  assert.equal(await first, "EF_SERVER_DOWN");
+  await clock.pass(100);
+  assert.equal(made.length, 2);
+  made[1]?.events.opened();
+  await turn();
+  assert.equal(link.state, "down");
+  assert.equal(await Promise.race([ask("b"), turn()]), "EF_SERVER_DOWN");
+  // That probe hangs, too; the next one comes after its time, not before.
+  await clock.pass(500);
+  assert.equal(made.length, 2);
+  await clock.pass(400);
+  assert.equal(made.length, 3);
+  await greet();
+  assert.equal(link.state, "up");
+  const last = ask("c");
+  await turn();
+  say(politely("mg c"));
+  assert.equal(await last, "hit");
+});
+
 test("a greeting that was hung up on does not change what is spoken from then on", async () => {
   const { ask, greet, made, say, link, clock } = rig({ protocol: "auto" });
   const first = ask("a");
