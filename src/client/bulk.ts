@@ -185,7 +185,7 @@ export class BulkCommands extends Commands {
         return;
       }
       late.push(
-        value.then(
+        this.operations.run(value, call.deadline, { command: "getMany" }).then(
           (ready: unknown) => void (ready === missing || values.set(key, ready)),
           (error: unknown) => void errors.set(key, asError(error)),
         ),

@@ -4,6 +4,7 @@ import { Call, type CallOptions, type Link, type Reading } from "../connection/i
 import type { Details, Verb } from "../protocol/index.ts";
 import { anyKey, badArgument, checkedTimeout, wireSeconds } from "./arguments.ts";
 import type { Counters } from "./counters.ts";
+import { Operations, until, type StepOptions } from "./operations.ts";
 import type { ResolvedOptions } from "./options.ts";
 import type { Router } from "./router.ts";
 import type { Values } from "./values.ts";
@@ -17,12 +18,14 @@ export class Calls {
   protected readonly options: ResolvedOptions;
   protected readonly values: Values;
   protected readonly counters: Counters;
+  protected readonly operations: Operations;
 
   constructor(router: Router, options: ResolvedOptions, values: Values, counters: Counters) {
     this.router = router;
     this.options = options;
     this.values = values;
     this.counters = counters;
+    this.operations = new Operations(options.clock);
   }
 
   protected simple<T>(
@@ -41,18 +44,32 @@ export class Calls {
     );
   }
 
-  protected run<T>(home: string, options: CallOptions | undefined, call: Call<T>): Promise<T> {
+  protected run<T>(home: string, options: StepOptions | undefined, call: Call<T>): Promise<T> {
     return this.send(this.router.link(home), options, call);
   }
 
-  protected send<T>(link: Link, options: CallOptions | undefined, call: Call<T>): Promise<T> {
+  protected send<T>(link: Link, options: StepOptions | undefined, call: Call<T>): Promise<T> {
     if (options?.signal !== undefined) call.listen(options.signal);
-    if (!call.settled) link.send(call);
+    if (!call.settled) link.send(call, options !== undefined && options[until] !== undefined);
     return call.promise;
   }
 
-  protected time(options: CallOptions | undefined): number {
-    return options?.timeoutMs === undefined ? this.options.timeoutMs : checkedTimeout(options.timeoutMs);
+  protected time(options: StepOptions | undefined): number {
+    if (options === undefined) return this.options.timeoutMs;
+    const end = options[until];
+    if (end !== undefined) return this.operations.left(end);
+    return options.timeoutMs === undefined ? this.options.timeoutMs : checkedTimeout(options.timeoutMs);
+  }
+
+  /** An operation of several steps: each is made with the options that `work` is given. */
+  protected operation<Options extends CallOptions, T>(
+    command: string,
+    key: KeyLike,
+    options: Options | undefined,
+    work: (step: Options) => Promise<T>,
+  ): Promise<T> {
+    const step = this.operations.begin(options, this.time(options));
+    return this.operations.run(work(step), step[until], { command, key: shownKey(key) });
   }
 
   /** Whole seconds, rounded up: a span that is not 0 must not become "for ever". */
@@ -61,4 +78,8 @@ export class Calls {
     if (ms === 0) throw badArgument("ttl is 0; leave it out for items that live for ever");
     return wireSeconds(Math.ceil(ms / 1000), this.options.clock, "ttl");
   }
+}
+
+function shownKey(key: KeyLike): string {
+  return typeof key === "string" ? key : Buffer.from(key).toString("utf8");
 }

@@ -88,7 +88,7 @@ export class MemcachedClient extends BulkCommands {
     return member?.links.find((link) => link.state === "up")?.protocol;
   }
 
-  /** Takes no more calls, waits for the answers of those that were made (each has a deadline), and disconnects. */
+  /** Takes no more calls, waits for the end of those that were made (each has a deadline), and disconnects. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -111,7 +111,7 @@ export class MemcachedClient extends BulkCommands {
 
   async #close(): Promise<void> {
     this.#discovery?.stop();
-    await this.router.close();
+    await this.router.close(this.operations);
   }
 }
 

@@ -12,6 +12,7 @@ import { Calls, type KeyLike } from "./calls.ts";
 import type * as types from "./command-types.ts";
 import type { Counters } from "./counters.ts";
 import type { ResolvedOptions } from "./options.ts";
+import { until, type StepOptions } from "./operations.ts";
 import type { Encoded, Value } from "./profiles.ts";
 import type { Router } from "./router.ts";
 import { cut, join, parseManifest, partBytes, partKey, partKeys, type Manifest } from "./split.ts";
@@ -136,7 +137,10 @@ export class Commands extends Calls {
   /** Lets an item live for `ttl` from now on. */
   touch(key: KeyLike, ttl: Duration, options?: CallOptions): Promise<types.TouchResult> {
     try {
-      if (this.options.splitLargeValues) return this.#touchParts(key, this.seconds(ttl), options);
+      if (this.options.splitLargeValues) {
+        const seconds = this.seconds(ttl);
+        return this.operation("touch", key, options ?? {}, (step) => this.#touchParts(key, seconds, step));
+      }
       return this.simple("touch", key, this.seconds(ttl), undefined, options, readKind) as Promise<types.TouchResult>;
     } catch (error) {
       return Promise.reject(error);
@@ -165,7 +169,9 @@ export class Commands extends Calls {
     try {
       const encoded = this.encode(value, options);
       if (encoded instanceof Promise)
-        return encoded.then((ready) => this.#storeEncoded(mode, key, ready, cas, options));
+        return this.operation(mode, key, options ?? {}, async (step) =>
+          this.#storeEncoded(mode, key, await encoded, cas, step),
+        );
       return this.#storeEncoded(mode, key, encoded, cas, options);
     } catch (error) {
       return Promise.reject(error);
@@ -221,7 +227,7 @@ export class Commands extends Calls {
     options: types.StoreOptions | undefined,
   ): Promise<types.StoreResult> {
     return this.#isSplit(mode, encoded, options)
-      ? this.#storeSplit(mode, key, encoded, cas, options)
+      ? this.operation(mode, key, options ?? {}, (step) => this.#storeSplit(mode, key, encoded, cas, step))
       : this.sendStore(mode, key, encoded, cas, options);
   }
 
@@ -237,13 +243,13 @@ export class Commands extends Calls {
     key: KeyLike,
     { data, flags }: Encoded,
     cas: Cas | undefined,
-    options: types.StoreOptions | undefined,
+    options: types.StoreOptions,
   ): Promise<types.StoreResult> {
     const bytes = typeof data === "string" ? Buffer.from(data, "utf8") : data;
     if (bytes.length > this.options.valueLimitBytes)
       throw new EverfreshError("EF_VALUE_TOO_LARGE", `A value of ${bytes.length} bytes is over the client's limit.`);
     const { manifest, parts } = cut(bytes, this.options.random);
-    const { on: _on, returnCas: _returnCas, ...rest } = options ?? {};
+    const { on: _on, returnCas: _returnCas, ...rest } = options;
     const raw = { ...rest, clientFlags: 0 };
     const stored = await Promise.all(
       parts.map((part, at) => this.sendStore("set", partKey(manifest, at), { data: part, flags: 0 }, undefined, raw)),
@@ -265,10 +271,8 @@ export class Commands extends Calls {
 
   /** The parts get what is left of the time of the call that found them, and its time to live. */
   async #join(manifest: Manifest, flags: number, call: Call<unknown>): Promise<unknown> {
-    const timeoutMs = Math.max(1, Math.ceil(call.deadline - this.options.clock.monotonic()));
-    const parts = await Promise.all(
-      partKeys(manifest).map((key) => this.#read(key, call.ttl, { as: "bytes", timeoutMs })),
-    );
+    const step: types.GetOptions & StepOptions = { as: "bytes", [until]: call.deadline };
+    const parts = await Promise.all(partKeys(manifest).map((key) => this.#read(key, call.ttl, step)));
     const whole = join(
       manifest,
       parts.map((part) => (part.kind === "hit" ? (part.value as Buffer) : undefined)),
@@ -280,13 +284,13 @@ export class Commands extends Calls {
   }
 
   /** Parts must live as long as the manifest that names them, and only reading it tells whether there are any. */
-  async #touchParts(key: KeyLike, ttl: number, options: CallOptions | undefined): Promise<types.TouchResult> {
+  async #touchParts(key: KeyLike, ttl: number, options: CallOptions): Promise<types.TouchResult> {
     const found = await this.#read(key, ttl, { ...options, as: "bytes" });
     const { epoch } = found;
     if (found.kind === "miss") return { kind: "notFound", epoch };
     if ((found.clientFlags & this.values.profile.split) === 0) return { kind: "touched", epoch };
     const manifest = parseManifest((found.value as Buffer).toString(), this.options.valueLimitBytes);
-    const { on: _on, ...rest } = options ?? {};
+    const { on: _on, ...rest } = options;
     const parts = await Promise.all(
       partKeys(manifest).map((part) => this.simple("touch", part, ttl, undefined, rest, readKind)),
     );
@@ -297,7 +301,11 @@ export class Commands extends Calls {
   async #count(key: KeyLike, subtract: boolean, options: types.CountOptions = {}): Promise<types.CountResult> {
     const details: Details = { subtract, delta: counter(options.delta ?? 1, "delta") };
     if (options.initial === undefined) return this.simple("arithmetic", key, undefined, details, options, readCount);
-    const initial = counter(options.initial, "initial");
+    return this.operation("arithmetic", key, options, (step) => this.#countFrom(key, details, step));
+  }
+
+  async #countFrom(key: KeyLike, details: Details, options: types.CountOptions): Promise<types.CountResult> {
+    const initial = counter(options.initial ?? 0, "initial");
     const vivify = options.ttl === undefined ? 0 : this.seconds(options.ttl);
     const starting: Details = { ...details, initial, vivify };
     try {
@@ -333,11 +341,10 @@ export class Commands extends Calls {
       const cas = answer.cas as Cas | undefined;
       const value = decode(answer, call);
       if (!(value instanceof Promise)) return { kind: "hit", value, clientFlags, cas, epoch };
-      call.finishWith(
-        value.then((ready: unknown) =>
-          ready === missing ? { kind: "miss", epoch } : { kind: "hit", value: ready, clientFlags, cas, epoch },
-        ),
+      const result = value.then((ready: unknown): types.GetResult =>
+        ready === missing ? { kind: "miss", epoch } : { kind: "hit", value: ready, clientFlags, cas, epoch },
       );
+      call.finishWith(this.operations.run(result, call.deadline, { command: "get", key: call.shownKey() }));
       return unfinished;
     };
   }

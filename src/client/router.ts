@@ -3,6 +3,7 @@ import { Link, socketTransport, type LinkOptions, type LinkState, type OpenTrans
 import { eventChannel } from "../events.ts";
 import type { ServerAddress } from "./address.ts";
 import { oneAtATime } from "./hash.ts";
+import type { Operations } from "./operations.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { placement, type Placement } from "./ring.ts";
 
@@ -60,9 +61,13 @@ export class Router {
     if (before.size > 0 && changes.hasSubscribers) changes.publish({ added, removed: [...staying.keys()] });
   }
 
-  /** Finishes what was asked, then ends all connections. */
-  async close(): Promise<void> {
-    await closeLinks(this.#members.flatMap((member) => member.links));
+  /** Finishes what was asked, and the operations that have begun, then ends all connections. */
+  async close(operations: Operations): Promise<void> {
+    operations.drain();
+    await closeLinks(
+      this.#members.flatMap((member) => member.links),
+      operations,
+    );
   }
 
   /** The next server in the list that is not down; its home again when all are. */
@@ -81,9 +86,11 @@ function pick({ links }: Member, key: string): Link {
   return links[links.length === 1 ? 0 : oneAtATime(key) % links.length] as Link;
 }
 
-async function closeLinks(links: readonly Link[]): Promise<void> {
+async function closeLinks(links: readonly Link[], operations?: Operations): Promise<void> {
   for (const link of links) link.drain();
   await Promise.all(links.map((link) => link.settled()));
+  // What was answered meanwhile may have begun one.
+  await operations?.settled();
   for (const link of links) link.close();
 }
 

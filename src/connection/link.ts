@@ -126,10 +126,15 @@ export class Link implements ConnectionKeeper {
     };
   }
 
-  /** Queues a call. All calls of one tick leave together, in their order. */
-  send(call: Call<unknown>): void {
+  /**
+   * Queues a call. All calls of one tick leave together, in their order.
+   *
+   * @param isStep whether it belongs to what was called before {@link drain}
+   */
+  send(call: Call<unknown>, isStep = false): void {
     call.tally = this.failures;
-    if (this.state === "down" || this.state === "closed" || this.#draining) return this.#refuse(call);
+    if (this.#draining && !isStep) return call.fail("EF_CLOSED", "The client was closed.", this.server);
+    if (this.state === "down" || this.state === "closed") return this.#refuse(call);
     if (this.pending >= this.#options.maxPending) {
       return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
     }
@@ -194,7 +199,7 @@ export class Link implements ConnectionKeeper {
     await Promise.allSettled([...queued, ...(this.#connection?.promises() ?? [])]);
   }
 
-  /** Takes no more calls; those that were made are still answered. */
+  /** Takes no more calls but steps; those that were made are still answered. */
   drain(): void {
     this.#draining = true;
   }
@@ -359,7 +364,7 @@ export class Link implements ConnectionKeeper {
   }
 
   #refuse(call: Call<unknown>): void {
-    if (this.#draining || this.state === "closed") return call.fail("EF_CLOSED", "The client was closed.", this.server);
+    if (this.state === "closed") return call.fail("EF_CLOSED", "The client was closed.", this.server);
     const { cause } = this;
     call.fail(cause?.code ?? "EF_SERVER_DOWN", cause?.message ?? "The server is down.", this.server, cause?.cause);
   }

@@ -1,9 +1,10 @@
 /** Peers that lie, stall and hang up: every call ends by its deadline, nobody gets another key's bytes, and the way back works. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { createClient, EverfreshError, type ClientOptions, type MemcachedClient } from "everfresh/client";
 import { freePort, startMemcached } from "../support/memcached.ts";
-import { politely, startPeer, startSpeaker } from "../support/peers.ts";
+import { onLines, politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
 
 const quick = { backoff: { firstMs: 1, longestMs: 5 }, timeoutMs: 300, connectTimeoutMs: 500 };
@@ -286,6 +287,57 @@ test("close waits for what was asked, refuses what is asked later, and ends in t
   assert.equal(await slow, "EF_TIMEOUT");
   await closed;
   assert.equal(client.servers()[0]?.state, "closed");
+});
+
+test(
+  "close waits for operations of several calls, too, and lets them make the calls that are left",
+  needs("memcached"),
+  async (t) => {
+    const server = await startMemcached();
+    t.after(() => server.stop());
+    const options = { servers: server.address, splitLargeValues: true, compression: true, timeoutMs: 20_000 };
+    const large = randomBytes(2_500_000);
+    const client = createClient(options);
+    await client.set("k", large);
+    const text = createClient({ ...options, protocol: "text" });
+    await text.get("k2");
+    const asked = [
+      client.get("k"),
+      client.set("k2", large),
+      client.set("packed", "z".repeat(50_000)),
+      client.touch("k", "1h"),
+      text.incr("count", { initial: 7 }),
+    ];
+    const many = client.getMany(["k"]);
+    const closed = Promise.all([client.close(), text.close()]);
+    assert.equal(await codeOf(client.set("later", large)), "EF_CLOSED");
+    const kinds = (await Promise.all(asked)).map(({ kind }) => kind);
+    assert.deepEqual(kinds, ["hit", "stored", "stored", "touched", "number"]);
+    assert.deepEqual((await many).values.get("k"), large);
+    await closed;
+    assert.deepEqual([client.servers()[0]?.state, text.servers()[0]?.state], ["closed", "closed"]);
+  },
+);
+
+test("an operation of several calls has one deadline, not one for each call", async (t) => {
+  const peer = await startPeer((socket) =>
+    onLines(socket, (line) => {
+      const answer = line.startsWith("incr")
+        ? "NOT_FOUND\r\n"
+        : line.startsWith("add")
+          ? "NOT_STORED\r\n"
+          : politely(line);
+      if (line === "version" || line === "mn") socket.write(answer);
+      else setTimeout(() => socket.destroyed || socket.write(answer), 160);
+    }),
+  );
+  t.after(() => peer.stop());
+  const options = { timeoutMs: 200, splitLargeValues: true };
+  const client = clientOf(peer.address, options);
+  const text = clientOf(peer.address, { ...options, protocol: "text" });
+  t.after(() => Promise.all([client.close(), text.close()]));
+  assert.equal(await codeOf(client.set("k", Buffer.alloc(1_500_000))), "EF_TIMEOUT");
+  assert.equal(await codeOf(text.incr("k", { initial: 1 })), "EF_TIMEOUT");
 });
 
 test(

@@ -1,0 +1,80 @@
+/**
+ * Operations that are more than one call, or go on after their call is answered: values in parts, values that are packed
+ * in the thread pool, counters that classic text cannot start. Each has one deadline for all of it, and closing waits
+ * for it.
+ */
+import type { Clock } from "../clock.ts";
+import type { CallOptions } from "../connection/index.ts";
+import { EverfreshError, type ErrorDetails } from "../errors.ts";
+
+/** In the options of a step of an operation: when the operation ends, on the monotonic clock. */
+export const until: unique symbol = Symbol("until");
+
+/** Options of a call that may be a step; steps are sent even while the client closes. */
+export interface StepOptions extends CallOptions {
+  readonly [until]?: number;
+}
+
+/** The operations of one client that have begun and not ended. */
+export class Operations {
+  readonly #clock: Clock;
+  readonly #running = new Set<Promise<unknown>>();
+  #closing = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * The options for all steps of an operation that may take `timeoutMs`.
+   *
+   * @throws EverfreshError `EF_CLOSED` once the client closes
+   */
+  begin<Options extends CallOptions>(
+    options: Options | undefined,
+    timeoutMs: number,
+  ): Options & { readonly [until]: number } {
+    const isStep = (options as StepOptions | undefined)?.[until] !== undefined;
+    if (this.#closing && !isStep) throw new EverfreshError("EF_CLOSED", "The client was closed.");
+    return { ...(options as Options), [until]: this.#clock.monotonic() + timeoutMs };
+  }
+
+  /**
+   * What is left of an operation's time, in whole milliseconds.
+   *
+   * @throws EverfreshError `EF_TIMEOUT` when nothing is: no further step is sent
+   */
+  left(deadline: number): number {
+    const left = Math.ceil(deadline - this.#clock.monotonic());
+    if (left > 0) return left;
+    throw overdue({});
+  }
+
+  /** Ends as `work` does, or with `EF_TIMEOUT` at `deadline`. */
+  run<T>(work: Promise<T>, deadline: number, details: ErrorDetails): Promise<T> {
+    const running = new Promise<T>((resolve, reject) => {
+      const left = Math.max(1, Math.ceil(deadline - this.#clock.monotonic()));
+      // One more turn of the event loop: a process that was busy first reads what has arrived.
+      const timer = this.#clock.after(left, () => void setImmediate(() => reject(overdue(details))));
+      work.then(resolve, reject).finally(() => timer.cancel());
+    });
+    const ended = (): void => void this.#running.delete(running);
+    this.#running.add(running);
+    running.then(ended, ended);
+    return running;
+  }
+
+  /** Lets no more operations begin. */
+  drain(): void {
+    this.#closing = true;
+  }
+
+  /** Resolves when those that have begun are over. */
+  async settled(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running);
+  }
+}
+
+function overdue(details: ErrorDetails): EverfreshError {
+  return new EverfreshError("EF_TIMEOUT", "Its time was over before all of it was done.", details);
+}
