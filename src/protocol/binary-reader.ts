@@ -128,7 +128,9 @@ export class BinaryReader {
     // A cut frame lies in memory of its own; it may go with the value where that is most of it.
     answer.owned = own && 2 * (end - answer.dataStart) >= buffer.length;
     const last = read(command, code, buffer.readUInt16BE(at + 6), buffer, at, keyStart, answer, this.#seen);
-    this.#seen = last ? 0 : answer.index + 1;
+    // Only a hit says which of the keys it is about.
+    if (last) this.#seen = 0;
+    else if (answer.kind === "hit") this.#seen = answer.index + 1;
     if (last) this.#opaque = (this.#opaque + 1) >>> 0;
     this.#asker.answered(answer, last);
   }

@@ -11,6 +11,26 @@ import { binaryReply, command, hear, limits, protocols, Recorder, spoken, value 
 /** How often a property is tried; more by EVERFRESH_FUZZ=10 and the like. */
 const runs = 200 * Number(process.env["EVERFRESH_FUZZ"] ?? 1);
 
+test("many keys in binary: an error before the first hit does not count as a key, whatever was read before", () => {
+  const asked = [
+    ["a", "b", "c"],
+    ["d", "e"],
+  ].map((keys) => command("getMany", "", { details: { keys } }));
+  const none = Buffer.alloc(0);
+  const bytes = Buffer.concat([
+    binaryReply(0x0d, 0x0d0a0d0a, 0, "c", Buffer.alloc(4), value),
+    binaryReply(0x0a, 0x0d0a0d0a, 0, "", none, none),
+    binaryReply(0x0d, 0x0d0a0d0b, 0x86, "", none, Buffer.from("Temporary failure")),
+    binaryReply(0x0d, 0x0d0a0d0b, 0, "e", Buffer.alloc(4), value),
+    binaryReply(0x0a, 0x0d0a0d0b, 0, "", none, none),
+  ]);
+  const told = hear("binary", asked, bytes, []);
+  assert.deepEqual(
+    told.map((line) => line.split("|")[0]),
+    ["hit", "ok", "serverError", "hit", "ok"],
+  );
+});
+
 for (const protocol of protocols) {
   const { commands, bytes, kinds } = spoken[protocol];
   describe(`replies in ${protocol}`, () => {
