@@ -99,7 +99,8 @@ export class MemcachedClient extends BulkCommands {
   }
 
   /**
-   * Takes another list of servers, as `servers` of {@link ClientOptions}. Servers that stay keep their connections. Keys
+   * Takes another list of servers, as `servers` of {@link ClientOptions}. Servers that stay keep their connections, unless TLS begins
+   * or ends. Keys
    * whose home changes are looked for at their new home: whoever invalidates must tell both for a while.
    *
    * @throws EverfreshError `EF_OPTION` for a list that cannot be read; the old one then stays

@@ -31,9 +31,10 @@ const nodeLimit = 1000;
 /**
  * Reads what an endpoint answers.
  *
+ * @param secure whether the endpoint was asked over TLS: its nodes are spoken to as it is
  * @throws EverfreshError `EF_PROTOCOL` when it is not a list of servers
  */
-export function parseCluster(text: string): Cluster {
+export function parseCluster(text: string, secure = false): Cluster {
   const [versionLine = "", nodes = ""] = text.trim().split(/\r?\n/);
   const names = nodes.split(" ").filter((node) => node !== "");
   if (!/^\d{1,15}$/.test(versionLine.trim()) || names.length === 0 || names.length > nodeLimit)
@@ -42,7 +43,7 @@ export function parseCluster(text: string): Cluster {
     const [host = "", ip = "", port = ""] = node.split("|");
     // The name survives a replaced node, and certificates are made out to it.
     const place = host === "" ? ip : host;
-    return parseServer(place.includes(":") ? `[${place}]:${port}` : `${place}:${port}`);
+    return { ...parseServer(place.includes(":") ? `[${place}]:${port}` : `${place}:${port}`), secure };
   });
   return { version: Number(versionLine), servers };
 }
@@ -94,7 +95,7 @@ export class Discovery {
         },
       );
       this.#link.send(call);
-      this.#take(parseCluster(await call.promise));
+      this.#take(parseCluster(await call.promise, this.#discovery.endpoint.secure));
     } catch (error) {
       if (!this.#stopped && notices.hasSubscribers) {
         const why = error instanceof Error ? error.message : "unknown";

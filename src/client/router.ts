@@ -10,6 +10,8 @@ import { placement, type Placement } from "./ring.ts";
 /** One server and the links to it. */
 export interface Member {
   readonly name: string;
+  /** Whether it is spoken to over TLS. */
+  readonly secure: boolean;
   readonly links: readonly Link[];
 }
 
@@ -45,14 +47,17 @@ export class Router {
   }
 
   /**
-   * Takes another list of servers. Those that stay keep their connections; those that go finish what was asked of them.
+   * Takes another list of servers. Those that stay, and are spoken to as before, keep their connections; those that go finish what was asked of them.
    * Which keys move is the placement's business.
    */
   change(servers: readonly ServerAddress[]): void {
     const staying = new Map(this.#members.map((member) => [member.name, member]));
     const before = new Set(staying.keys());
-    const members = servers.map((server) => staying.get(server.name) ?? openMember(server, this.#options));
-    for (const { name } of members) staying.delete(name);
+    const members = servers.map((server) => {
+      const present = staying.get(server.name);
+      return present?.secure === isSecure(server, this.#options) ? present : openMember(server, this.#options);
+    });
+    for (const member of members) if (staying.get(member.name) === member) staying.delete(member.name);
     this.#members = members;
     this.#place = placement(servers, this.#options.placement);
     this.#single = members.length === 1 && this.#options.connections === 1 ? members[0]?.links[0] : undefined;
@@ -94,11 +99,15 @@ async function closeLinks(links: readonly Link[], operations?: Operations): Prom
   for (const link of links) link.close();
 }
 
+function isSecure(server: ServerAddress, options: ResolvedOptions): boolean {
+  return options.tls !== undefined || server.secure;
+}
+
 function openMember(server: ServerAddress, options: ResolvedOptions): Member {
   const tls = options.tls ?? (server.secure ? {} : undefined);
   const open = socketTransport(server.socket, { tls, keepAliveMs: options.keepAliveMs });
   const links = Array.from({ length: options.connections }, () => new Link(linkOptions(server.name, open, options)));
-  return { name: server.name, links };
+  return { name: server.name, secure: isSecure(server, options), links };
 }
 
 /** What a link to `server` needs of the client's options. */

@@ -101,6 +101,18 @@ test(
   },
 );
 
+test("a server whose address now asks for TLS is not spoken to over the connection from before", async (t) => {
+  const peer = await startSpeaker(politely);
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address, connectTimeoutMs: 100 });
+  t.after(() => client.close());
+  assert.equal((await client.get("k")).kind, "hit");
+  client.changeServers(`memcached://${peer.address}`);
+  assert.deepEqual([(await client.get("k")).kind, peer.connections()], ["hit", 1]);
+  client.changeServers(`memcacheds://${peer.address}`);
+  await assert.rejects(client.get("k"), { code: "EF_SERVER_DOWN" });
+});
+
 test("a configuration endpoint is asked again and again, and its newer lists are taken", async (t) => {
   const nodes = await Promise.all([startSpeaker(politely), startSpeaker(politely)]);
   t.after(() => Promise.all(nodes.map((node) => node.stop())));

@@ -6,7 +6,7 @@ import { createServer } from "node:tls";
 import { createClient } from "everfresh/client";
 import { makeCertificate } from "../support/certificates.ts";
 import { startMemcached } from "../support/memcached.ts";
-import { onLines, politely } from "../support/peers.ts";
+import { onLines, politely, startPeer } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
 import { memcachedWithTls, startTlsMemcached, testAuthority } from "../support/tls.ts";
 
@@ -35,6 +35,43 @@ test("a server is spoken to by TLS, its certificate is checked, and one without 
     await assert.rejects(client.get("k"), { code: "EF_SERVER_DOWN" });
     await client.close();
   }
+});
+
+test("the nodes that an endpoint names over TLS are spoken to by TLS, too", async (t) => {
+  // Without options of its own for TLS there is no other way to trust a certificate of the test's own.
+  const { NODE_TLS_REJECT_UNAUTHORIZED: before } = process.env;
+  process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0";
+  t.after(() => {
+    if (before === undefined) delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"];
+    else process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = before;
+  });
+  let tell: (byte: number | undefined) => void;
+  const firstByte = new Promise<number | undefined>((resolve) => (tell = resolve));
+  const node = await startPeer((socket) => void socket.once("data", (chunk) => tell(chunk[0])));
+  t.after(() => node.stop());
+  const list = `1\n|127.0.0.1|${node.port}\n`;
+  const endpoint = createServer({ cert, key }, (socket) => {
+    socket.on("error", () => socket.destroy());
+    onLines(socket, (line) => {
+      const isAsked = line.startsWith("config");
+      socket.write(isAsked ? `CONFIG cluster 0 ${list.length}\r\n${list}\r\nEND\r\n` : politely(line));
+    });
+  });
+  endpoint.listen(0, "127.0.0.1");
+  await once(endpoint, "listening");
+  t.after(() => endpoint.close());
+  const address = endpoint.address();
+  assert.ok(typeof address === "object" && address !== null);
+  const url = `memcacheds://127.0.0.1:${address.port}`;
+  const client = createClient({ servers: url, discovery: { endpoint: url }, connectTimeoutMs: 300 });
+  t.after(() => client.close());
+  while (client.servers()[0]?.name !== node.address) {
+    assert.notEqual(client.servers()[0]?.state, "down");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await assert.rejects(client.get("k"), { code: "EF_SERVER_DOWN" });
+  // A TLS handshake begins with 22.
+  assert.equal(await firstByte, 22);
 });
 
 test("a real memcached is spoken to by TLS", memcachedWithTls(), async (t) => {
