@@ -49,7 +49,7 @@ export class Calls {
   }
 
   protected send<T>(link: Link, options: StepOptions | undefined, call: Call<T>): Promise<T> {
-    if (options?.signal !== undefined) call.listen(options.signal);
+    if (options?.signal !== undefined) call.listen(options.signal, link.server);
     if (!call.settled) link.send(call, options !== undefined && options[until] !== undefined);
     return call.promise;
   }

@@ -205,7 +205,7 @@ export class MetaCommands {
   }
 
   #send<T>(link: Link, call: Call<T>, options: CallOptions | undefined): Promise<T> {
-    if (options?.signal !== undefined) call.listen(options.signal);
+    if (options?.signal !== undefined) call.listen(options.signal, link.server);
     if (!call.settled) link.send(call);
     return call.promise;
   }

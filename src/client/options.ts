@@ -191,6 +191,10 @@ function placementOf(asked: ClientOptions["placement"] = "ketama"): PlacementOpt
 
 function discoveryOf({ discovery }: ClientOptions): ResolvedDiscovery | undefined {
   if (discovery === undefined) return undefined;
+  if (typeof discovery !== "object" || discovery === null) throw bad("discovery is an object");
+  for (const name of Object.keys(discovery))
+    if (name !== "endpoint" && name !== "intervalMs") throw bad(`discovery.${name} is not an option`);
+  if (typeof discovery.endpoint !== "string") throw bad("discovery.endpoint is missing");
   const intervalMs = whole("discovery.intervalMs", discovery.intervalMs, 60_000, 1, longestMs);
   return { endpoint: parseServer(discovery.endpoint), intervalMs };
 }

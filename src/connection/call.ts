@@ -125,9 +125,9 @@ export class Call<T> implements Command {
     return promise;
   }
 
-  /** Ends the waiting when `signal` fires. */
-  listen(signal: AbortSignal): void {
-    const abort = (): void => this.fail("EF_ABORTED", "The caller gave up.", undefined, signal.reason);
+  /** Ends the waiting for `server` when `signal` fires. */
+  listen(signal: AbortSignal, server: string): void {
+    const abort = (): void => this.fail("EF_ABORTED", "The caller gave up.", server, signal.reason);
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort, { once: true });
     this.#unlisten = () => signal.removeEventListener("abort", abort);

@@ -64,6 +64,10 @@ test("options that are half there, unknown or out of range stop the start", () =
     { servers: "a", username: "u" },
     { servers: "a", password: "p" },
     { servers: "a", timeout: 5 },
+    { servers: "a", discovery: { endpont: "b" } },
+    { servers: "a", discovery: { endpoint: "b", interval: 5 } },
+    { servers: "a", discovery: {} },
+    { servers: "a", discovery: "b" },
     { servers: "a", timeoutMs: 0 },
     { servers: "a", timeoutMs: "1" },
     { servers: "a", protocol: "udp" },
@@ -172,7 +176,12 @@ test("commands and changes of state are told on diagnostics channels, and counte
   }
   const client = createClient({ servers: peer.address, protocol: "meta" });
   await client.get("k");
-  await assert.rejects(client.get("k", { signal: AbortSignal.abort() }), { code: "EF_ABORTED" });
+  await assert.rejects(client.get("k", { signal: AbortSignal.abort() }), {
+    code: "EF_ABORTED",
+    server: peer.address,
+    command: "get",
+    key: "k",
+  });
   await client.close();
   assert.deepEqual(
     told.filter((event) => "to" in event).map((event) => event["to"]),
