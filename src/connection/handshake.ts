@@ -5,7 +5,7 @@
  * a question, whatever was configured.
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import { plainKey, type ProtocolName, type Verb } from "../protocol/index.ts";
+import { plainKey, type Details, type ProtocolName, type Verb } from "../protocol/index.ts";
 import { Call } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { parseVersion } from "./version.ts";
@@ -23,6 +23,8 @@ export interface Credentials {
 export interface Approach {
   readonly protocol: ProtocolName;
   readonly login: LoginName | undefined;
+  /** Only find out whether the server asks for a login; the next approach logs in. */
+  readonly probes?: boolean;
 }
 
 /** What may be tried, in which order, and whether a server that asks for nothing will do. */
@@ -36,7 +38,9 @@ export interface HandshakePlan {
  * Every way that the options allow, the likeliest first.
  *
  * With credentials, text logins are only tried by themselves after the server has refused the binary protocol: to a
- * server that asks for no password they would be an ordinary `set`, and the password would be stored.
+ * server that asks for no password they would be an ordinary `set`, and the password would be stored. So it is asked
+ * first for something that only those who are logged in get. MemCachier wants the login to be the first command, so its
+ * servers are asked on a connection of its own.
  */
 export function planHandshake(
   protocol: "auto" | ProtocolName,
@@ -54,7 +58,10 @@ export function planHandshake(
   if (login === "auto" || login === "text")
     approaches.push(...ascii.map((name): Approach => ({ protocol: name, login: "text" })));
   if (login === "memcachier")
-    approaches.push(...ascii.map((name): Approach => ({ protocol: name, login: "memcachier" })));
+    for (const probes of [true, false])
+      // A server that asks for no login may still not speak the first one.
+      for (const name of probes && !optional ? ascii.slice(0, 1) : ascii)
+        approaches.push({ protocol: name, login: "memcachier", probes });
   return { approaches: optional ? [...approaches, ...open] : approaches, credentials, optional };
 }
 
@@ -63,9 +70,13 @@ export function planHandshake(
  *
  * @throws EverfreshError `EF_UNSUPPORTED` when another approach may do, `EF_AUTH` when no other will
  */
-export async function greet(connection: Connection, login: LoginName | undefined, plan: HandshakePlan): Promise<void> {
-  const { credentials } = plan;
-  if (login !== undefined && credentials !== undefined) await logIn(connection, login, credentials, plan.optional);
+export async function greet(
+  connection: Connection,
+  approach: Approach | undefined,
+  { credentials, optional }: HandshakePlan,
+): Promise<void> {
+  if (approach?.login !== undefined && credentials !== undefined)
+    await logIn(connection, approach.login, credentials, optional, approach.probes === true);
   const version = question("version");
   // A server with SASL is silent about fewer than 24 bytes of text, and hangs up on more: so the question is made long.
   const hello = Array.from({ length: 4 }, () => question("noop"));
@@ -96,11 +107,17 @@ export function fault(error: unknown, server: string): EverfreshError {
     : error;
 }
 
-async function logIn(connection: Connection, login: LoginName, who: Credentials, optional: boolean): Promise<void> {
+async function logIn(
+  connection: Connection,
+  login: LoginName,
+  who: Credentials,
+  optional: boolean,
+  probes: boolean,
+): Promise<void> {
   const { server } = connection.epoch;
   if (login === "sasl") {
     // RFC 4616: authorisation identity (none), identity and password, with zero bytes between.
-    const plain = question("sasl", "", Buffer.from(`\0${who.username}\0${who.password}`), "PLAIN");
+    const plain = question("sasl", "", Buffer.from(`\0${who.username}\0${who.password}`), { argument: "PLAIN" });
     connection.send([plain]);
     await plain.promise.catch((error: unknown) => {
       if (!isEverfreshError(error, "EF_UNSUPPORTED") || !/unknown command/i.test(error.message)) throw error;
@@ -109,21 +126,11 @@ async function logIn(connection: Connection, login: LoginName, who: Credentials,
     });
     return;
   }
-  if (login === "text") {
-    const probe = question("version");
-    connection.send([probe]);
-    const refused = await probe.promise.then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    if (refused === undefined) {
-      if (optional) return;
-      throw new EverfreshError("EF_AUTH", "The server asks for no password; auth: 'optional' accepts that.", {
-        server,
-      });
-    }
-    if (!isEverfreshError(refused, "EF_AUTH")) throw refused;
+  if ((probes || login === "text") && !(await asksForLogin(connection, login))) {
+    if (optional) return;
+    throw new EverfreshError("EF_AUTH", "The server asks for no password; auth: 'optional' accepts that.", { server });
   }
+  if (probes) throw new EverfreshError("EF_UNSUPPORTED", "The server asks for a login.", { server });
   // memcached's -Y takes "user password" under any key (protocol.txt, "Authentication"); MemCachier takes the user as key.
   const [key, value] =
     login === "text" ? ["login", `${who.username} ${who.password}`] : [plainKey(who.username), who.password];
@@ -139,21 +146,25 @@ async function logIn(connection: Connection, login: LoginName, who: Credentials,
   });
 }
 
+/** Whether a server refuses what is asked of it before a login; nothing secret is said. */
+async function asksForLogin(connection: Connection, login: LoginName): Promise<boolean> {
+  // Every memcached knows `get`, so whatever refuses it refuses the visitor. The batch is said in classic words.
+  const probe = login === "text" ? question("version") : question("getMany", "", undefined, { keys: ["login"] });
+  connection.send([probe]);
+  try {
+    await probe.promise;
+    return false;
+  } catch (error) {
+    const refusals =
+      login === "text" ? ["EF_AUTH"] : ["EF_AUTH", "EF_CLIENT_ERROR", "EF_SERVER_ERROR", "EF_UNSUPPORTED"];
+    if (isEverfreshError(error) && refusals.includes(error.code) && !isFull(error)) return true;
+    throw error;
+  }
+}
+
 /** A call that belongs to the handshake, not to a caller; the time to connect is its deadline. */
-export function question(verb: Verb, key = "", data?: Uint8Array, argument?: string): Call<string> {
-  return new Call<string>(
-    verb,
-    key,
-    false,
-    0,
-    data,
-    undefined,
-    argument === undefined ? undefined : { argument },
-    0,
-    undefined,
-    false,
-    (answer) => answer.text,
-  );
+export function question(verb: Verb, key = "", data?: Uint8Array, details?: Details): Call<string> {
+  return new Call<string>(verb, key, false, 0, data, undefined, details, 0, undefined, false, (answer) => answer.text);
 }
 
 /** What the failure of a handshake is to its callers: the server cannot be used. */

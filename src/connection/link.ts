@@ -228,7 +228,7 @@ export class Link implements ConnectionKeeper {
   opened(): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    greet(connection, this.#options.plan.approaches[this.#approach]?.login, this.#options.plan).then(
+    greet(connection, this.#options.plan.approaches[this.#approach], this.#options.plan).then(
       () => this.#greeted(connection),
       (error: unknown) => connection.destroy(fault(error, this.server)),
     );

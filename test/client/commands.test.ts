@@ -265,9 +265,11 @@ test("a unix socket does as well", needs("memcached"), async (t) => {
   assert.equal(client.serverOf("k"), `unix:${path}`);
 });
 
-test("MemCachier's text login is the first thing that is said, and nothing before it", async (t) => {
-  const heard: string[] = [];
+test("MemCachier's text login is the first thing that is said, on a server that asked for one, and nothing before it", async (t) => {
+  const said: string[][] = [];
   const peer = await startPeer((socket) => {
+    const heard: string[] = [];
+    said.push(heard);
     let loggedIn = false;
     socket.on("data", (chunk) => {
       const lines = chunk.toString().split("\r\n").slice(0, -1);
@@ -277,16 +279,40 @@ test("MemCachier's text login is the first thing that is said, and nothing befor
         return;
       }
       loggedIn = lines[0] === "set alice 0 0 6" && lines[1] === "s3cret";
-      socket.write(loggedIn ? "STORED\r\n" : "CLIENT_ERROR authentication failure\r\n");
+      if (!loggedIn && hangsUp) socket.destroy();
+      else socket.write(loggedIn ? "STORED\r\n" : "CLIENT_ERROR authentication failure\r\n");
     });
   });
   t.after(() => peer.stop());
+  let hangsUp = false;
   const login = { username: "alice", login: "memcachier" } as const;
   const client = createClient({ servers: peer.address, ...login, password: "s3cret" });
   t.after(() => client.close());
   assert.equal(valueOf(await client.get("k")), "value of k");
-  assert.deepEqual(heard.slice(0, 2), ["set alice 0 0 6", "s3cret"]);
+  assert.deepEqual(said[0], ["get login"]);
+  assert.deepEqual(said[1]?.slice(0, 2), ["set alice 0 0 6", "s3cret"]);
   const wrong = createClient({ servers: peer.address, ...login, password: "guess" });
   t.after(() => wrong.close());
   await assert.rejects(wrong.get("k"), { code: "EF_AUTH" });
+  hangsUp = true;
+  const again = createClient({ servers: peer.address, ...login, password: "s3cret" });
+  t.after(() => again.close());
+  assert.equal(valueOf(await again.get("k")), "value of k");
 });
+
+test(
+  "MemCachier's login is not shown to a server that asks for none: it would store the password",
+  needs("memcached"),
+  async (t) => {
+    const server = await startMemcached();
+    t.after(() => server.stop());
+    const login = { servers: server.address, username: "alice", password: "s3cret", login: "memcachier" } as const;
+    const required = createClient(login);
+    const optional = createClient({ ...login, auth: "optional" });
+    t.after(() => Promise.all([required.close(), optional.close()]));
+    await assert.rejects(required.get("k"), { code: "EF_AUTH" });
+    await optional.set("k", "v");
+    assert.equal(valueOf(await optional.get("k")), "v");
+    assert.equal((await optional.get("alice")).kind, "miss");
+  },
+);
