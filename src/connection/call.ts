@@ -77,7 +77,7 @@ export class Call<T> implements Command {
   settled = false;
   /** Where failures are counted. */
   tally: Tally | undefined = undefined;
-  readonly #read: Reading<unknown>;
+  #read: Reading<unknown>;
   readonly #sink: CallSink | undefined;
   #promise: Promise<T> | undefined = undefined;
   #resolve: Resolve<unknown> | undefined = undefined;
@@ -161,6 +161,8 @@ export class Call<T> implements Command {
    * up. Its deadline is `result`'s to keep.
    */
   finishWith(result: Promise<T>): void {
+    // Classic text ends every read with a line of its own, which must not settle a call that has its value.
+    this.#read = awaited;
     result.then(
       (value) => this.#finish(value),
       (error: unknown) => this.failWith(error),
@@ -207,6 +209,9 @@ export class Call<T> implements Command {
     this.#unlisten = undefined;
   }
 }
+
+/** Reads what follows the answer that a call is finished with: nothing of it is news. */
+const awaited: Reading<unknown> = () => unfinished;
 
 const failures: Partial<Record<Answer["kind"], ErrorCode>> = {
   serverError: "EF_SERVER_ERROR",

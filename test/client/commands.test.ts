@@ -1,6 +1,7 @@
 /** The typed commands behave alike on every protocol, transport and login, against a real memcached. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -199,6 +200,31 @@ for (const setting of settings) {
       const read = await Promise.all([client.get("large", { as: "bytes" }), client.get("after"), client.get("large")]);
       assert.ok(read[0].kind === "hit" && read[0].value.equals(value));
       assert.ok(read[2].kind === "hit" && Buffer.isBuffer(read[2].value) && read[2].value.equals(value));
+    });
+
+    test("a value that takes a while to unpack or to put together is no miss, whatever reads it", async () => {
+      const packing = createClient({
+        servers: server.address,
+        ...setting.options,
+        compression: true,
+        splitLargeValues: true,
+      });
+      const noise = randomBytes(1_200_000);
+      const values = new Map([
+        ["packed", noise.subarray(0, 60_000).toString("base64")],
+        ["parted", noise.toString("latin1")],
+      ]);
+      for (const [key, value] of values) {
+        assert.equal((await packing.set(key, value)).kind, "stored");
+        assert.ok(valueOf(await packing.get(key)) === value);
+        assert.ok(valueOf(await packing.gat(key, "1h")) === value);
+        const hit = await packing.get(key, { cas: true });
+        assert.ok(hit.kind === "hit" && hit.value === value && hit.cas !== undefined);
+      }
+      const many = (await packing.getMany(values.keys())).values;
+      for (const [key, value] of values) assert.ok(many.get(key) === value);
+      assert.equal(packing.numbers().misses, 0);
+      await packing.close();
     });
 
     test("numbers, version and flush come from every server", async () => {
