@@ -5,7 +5,11 @@ import { oddKey, plainKey, type Key } from "../protocol/index.ts";
 
 /** Above 30 days memcached takes a number of seconds for a date (protocol.txt, "Expiration times"). */
 const longestRelativeSeconds = 60 * 60 * 24 * 30;
-const latestSecond = 0xffff_ffff;
+/**
+ * memcached reads dates as 32 bits with a sign, so that later ones are long gone; and 2^32 - 1 means "do not make" to the
+ * binary counters. Whatever is to live longer lives until 2038-01-19.
+ */
+const latestSecond = 2 ** 31 - 1;
 
 declare const token: unique symbol;
 

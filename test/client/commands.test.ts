@@ -127,6 +127,17 @@ for (const setting of settings) {
       assert.equal(valueOf(await client.gat("d", "1h")), "miss");
     });
 
+    test("what is to live for longer than memcached can count lives", async () => {
+      for (const ttl of ["5000d", "36000d"] as const) {
+        assert.equal((await client.set("old", "1", { ttl })).kind, "stored");
+        assert.equal((await client.touch("old", ttl)).kind, "touched");
+        assert.equal(valueOf(await client.gat("old", ttl)), "1");
+        assert.equal(valueOf(await client.get("old")), "1");
+        assert.equal((await client.incr(`counted-${ttl}`, { initial: 5, ttl })).kind, "number");
+        assert.equal((await client.incr(`counted-${ttl}`)).kind, "number");
+      }
+    });
+
     test("counters count in 64 bits, stop at 0 and start where they are told to", async () => {
       assert.equal((await client.incr("n")).kind, "notFound");
       const start = await client.incr("n", { initial: 10, ttl: "1h" });
