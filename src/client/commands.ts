@@ -359,6 +359,4 @@ const readStored: Reading<types.StoreResult> = (answer, _call, epoch) => ({
 });
 
 const readCount: Reading<types.CountResult> = (answer, _call, epoch) =>
-  answer.kind === "number"
-    ? { kind: "number", value: BigInt(answer.hasData ? answer.latin1Value().trimEnd() : answer.text), epoch }
-    : { kind: "notFound", epoch };
+  answer.kind === "number" ? { kind: "number", value: BigInt(answer.text), epoch } : { kind: "notFound", epoch };

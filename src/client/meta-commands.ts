@@ -300,7 +300,7 @@ const readCount: Reading<meta.MetaArithmeticResult> = (answer, _call, epoch) =>
   answer.kind === "number"
     ? {
         kind: "number",
-        value: BigInt(answer.hasData ? answer.latin1Value().trimEnd() : answer.text),
+        value: BigInt(answer.text),
         cas: answer.cas as Cas | undefined,
         ttl: answer.ttl,
         epoch,

@@ -58,6 +58,15 @@ export function readMeta(
   const named = readFlags(key, line, at, end, answer);
   // What brings or changes a value must name its key. Some versions answer a bare EN or NF; misses of `me` are bare always.
   if (!named && (code === VA || code === HD || length > 2)) throw wrongKey();
+  if (answer.kind === "number") readCount(answer);
+}
+
+/** memcached pads a counter that got shorter with spaces (protocol.txt, "decr"). */
+function readCount(answer: Answer): void {
+  const text = answer.latin1Value();
+  if (!/^\d{1,20} *$/.test(text))
+    throw new EverfreshError("EF_PROTOCOL", "The server broke the protocol: a count is not a number.");
+  answer.text = text.trimEnd();
 }
 
 /** What `code` means as an answer to `command`. */
