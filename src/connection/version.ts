@@ -1,5 +1,5 @@
 /** Which server versions have which flags, so that what a server lacks is refused instead of sent. */
-import { want, type Command, type ProtocolName } from "../protocol/index.ts";
+import { want, type Command, type ProtocolName, type StoreMode } from "../protocol/index.ts";
 
 /** A memcached version, such as 1.6.18. */
 export interface ServerVersion {
@@ -48,13 +48,17 @@ export function lacking(
   return undefined;
 }
 
-function needsMeta({ verb, details, wanted }: Command): boolean {
+function needsMeta({ verb, details, wanted, ttl }: Command): boolean {
+  // Elsewhere a counter gets a time to live only when it is made.
+  if (verb === "arithmetic" && ttl !== undefined) return true;
   if (verb === "debug" || (wanted & ~plainWants) !== 0) return true;
   if (verb === "get" && (wanted & want.value) === 0) return true;
   if (details === undefined) return false;
-  const { recache, invalidate, dropValue, newCas, ifChangedFrom, vivify } = details;
+  const { recache, invalidate, dropValue, newCas, ifChangedFrom, vivify, opaque } = details;
   if (recache !== undefined || invalidate === true || dropValue === true || newCas !== undefined) return true;
-  if (ifChangedFrom !== undefined) return true;
+  if (ifChangedFrom !== undefined || opaque !== undefined) return true;
+  // The other protocols make a `cas` of it, which stores where there is something.
+  if (verb === "store" && details.mode === "add" && details.compareCas !== undefined) return true;
   return vivify !== undefined && verb !== "arithmetic";
 }
 
@@ -62,7 +66,15 @@ function beyondText({ verb, details, wanted }: Command): string | undefined {
   if (verb === "delete" && details?.compareCas !== undefined) return "The text protocol cannot compare on delete.";
   if (verb === "arithmetic" && details?.vivify !== undefined)
     return "The text protocol has no counter that starts by itself.";
+  if (verb === "arithmetic" && (details?.compareCas !== undefined || (wanted & want.cas) !== 0))
+    return "The text protocol has no tokens for counters.";
+  if (verb === "store" && details?.compareCas !== undefined && isAddition(details.mode))
+    return "The text protocol cannot compare on append and prepend.";
   if (verb === "store" && (wanted & want.cas) !== 0)
     return "The text protocol does not tell the token of what it stored.";
   return undefined;
+}
+
+function isAddition(mode: StoreMode | undefined): boolean {
+  return mode === "append" || mode === "prepend";
 }

@@ -8,7 +8,7 @@
 import { EverfreshError } from "../errors.ts";
 import { Answer, type AnswerKind } from "./answer.ts";
 import { firstOpaque, opcode } from "./binary-encoder.ts";
-import type { Command } from "./command.ts";
+import { want, type Command } from "./command.ts";
 import { decodedKey } from "./key.ts";
 import type { Asker, ReadLimits } from "./reader.ts";
 
@@ -170,6 +170,7 @@ function read(
   if (kind === "number") {
     if (answer.dataEnd - answer.dataStart !== 8) throw broken("a number does not have 8 bytes");
     answer.text = String(buffer.readBigUInt64BE(answer.dataStart));
+    if ((command.wanted & want.cas) !== 0) answer.cas = String(buffer.readBigUInt64BE(at + 16));
     return true;
   }
   answer.text = answer.latin1Value().slice(0, 1000);

@@ -1,6 +1,6 @@
 /** The meta commands against a real memcached. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe, test, type TestContext } from "node:test";
 import { createClient, isEverfreshError, type CallSink, type MemcachedClient } from "everfresh/client";
 import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
@@ -18,6 +18,16 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     await client.close();
     await server.stop();
   });
+
+  const clientOf = (t: TestContext, protocol: "text" | "binary"): MemcachedClient => {
+    const own = createClient({ servers: server.address, protocol });
+    t.after(() => own.close());
+    return own;
+  };
+  const textOf = async (meta: MemcachedClient["meta"], key: string): Promise<string | undefined> => {
+    const item = await meta.get(key);
+    return item.kind === "hit" ? item.value?.toString() : item.kind;
+  };
 
   test("a value comes back byte for byte, with its flags", async () => {
     const bytes = Buffer.from([0, 13, 10, 255, 86, 65, 32, 13, 10]);
@@ -151,6 +161,47 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     await server.restart();
     await assert.rejects(client.meta.set("late", "1", {}, { on: hit.epoch }), { code: "EF_CONNECTION_LOST" });
     assert.equal((await client.meta.get("late")).kind, "miss");
+  });
+
+  for (const protocol of ["text", "binary"] as const) {
+    test(`what ${protocol} cannot say is refused, and nothing is done instead`, async (t) => {
+      const { meta } = clientOf(t, protocol);
+      await meta.set("n", "10");
+      await meta.set("a", "head");
+      const hit = await meta.get("a", { cas: true });
+      assert.ok(hit.kind === "hit" && hit.cas !== undefined);
+      const { cas } = hit;
+      const beyond: Promise<unknown>[] = [
+        meta.arithmetic("n", { ttl: 60 }),
+        meta.arithmetic("n", { opaque: "o" }),
+        meta.get("a", { opaque: "o" }),
+        meta.set("a", "tail", { mode: "add", compareCas: cas }),
+      ];
+      if (protocol === "text")
+        beyond.push(
+          meta.arithmetic("n", { compareCas: cas }),
+          meta.arithmetic("n", { cas: true }),
+          meta.set("a", "tail", { mode: "append", compareCas: cas }),
+          meta.set("a", "tail", { mode: "prepend", compareCas: cas }),
+        );
+      await Promise.all(beyond.map((call) => assert.rejects(call, { code: "EF_UNSUPPORTED" })));
+      assert.deepEqual([await textOf(meta, "n"), await textOf(meta, "a")], ["10", "head"]);
+      assert.equal((await meta.set("a", "tail", { mode: "replace", compareCas: cas })).kind, "stored");
+    });
+  }
+
+  test("binary counts and appends only where the token is still the same, and tells the new one", async (t) => {
+    const { meta } = clientOf(t, "binary");
+    await meta.set("n", "10");
+    const first = await meta.arithmetic("n", { cas: true });
+    assert.ok(first.kind === "number" && first.cas !== undefined);
+    const second = await meta.arithmetic("n", { compareCas: first.cas, cas: true });
+    assert.ok(second.kind === "number" && second.cas !== undefined);
+    assert.deepEqual([second.value, second.cas !== first.cas], [12n, true]);
+    assert.equal((await meta.arithmetic("n", { compareCas: first.cas })).kind, "exists");
+    assert.equal((await meta.set("n", "0", { mode: "append", compareCas: first.cas })).kind, "exists");
+    assert.equal((await meta.set("n", "0", { mode: "append", compareCas: second.cas })).kind, "stored");
+    assert.equal(await textOf(meta, "n"), "120");
   });
 
   test("what the server knows about an item can be asked for", async () => {
