@@ -1,5 +1,6 @@
 /** Values: compression, parts, and what other clients wrote. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import zlib, { deflateSync } from "node:zlib";
 import {
@@ -9,6 +10,7 @@ import {
   type MemcachedClient,
   type ProfileName,
 } from "everfresh/client";
+import { compress, decompress } from "#src/client/compression.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
 
@@ -75,6 +77,30 @@ describe("values on a real memcached", needs("memcached"), () => {
     await client.set("bomb", deflateSync(Buffer.alloc(10_000_000)), { clientFlags: 8 });
     assert.equal((await client.getMany(["bomb"])).errors.get("bomb")?.code, "EF_VALUE");
   });
+
+  for (const method of methods) {
+    test(`what was appended to a value that ${method} has packed is not lost in silence`, async () => {
+      const client = clientOf({ compression: { aboveBytes: 100, method } });
+      for (const value of ["y".repeat(8000), "y".repeat(500_000), randomBytes(60_000).toString("base64")]) {
+        for (const add of ["append", "prepend"] as const) {
+          await client.set("spoilt", value);
+          assert.equal(valueOf(await client.get("spoilt")), value);
+          assert.equal((await client[add]("spoilt", "more")).kind, "stored");
+          await assert.rejects(client.get("spoilt"), { code: "EF_VALUE" });
+        }
+      }
+    });
+
+    test(`what ${method} has packed small and unpacks large does not hold up the event loop`, async () => {
+      const large = Buffer.alloc(10_000_000, "x");
+      const unpacking = decompress(method, await compress(method, large), 64 * 2 ** 20);
+      assert.ok(unpacking instanceof Promise);
+      assert.ok((await unpacking).equals(large));
+      const small = Buffer.alloc(8 * 16_384, "x");
+      const unpacked = decompress(method, await compress(method, small), 64 * 2 ** 20);
+      assert.ok(Buffer.isBuffer(unpacked) && unpacked.equals(small));
+    });
+  }
 
   test("values over the item limit are stored in parts and read back whole or not at all", async () => {
     const client = clientOf({ splitLargeValues: true });
