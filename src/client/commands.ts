@@ -3,7 +3,7 @@
  *
  * Results are values with a `kind`, failures are errors. Nothing is ever sent twice.
  */
-import { EverfreshError, isEverfreshError } from "../errors.ts";
+import { EverfreshError } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Reading } from "../connection/index.ts";
 import { plainKey, want, type Answer, type Details, type StoreMode } from "../protocol/index.ts";
@@ -301,32 +301,28 @@ export class Commands extends Calls {
   async #count(key: KeyLike, subtract: boolean, options: types.CountOptions = {}): Promise<types.CountResult> {
     const details: Details = { subtract, delta: counter(options.delta ?? 1, "delta") };
     if (options.initial === undefined) return this.simple("arithmetic", key, undefined, details, options, readCount);
-    return this.operation("arithmetic", key, options, (step) => this.#countFrom(key, details, step));
+    const initial = counter(options.initial, "initial");
+    if (options.ttl !== undefined) this.seconds(options.ttl);
+    return this.operation("arithmetic", key, options, (step) => this.#countFrom(initial, key, details, step));
   }
 
-  async #countFrom(key: KeyLike, details: Details, options: types.CountOptions): Promise<types.CountResult> {
-    const initial = counter(options.initial ?? 0, "initial");
-    const vivify = options.ttl === undefined ? 0 : this.seconds(options.ttl);
-    const starting: Details = { ...details, initial, vivify };
-    try {
-      return await this.simple("arithmetic", key, undefined, starting, options, readCount);
-    } catch (error) {
-      if (!isEverfreshError(error, "EF_UNSUPPORTED")) throw error;
-    }
-    // Classic text has no counter that starts by itself. `add` lets one of several callers start it, and nobody counts twice.
-    const counted = await this.simple("arithmetic", key, undefined, details, options, readCount);
+  /**
+   * No protocol's own way of starting a counter can set its flags, so that reading it would not give a number. `add` lets
+   * one of several callers start it, and nobody counts twice.
+   */
+  async #countFrom(
+    initial: bigint,
+    key: KeyLike,
+    details: Details,
+    options: types.CountOptions,
+  ): Promise<types.CountResult> {
+    const count = (): Promise<types.CountResult> =>
+      this.simple("arithmetic", key, undefined, details, options, readCount);
+    const counted = await count();
     if (counted.kind === "number") return counted;
-    const { initial: _initial, delta: _delta, ...rest } = options;
-    const added = await this.store("add", key, String(initial), undefined, {
-      ...rest,
-      clientFlags: this.#counterFlags(),
-    });
-    if (added.kind === "stored") return { kind: "number", value: initial, epoch: added.epoch };
-    return this.simple("arithmetic", key, undefined, details, options, readCount);
-  }
-
-  #counterFlags(): number {
-    return this.values.profile.counterFlags;
+    const encoded = { data: String(initial), flags: this.values.profile.counterFlags };
+    const added = await this.sendStore("add", key, encoded, undefined, options);
+    return added.kind === "stored" ? { kind: "number", value: initial, epoch: added.epoch } : count();
   }
 
   #reader(decode: (answer: Answer, call: Call<unknown>) => unknown): Reading<types.GetResult> {

@@ -152,6 +152,20 @@ for (const setting of settings) {
       await assert.rejects(client.incr("w"), { code: "EF_CLIENT_ERROR" });
     });
 
+    test("a counter that was started by counting reads as a number, and is started once however many start it", async () => {
+      const counts = await Promise.all(Array.from({ length: 20 }, () => client.incr("started", { initial: 7 })));
+      const values = counts.map((count) => (count.kind === "number" ? Number(count.value) : count.kind));
+      assert.deepEqual(
+        values.toSorted((a, b) => Number(a) - Number(b)),
+        Array.from({ length: 20 }, (_, at) => 7 + at),
+      );
+      assert.equal(valueOf(await client.get("started")), 26n);
+      const hit = await client.get("started", { as: "text" });
+      assert.ok(hit.kind === "hit" && hit.value === "26");
+      await assert.rejects(client.incr("started", { initial: -1 }), { code: "EF_OPTION" });
+      await assert.rejects(client.incr("started", { initial: 1, ttl: "0s" }), { code: "EF_OPTION" });
+    });
+
     test("many keys are read, stored, touched and deleted at once", async () => {
       // More than fit into one line, so that several questions are on their way at once.
       const keys = Array.from({ length: 300 }, (_, at) => `many-${at}${"x".repeat(at % 200)}`);

@@ -6,6 +6,11 @@ import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
 
+async function textOf(meta: MemcachedClient["meta"], key: string): Promise<string | undefined> {
+  const item = await meta.get(key);
+  return item.kind === "hit" ? item.value?.toString() : item.kind;
+}
+
 describe("meta commands on a real memcached", needs("memcached"), () => {
   let server: RealMemcached;
   let client: MemcachedClient;
@@ -23,10 +28,6 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     const own = createClient({ servers: server.address, protocol });
     t.after(() => own.close());
     return own;
-  };
-  const textOf = async (meta: MemcachedClient["meta"], key: string): Promise<string | undefined> => {
-    const item = await meta.get(key);
-    return item.kind === "hit" ? item.value?.toString() : item.kind;
   };
 
   test("a value comes back byte for byte, with its flags", async () => {
