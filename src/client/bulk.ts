@@ -29,6 +29,9 @@ const lineLimit = 15_000;
 /** How long the name is that classic text gives to a key which it cannot say. */
 const hashedLength = 50;
 
+/** A slice of a batch ends with the value that brings it to so many bytes: a quarter of what may wait for one server. */
+const sliceBytes = 32 * 2 ** 20;
+
 /** All typed commands: for one key, for many, for all servers. */
 export class BulkCommands extends Commands {
   /**
@@ -77,20 +80,21 @@ export class BulkCommands extends Commands {
     return { values, errors };
   }
 
-  /** Stores many values; each has its own outcome. */
+  /** Stores many values; each has its own outcome. Batches over half of `maxPending` are sent in slices. */
   setMany<K extends KeyLike>(
     entries: Iterable<readonly [K, Value]>,
     options?: StoreOptions,
   ): Promise<Many<K, StoreResult>> {
-    return each(
+    return this.#inSlices(
       [...entries],
       ([key]) => key,
       ([key, value]) => this.set(key, value, options),
+      ([, value]) => sizeOf(value),
     );
   }
 
   deleteMany<K extends KeyLike>(keys: Iterable<K>, options?: CallOptions): Promise<Many<K, DeleteResult>> {
-    return each(
+    return this.#inSlices(
       [...keys],
       (key) => key,
       (key) => this.delete(key, options),
@@ -98,7 +102,7 @@ export class BulkCommands extends Commands {
   }
 
   touchMany<K extends KeyLike>(keys: Iterable<K>, ttl: Duration, options?: CallOptions): Promise<Many<K, TouchResult>> {
-    return each(
+    return this.#inSlices(
       [...keys],
       (key) => key,
       (key) => this.touch(key, ttl, options),
@@ -132,6 +136,30 @@ export class BulkCommands extends Commands {
         return unfinished;
       };
     });
+  }
+
+  /**
+   * Runs one command for each item. More than a connection lets wait are sent in slices, each when the one before is
+   * answered: a batch must not fail by its own size.
+   */
+  async #inSlices<T, K, V>(
+    items: readonly T[],
+    keyOf: (item: T) => K,
+    run: (item: T) => Promise<V>,
+    bytesOf?: (item: T) => number,
+  ): Promise<Many<K, V>> {
+    const values = new Map<K, V>();
+    const errors = new Map<K, EverfreshError>();
+    // Half of what may wait, so that there is room for others.
+    const most = Math.max(1, this.options.maxPending >> 1);
+    for (let start = 0; start < items.length;) {
+      let end = start;
+      for (let bytes = 0; end < items.length && end - start < most && bytes < sliceBytes; end++)
+        bytes += bytesOf?.(items[end] as T) ?? 0;
+      await each(items.slice(start, end), keyOf, run, values, errors);
+      start = end;
+    }
+    return { values, errors };
   }
 
   #everywhere<T>(
@@ -225,13 +253,18 @@ export class BulkCommands extends Commands {
   }
 }
 
+/** How much a value weighs among those that wait; what others come to is known only when they are encoded. */
+function sizeOf(value: Value): number {
+  return typeof value === "string" || value instanceof Uint8Array ? value.length : 0;
+}
+
 async function each<T, K, V>(
   items: readonly T[],
   keyOf: (item: T) => K,
   run: (item: T) => Promise<V>,
+  values = new Map<K, V>(),
+  errors = new Map<K, EverfreshError>(),
 ): Promise<Many<K, V>> {
-  const values = new Map<K, V>();
-  const errors = new Map<K, EverfreshError>();
   await Promise.all(
     items.map((item) =>
       run(item).then(

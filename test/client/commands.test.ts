@@ -298,6 +298,26 @@ describe("logins that fail", needsSasl(), () => {
   }
 });
 
+test("a batch does not fail by its own size", needs("memcached"), async (t) => {
+  const server = await startMemcached(["-m", "256"]);
+  t.after(() => server.stop());
+  const client = createClient({ servers: server.address, maxPending: 100 });
+  t.after(() => client.close());
+  const keys = Array.from({ length: 1000 }, (_, at) => `key-${at}`);
+  const outcomes = [
+    await client.setMany(keys.map((key) => [key, key])),
+    await client.touchMany(keys, "1h"),
+    await client.deleteMany(keys),
+  ];
+  for (const { values, errors } of outcomes) assert.deepEqual([values.size, errors.size], [1000, 0]);
+  const large = Buffer.alloc(1_000_000);
+  const stored = await client.setMany(
+    keys.slice(0, 160).map((key) => [key, large]),
+    { timeoutMs: 20_000 },
+  );
+  assert.deepEqual([stored.values.size, stored.errors.size], [160, 0]);
+});
+
 test("a unix socket does as well", needs("memcached"), async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "everfresh-"));
   const path = join(folder, "socket");
