@@ -1,7 +1,7 @@
 /** Arguments of commands, checked once at the edge: after this no text of a caller's can break a command line. */
 import type { Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
-import { oddKey, plainKey, type Key } from "../protocol/index.ts";
+import { isWellFormed, looksHashed, oddKey, plainKey, type Key } from "../protocol/index.ts";
 
 /** Above 30 days memcached takes a number of seconds for a date (protocol.txt, "Expiration times"). */
 const longestRelativeSeconds = 60 * 60 * 24 * 30;
@@ -19,9 +19,22 @@ export type Cas = string & { readonly [token]: "Cas" };
 /** Proves a key, for commands that take it as it is. */
 export function strictKey(key: string | Uint8Array): Key {
   const plain = plainKey(key);
-  if (plain === undefined)
-    throw new EverfreshError("EF_KEY", "A key has 1 to 250 bytes, none of them a space or a control character.");
+  if (plain === undefined) throw badKey(key, "A key has 1 to 250 bytes, none of them a space or a control character.");
   return plain;
+}
+
+/** `key` where it goes over the wire as it is; undefined where {@link anyKey} makes another of it, or refuses it. */
+export function ownKey(key: string | Uint8Array): Key | undefined {
+  const plain = plainKey(key);
+  return plain !== undefined && looksHashed(plain) ? undefined : plain;
+}
+
+function badKey(key: unknown, message: string): EverfreshError {
+  const isHalf = typeof key === "string" && !isWellFormed(key);
+  return new EverfreshError(
+    "EF_KEY",
+    isHalf ? "A key holds half of a surrogate pair: it has no bytes, so that other keys would be the same." : message,
+  );
 }
 
 /** A key and what decides where it lives. */
@@ -31,12 +44,12 @@ export interface AnyKey {
   readonly home: string;
 }
 
-/** A key of any length and alphabet, see `protocol/key.ts`; only the empty key is refused. */
+/** A key of any length and alphabet, see `protocol/key.ts`; refused is what is empty or has no bytes. */
 export function anyKey(key: string | Uint8Array): AnyKey {
-  const plain = plainKey(key);
+  const plain = ownKey(key);
   if (plain !== undefined) return { key: plain, base64: false, home: plain };
-  const odd = typeof key === "string" || key instanceof Uint8Array ? oddKey(key) : undefined;
-  if (odd === undefined) throw new EverfreshError("EF_KEY", "A key is text or bytes, and not empty.");
+  const odd = oddKey(key);
+  if (odd === undefined) throw badKey(key, "A key is text or bytes, and not empty.");
   return odd;
 }
 

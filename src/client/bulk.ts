@@ -2,8 +2,8 @@
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
-import { plainKey, want, type Answer, type Verb } from "../protocol/index.ts";
-import { anyKey, badArgument } from "./arguments.ts";
+import { want, type Answer, type Verb } from "../protocol/index.ts";
+import { anyKey, badArgument, ownKey } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
 import type { KeyLike } from "./calls.ts";
 import { Commands, missing } from "./commands.ts";
@@ -229,7 +229,7 @@ export class BulkCommands extends Commands {
     let link: Link | undefined;
     let group: Group<K> | undefined;
     for (const key of keys) {
-      const plain = plainKey(key);
+      const plain = ownKey(key);
       const odd = plain === undefined ? anyKey(key) : undefined;
       const wire = plain ?? odd?.key ?? "";
       const next = this.router.link(odd?.home ?? wire);

@@ -1,7 +1,8 @@
 /** Many servers behind one face. */
 import type { LinkState, ServerVersion } from "../connection/index.ts";
 import { EverfreshError, type ErrorCode } from "../errors.ts";
-import { oddKey, plainKey, type ProtocolName } from "../protocol/index.ts";
+import type { ProtocolName } from "../protocol/index.ts";
+import { anyKey } from "./arguments.ts";
 import { BulkCommands } from "./bulk.ts";
 import { Counters, type ClientCounters } from "./counters.ts";
 import { MetaCommands } from "./meta-commands.ts";
@@ -58,12 +59,10 @@ export class MemcachedClient extends BulkCommands {
   /**
    * The name of the server that is home to `key`. It does not change because a server is down.
    *
-   * @throws EverfreshError `EF_KEY` for the empty key
+   * @throws EverfreshError `EF_KEY` for the empty key and what is no key
    */
   serverOf(key: string | Uint8Array): string {
-    const plain = plainKey(key) ?? oddKey(key)?.home;
-    if (plain === undefined) throw new EverfreshError("EF_KEY", "A key is not empty.");
-    return this.router.home(plain).name;
+    return this.router.home(anyKey(key).home).name;
   }
 
   /** All servers with their state. */

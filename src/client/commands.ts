@@ -6,8 +6,8 @@
 import { EverfreshError } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Reading } from "../connection/index.ts";
-import { plainKey, want, type Answer, type Details, type StoreMode } from "../protocol/index.ts";
-import { anyKey, badArgument, checkedCas, counter, wholeNumber, wireValue, type Cas } from "./arguments.ts";
+import { want, type Answer, type Details, type StoreMode } from "../protocol/index.ts";
+import { anyKey, badArgument, checkedCas, counter, ownKey, wholeNumber, wireValue, type Cas } from "./arguments.ts";
 import { Calls, type KeyLike } from "./calls.ts";
 import type * as types from "./command-types.ts";
 import type { Counters } from "./counters.ts";
@@ -47,7 +47,7 @@ export class Commands extends Calls {
   get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult> {
     try {
       if (options !== undefined) return this.#read(key, undefined, options);
-      const plain = plainKey(key);
+      const plain = ownKey(key);
       if (plain === undefined) return this.#read(key, undefined, {});
       const { timeoutMs } = this.options;
       const reader = this.#readers.value;
@@ -191,7 +191,7 @@ export class Commands extends Calls {
     cas: Cas | undefined,
     options: types.StoreOptions | undefined,
   ): Promise<types.StoreResult> {
-    const plain = plainKey(key);
+    const plain = ownKey(key);
     const odd = plain === undefined ? anyKey(key) : undefined;
     const wire = plain ?? odd?.key ?? "";
     const base64 = odd?.base64 === true;

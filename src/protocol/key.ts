@@ -10,6 +10,9 @@ import { createHash } from "node:crypto";
 /** The longest key that memcached takes, in bytes. */
 export const keyLimitBytes = 250;
 
+/** How long the keys are that {@link hashedKey} makes. */
+export const hashedLength = 50;
+
 /** The longest key, in bytes, whose base64 form still fits into {@link keyLimitBytes}. */
 export const encodedKeyLimitBytes = 186;
 
@@ -24,15 +27,25 @@ export type Key = string & { readonly [proven]: "Key" };
  * Text counts as its UTF-8 bytes.
  */
 export function plainKey(key: string | Uint8Array): Key | undefined {
-  if (typeof key !== "string") return legalBytes(latin1(key));
+  if (typeof key !== "string") return key instanceof Uint8Array ? legalBytes(latin1(key)) : undefined;
   const length = key.length;
   if (length === 0 || length > keyLimitBytes) return undefined;
   for (let at = 0; at < length; at++) {
     const code = key.charCodeAt(at);
     if (code <= 0x20) return undefined;
-    if (code >= 0x7f) return legalBytes(keyBytes(key));
+    if (code >= 0x7f) return isWellFormed(key) ? legalBytes(keyBytes(key)) : undefined;
   }
   return key as Key;
+}
+
+/** Whether a text has bytes of its own: half of a surrogate pair has none, and all of them become U+FFFD. */
+export function isWellFormed(key: string): boolean {
+  return !/\p{Surrogate}/u.test(key);
+}
+
+/** Whether a key could be taken for one that {@link hashedKey} has made. */
+export function looksHashed(key: string): boolean {
+  return key.length === hashedLength && /^sha256:[\w-]{43}$/.test(key);
 }
 
 /** A key of any length and alphabet, made legal. */
@@ -46,13 +59,14 @@ export interface OddKey {
 }
 
 /**
- * Makes an illegal key legal: short ones travel as base64, which the server undoes; long ones become their SHA-256.
- * Undefined for the empty key, for which there is no honest answer.
+ * Makes a key legal that is not: short ones travel as base64, which the server undoes; long ones become their SHA-256,
+ * and so do those that look like one. Undefined for what is no key, for which there is no honest answer.
  */
 export function oddKey(key: string | Uint8Array): OddKey | undefined {
+  if (typeof key === "string" ? !isWellFormed(key) : !(key instanceof Uint8Array)) return undefined;
   const bytes = keyBytes(key);
   if (bytes.length === 0) return undefined;
-  if (bytes.length <= encodedKeyLimitBytes)
+  if (bytes.length <= encodedKeyLimitBytes && !looksHashed(bytes))
     return { key: Buffer.from(bytes, "latin1").toString("base64") as Key, base64: true, home: bytes };
   const hashed = hashedKey(bytes);
   return { key: hashed, base64: false, home: hashed };

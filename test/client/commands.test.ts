@@ -1,7 +1,7 @@
 /** The typed commands behave alike on every protocol, transport and login, against a real memcached. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -204,6 +204,29 @@ for (const setting of settings) {
       assert.equal(valueOf(await client.get(bytes)), "bytes");
       for (const key of keys) assert.equal((await client.delete(key)).kind, "deleted");
       await assert.rejects(client.get(""), { code: "EF_KEY" });
+    });
+
+    test("what is no key is EF_KEY, and a key that looks like the name of a long one is another", async () => {
+      for (const key of ["", "k\ud800", "\udc00\ud800", undefined, null, 123, {}, ["a"], new Uint16Array([0x6161])]) {
+        const wrong = key as string;
+        await assert.rejects(client.get(wrong), { code: "EF_KEY" });
+        await assert.rejects(client.get(wrong, { cas: true }), { code: "EF_KEY" });
+        await assert.rejects(client.set(wrong, "1"), { code: "EF_KEY" });
+        await assert.rejects(client.delete(wrong), { code: "EF_KEY" });
+        await assert.rejects(client.getMany([wrong]), { code: "EF_KEY" });
+        await assert.rejects(client.meta.get(wrong), { code: "EF_KEY" });
+        assert.throws(() => client.serverOf(wrong), { code: "EF_KEY" });
+      }
+      await assert.rejects(client.get("k\ud800"), /surrogate/);
+      const long = "u".repeat(300);
+      const name = `sha256:${createHash("sha256").update(long).digest("base64url")}`;
+      await client.set(long, "long");
+      await client.set(name, "name");
+      assert.deepEqual([valueOf(await client.get(long)), valueOf(await client.get(name))], ["long", "name"]);
+      assert.deepEqual((await client.getMany([name, long])).values.get(name), "name");
+      // Tools read what is on the wire.
+      const stored = await client.meta.get(name);
+      assert.equal(stored.kind === "hit" && stored.value?.toString(), "long");
     });
 
     test("flags of the caller's own go past the profile", async () => {
