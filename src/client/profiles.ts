@@ -193,6 +193,11 @@ function isWhole(value: Value): value is number {
 }
 
 function toJson(value: unknown): string {
+  // JSON would make `null` of the numbers that it lacks, and an object of bytes that are not Uint8Arrays.
+  if (typeof value === "number" && !Number.isFinite(value))
+    throw new EverfreshError("EF_VALUE", `${value} has no JSON form.`);
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer)
+    throw new EverfreshError("EF_VALUE", "Bytes are a Uint8Array or a Buffer.");
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
@@ -218,9 +223,10 @@ function toInteger(answer: Answer): number | bigint {
   return Number.isSafeInteger(small) ? small : big;
 }
 
-/** pylibmc's `True` and `False`: "1" and "0". */
-function toBoolean(answer: Answer): boolean {
-  return answer.latin1Value().trim() !== "0";
+/** pylibmc's `True` and `False`: "1" and "0". Older versions wrote whole numbers with the same flag. */
+function toBoolean(answer: Answer): boolean | number | bigint {
+  const number = toInteger(answer);
+  return number === 1 ? true : number === 0 ? false : number;
 }
 
 function toBigInt(answer: Answer): bigint {

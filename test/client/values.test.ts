@@ -150,6 +150,9 @@ describe("values on a real memcached", needs("memcached"), () => {
   const foreign: readonly (readonly [ProfileName, number, string | Uint8Array, unknown])[] = [
     ["pylibmc", 0, Buffer.from([1, 255]), Buffer.from([1, 255])],
     ["pylibmc", 2, "1", true],
+    ["pylibmc", 2, "0", false],
+    ["pylibmc", 2, "5", 5],
+    ["everfresh", 2, "-1", -1],
     ["pylibmc", 4, "-5", -5],
     ["pylibmc", 4, "1180591620717411303424", 2n ** 70n],
     ["pylibmc", 16, "h\u00e9", "h\u00e9"],
@@ -170,6 +173,30 @@ describe("values on a real memcached", needs("memcached"), () => {
       await client.set("foreign", stored, { clientFlags: bits });
       assert.deepEqual(valueOf(await client.get("foreign")), value, `${flags} ${bits}`);
     }
+  });
+
+  test("what is marked as a number or a boolean and is none is EF_VALUE", async () => {
+    for (const flags of ["pylibmc", "everfresh"] as const)
+      for (const bits of [2, 4])
+        for (const stored of ["", "True", "abc", "1.5"]) {
+          const client = clientOf({ flags });
+          await client.set("odd", stored, { clientFlags: bits });
+          await assert.rejects(client.get("odd"), { code: "EF_VALUE" }, `${flags} ${bits} ${stored}`);
+        }
+  });
+
+  test("what would come back as something else is not stored", async () => {
+    const client = clientOf({});
+    for (const value of [
+      NaN,
+      Infinity,
+      -Infinity,
+      undefined,
+      new Uint16Array([1]),
+      new DataView(new ArrayBuffer(1)),
+      new ArrayBuffer(1),
+    ])
+      await assert.rejects(client.set("odd", value as never), { code: "EF_VALUE" });
   });
 
   test("pickles are never opened", async () => {
