@@ -68,9 +68,18 @@ export function parseServer(text: string): ServerAddress {
   return {
     ...server,
     secure: scheme === "memcacheds",
-    ...(username === undefined || username === "" ? {} : { username: decodeURIComponent(username) }),
-    ...(password === undefined ? {} : { password: decodeURIComponent(password) }),
+    ...(username === undefined || username === "" ? {} : { username: decoded(username) }),
+    ...(password === undefined ? {} : { password: decoded(password) }),
   };
+}
+
+/** Nothing of it gets into an error: it may be a password. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw bad("a user name or password in a URL has a % that is not written as %25");
+  }
 }
 
 function parseSpec(spec: ServerSpec): ServerAddress {

@@ -137,12 +137,14 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   if (failover !== "none" && failover !== "next") throw bad("failover is 'none' or 'next'");
   if (!["auto", "meta", "binary", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
   if (auth !== "required" && auth !== "optional") throw bad("auth is 'required' or 'optional'");
+  onlyKnown("backoff", backoff, ["firstMs", "longestMs"]);
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
   const servers = parseServers(options.servers);
   const plan = planHandshake(protocol, credentialsOf(options, servers), loginOf(options), auth === "optional");
   if (plan.approaches.length === 0)
     throw bad(`login ${String(options.login)} and protocol ${protocol} exclude each other`);
-  const { flags = "everfresh", compression } = options;
+  const { flags = "everfresh", splitLargeValues = false } = options;
+  if (typeof splitLargeValues !== "boolean") throw bad("splitLargeValues is true or false");
   if (!Object.hasOwn(profiles, flags)) throw bad(`flags is ${JSON.stringify(flags)}`);
   return Object.freeze({
     servers,
@@ -154,12 +156,12 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     connectTimeoutMs: whole("connectTimeoutMs", options.connectTimeoutMs, 1000, 1, longestMs),
     maxPending: whole("maxPending", options.maxPending, 16_384, 1, 10_000_000),
     connections: whole("connections", options.connections, 1, 1, 64),
-    tls: options.tls === true ? {} : options.tls === false ? undefined : options.tls,
+    tls: tlsOf(options.tls),
     keepAliveMs: whole("keepAliveMs", options.keepAliveMs, 30_000, 0, longestMs),
     valueLimitBytes: whole("valueLimitBytes", options.valueLimitBytes, 64 * 2 ** 20, 1, 2 ** 30),
     flags,
-    splitLargeValues: options.splitLargeValues === true,
-    compression: compression === true ? {} : compression === false ? undefined : compression,
+    splitLargeValues,
+    compression: compressionOf(options.compression),
     backoff: { firstMs, longestMs: whole("backoff.longestMs", backoff.longestMs, 10_000, firstMs, longestMs) },
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
@@ -182,6 +184,7 @@ function credentialsOf(options: ClientOptions, servers: readonly ServerAddress[]
 
 function placementOf(asked: ClientOptions["placement"] = "ketama"): PlacementOptions {
   const resolved = typeof asked === "string" ? { kind: asked } : asked;
+  onlyKnown("placement", resolved, ["kind", "hash"]);
   if (!["ketama", "ketama_weighted", "ketama_spy", "modula", "rendezvous"].includes(resolved.kind))
     throw bad("placement is ketama, ketama_weighted, ketama_spy, modula or rendezvous");
   if (resolved.hash !== undefined && !Object.hasOwn(hashes, resolved.hash))
@@ -191,12 +194,32 @@ function placementOf(asked: ClientOptions["placement"] = "ketama"): PlacementOpt
 
 function discoveryOf({ discovery }: ClientOptions): ResolvedDiscovery | undefined {
   if (discovery === undefined) return undefined;
-  if (typeof discovery !== "object" || discovery === null) throw bad("discovery is an object");
-  for (const name of Object.keys(discovery))
-    if (name !== "endpoint" && name !== "intervalMs") throw bad(`discovery.${name} is not an option`);
-  if (typeof discovery.endpoint !== "string") throw bad("discovery.endpoint is missing");
+  onlyKnown("discovery", discovery, ["endpoint", "intervalMs"]);
+  if (typeof discovery.endpoint !== "string") throw bad("discovery.endpoint is 'host:port'");
   const intervalMs = whole("discovery.intervalMs", discovery.intervalMs, 60_000, 1, longestMs);
   return { endpoint: parseServer(discovery.endpoint), intervalMs };
+}
+
+function tlsOf(tls: ClientOptions["tls"] = false): ConnectionOptions | undefined {
+  if (typeof tls === "boolean") return tls ? {} : undefined;
+  if (typeof tls !== "object" || tls === null) throw bad("tls is true, false or an object of Node's options");
+  return tls;
+}
+
+function compressionOf(compression: ClientOptions["compression"] = false): CompressionOptions | undefined {
+  if (typeof compression === "boolean") return compression ? {} : undefined;
+  onlyKnown("compression", compression, ["aboveBytes", "method"]);
+  const { aboveBytes, method } = compression;
+  if (method !== undefined && !["zstd", "brotli", "deflate"].includes(method))
+    throw bad("compression.method is zstd, brotli or deflate");
+  return { ...compression, aboveBytes: whole("compression.aboveBytes", aboveBytes, 4096, 0, 2 ** 30) };
+}
+
+/** A name that nobody knows is a mistake in one that somebody does. */
+function onlyKnown(option: string, value: object, names: readonly string[]): void {
+  if (typeof value !== "object" || value === null) throw bad(`${option} is an object with ${names.join(" and ")}`);
+  for (const name of Object.keys(value))
+    if (!names.includes(name)) throw bad(`${option} has ${names.join(" and ")}, and no ${name}`);
 }
 
 function loginOf({ login = "auto" }: ClientOptions): "auto" | LoginName {

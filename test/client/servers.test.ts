@@ -44,6 +44,7 @@ describe("a server list", () => {
     "a b:x",
     "[::g]:1",
     "me:secret@host:1",
+    "memcached://me:secret%w@host",
   ]) {
     test(`${JSON.stringify(text)} is refused, and no secret is told`, () => {
       assert.throws(
@@ -75,6 +76,20 @@ test("options that are half there, unknown or out of range stop the start", () =
     { servers: "a", login: "sasl", username: "u", password: "p", protocol: "meta" },
     { servers: "a", flags: "java" },
     { servers: "a", compression: { method: "deflate" }, flags: "memjs" },
+    { servers: "a", compression: { abovebytes: 1 } },
+    { servers: "a", compression: { aboveBytes: "1" } },
+    { servers: "a", compression: { method: "lz4" } },
+    { servers: "a", compression: "yes" },
+    { servers: "a", compression: null },
+    { servers: "a", backoff: { first: 1 } },
+    { servers: "a", backoff: 5 },
+    { servers: "a", placement: { kind: "modula", hasher: "md5" } },
+    { servers: "a", placement: null },
+    { servers: "a", discovery: { endpoint: "a", interval: 5 } },
+    { servers: "a", discovery: {} },
+    { servers: "a", splitLargeValues: "yes" },
+    { servers: "a", tls: "yes" },
+    { servers: "a", tls: null },
   ];
   for (const options of wrong)
     assert.throws(
