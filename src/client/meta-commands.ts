@@ -191,13 +191,17 @@ export class MetaCommands {
 
   /** `mn`: resolves when the server has answered everything that was asked before; returns the present incarnation. */
   noop(server: string, call?: CallOptions): Promise<ConnectionEpoch> {
-    const link = this.#router.members.find((member) => member.name === server)?.links[0];
-    if (link === undefined) return Promise.reject(badArgument(`${server} is not a server of this client`));
-    return this.#send(
-      link,
-      new Call("noop", "", false, 0, undefined, undefined, undefined, this.#time(call), call?.on, false, readEpoch),
-      call,
-    );
+    try {
+      const link = this.#router.members.find((member) => member.name === server)?.links[0];
+      if (link === undefined) throw badArgument(`${server} is not a server of this client`);
+      return this.#send(
+        link,
+        new Call("noop", "", false, 0, undefined, undefined, undefined, this.#time(call), call?.on, false, readEpoch),
+        call,
+      );
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   #time(call: CallOptions | undefined): number {
