@@ -87,8 +87,9 @@ export class Router {
 
 const changes = eventChannel("everfresh:client:servers");
 
+/** By other bits of the hash than those that `modula` may have taken for the server: else some links would have no keys. */
 function pick({ links }: Member, key: string): Link {
-  return links[links.length === 1 ? 0 : oneAtATime(key) % links.length] as Link;
+  return links[links.length === 1 ? 0 : (oneAtATime(key) >>> 16) % links.length] as Link;
 }
 
 async function closeLinks(links: readonly Link[], operations?: Operations): Promise<void> {

@@ -131,6 +131,21 @@ test("a server whose address now asks for TLS is not spoken to over the connecti
   client.changeServers(`memcacheds://${peer.address}`);
   await assert.rejects(client.get("k"), { code: "EF_SERVER_DOWN" });
 });
+for (const placement of ["modula", "ketama", "rendezvous"] as const)
+  test(`every connection to every server has keys with ${placement}`, async (t) => {
+    const peers = await Promise.all([startSpeaker(politely), startSpeaker(politely)]);
+    const servers = peers.map((peer) => peer.address);
+    const client = createClient({ servers, placement, connections: 2, protocol: "meta" });
+    t.after(async () => {
+      await client.close();
+      await Promise.all(peers.map((peer) => peer.stop()));
+    });
+    await client.getMany(Array.from({ length: 200 }, (_, at) => `k${at}`));
+    assert.deepEqual(
+      peers.map((peer) => peer.connections()),
+      [2, 2],
+    );
+  });
 
 test("a configuration endpoint is asked again and again, and its newer lists are taken", async (t) => {
   const nodes = await Promise.all([startSpeaker(politely), startSpeaker(politely)]);
