@@ -77,6 +77,8 @@ export class BulkCommands extends Commands {
     }
     await (sent.length === 1 ? sent[0] : Promise.all(sent));
     if (late.length > 0) await Promise.all(late);
+    // A value may have come, and taken a while to unpack, before the rest of its answer failed.
+    if (errors.size > 0) for (const key of values.keys()) errors.delete(key);
     return { values, errors };
   }
 

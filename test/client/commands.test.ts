@@ -6,9 +6,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { deflateSync } from "node:zlib";
 import { createClient, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
 import { answering, startMemcached, type RealMemcached } from "../support/memcached.ts";
-import { politely, startPeer } from "../support/peers.ts";
+import { politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs, programFile } from "../support/programs.ts";
 import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
 
@@ -319,6 +320,21 @@ describe("logins that fail", needsSasl(), () => {
       }
     });
   }
+});
+
+test("a key whose value came before the rest of its batch failed is among the values only", async (t) => {
+  const value = randomBytes(50_000).toString("base64");
+  const packed = deflateSync(value);
+  const peer = await startSpeaker((_line, socket) => {
+    socket.write(`VALUE a 24 ${packed.length}\r\n`);
+    socket.write(packed);
+    return "\r\nSERVER_ERROR out of memory\r\n";
+  });
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address, protocol: "meta" });
+  t.after(() => client.close());
+  const { values, errors } = await client.getMany(["a", "b"]);
+  assert.deepEqual([[...values.keys()], values.get("a") === value, [...errors.keys()]], [["a"], true, ["b"]]);
 });
 
 test("a batch does not fail by its own size", needs("memcached"), async (t) => {
