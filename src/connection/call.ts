@@ -6,6 +6,7 @@
  */
 import { EverfreshError, type ErrorCode } from "../errors.ts";
 import { decodedKey, type Answer, type Command, type Details, type Verb } from "../protocol/index.ts";
+import { listen, unlisten, type Abortable } from "./signals.ts";
 
 /**
  * One incarnation of one connection. Opaque, compared by identity only: a token that a server gave is worth something
@@ -60,7 +61,7 @@ const executor = (resolve: Resolve<never>, reject: Reject): void => {
 };
 
 /** One command and its caller. */
-export class Call<T> implements Command {
+export class Call<T> implements Command, Abortable {
   readonly verb: Verb;
   readonly key: string;
   readonly base64: boolean;
@@ -82,7 +83,7 @@ export class Call<T> implements Command {
   #promise: Promise<T> | undefined = undefined;
   #resolve: Resolve<unknown> | undefined = undefined;
   #reject: Reject | undefined = undefined;
-  #unlisten: (() => void) | undefined = undefined;
+  #signal: AbortSignal | undefined = undefined;
 
   constructor(
     verb: Verb,
@@ -127,10 +128,13 @@ export class Call<T> implements Command {
 
   /** Ends the waiting for `server` when `signal` fires. */
   listen(signal: AbortSignal, server: string): void {
-    const abort = (): void => this.fail("EF_ABORTED", "The caller gave up.", server, signal.reason);
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort, { once: true });
-    this.#unlisten = () => signal.removeEventListener("abort", abort);
+    if (signal.aborted) return this.abort(signal.reason, server);
+    this.#signal = signal;
+    listen(signal, this, server);
+  }
+
+  abort(reason: unknown, server: string): void {
+    this.fail("EF_ABORTED", "The caller gave up.", server, reason);
   }
 
   /** Hands over an answer. Answers to a call that is settled are dropped. */
@@ -205,8 +209,8 @@ export class Call<T> implements Command {
 
   #settle(): void {
     this.settled = true;
-    if (this.#unlisten !== undefined) this.#unlisten();
-    this.#unlisten = undefined;
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
+    this.#signal = undefined;
   }
 }
 

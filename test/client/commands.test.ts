@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { getEventListeners } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { after, before, describe, test } from "node:test";
 import { deflateSync } from "node:zlib";
 import { createClient, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
 import { answering, startMemcached, type RealMemcached } from "../support/memcached.ts";
-import { politely, startPeer, startSpeaker } from "../support/peers.ts";
+import { onLines, politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs, programFile } from "../support/programs.ts";
 import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
 
@@ -319,6 +320,30 @@ describe("logins that fail", needsSasl(), () => {
         await plain.close();
       }
     });
+  }
+});
+
+test("calls that share a signal share one listener, which goes with them", async (t) => {
+  const silent = await startPeer((socket) =>
+    onLines(socket, (line) => line === "version" && socket.write(politely(line))),
+  );
+  const polite = await startSpeaker(politely);
+  t.after(() => Promise.all([silent.stop(), polite.stop()]));
+  for (const [peer, outcome] of [
+    [polite, "fulfilled"],
+    [silent, "rejected"],
+  ] as const) {
+    const client = createClient({ servers: peer.address, protocol: "meta" });
+    t.after(() => client.close());
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = Array.from({ length: 50 }, (_, at) => client.get(`k${at}`, { signal }));
+    assert.equal(getEventListeners(signal, "abort").length, 1);
+    if (peer === silent) controller.abort();
+    const settled = await Promise.allSettled(calls);
+    assert.ok(settled.every((call) => call.status === outcome));
+    if (peer === silent) await assert.rejects(calls[7] ?? calls[0]!, { code: "EF_ABORTED" });
+    assert.equal(getEventListeners(signal, "abort").length, 0);
   }
 });
 
