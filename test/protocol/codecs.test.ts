@@ -113,11 +113,12 @@ test("what a peer can make us hold is bounded", () => {
   assert.deepEqual(hear("binary", [command("get", "a")], huge, []), ["EF_PROTOCOL"]);
 });
 
+function counted(protocol: "meta" | "text", digits: string): string | undefined {
+  const reply = protocol === "meta" ? `VA ${digits.length} ka\r\n${digits}\r\n` : `${digits}\r\n`;
+  return hear(protocol, [command("arithmetic", "a")], Buffer.from(reply), [])[0]?.split("|")[0];
+}
+
 test("a count is digits, padded with spaces, or it breaks the protocol", () => {
-  const counted = (protocol: "meta" | "text", digits: string): string | undefined => {
-    const reply = protocol === "meta" ? `VA ${digits.length} ka\r\n${digits}\r\n` : `${digits}\r\n`;
-    return hear(protocol, [command("arithmetic", "a")], Buffer.from(reply), [])[0]?.split("|")[0];
-  };
   for (const protocol of ["meta", "text"] as const) {
     for (const digits of ["0", "7", "9 ", "18446744073709551615"]) assert.equal(counted(protocol, digits), "number");
     for (const digits of ["", " ", "abc", "0x10", "-5", "+5", " 5", "1.5", "1 2", "9".repeat(21)])
