@@ -1,6 +1,5 @@
 /** When values are right: the cache over a backend. */
 export type { Cache, CacheHealth, WriteOptions } from "./cache.ts";
-export { checkTags } from "./keys.ts";
 export { createCache, type CacheOptions, type LocalOptions } from "./create-cache.ts";
 export type { BatchLoader, BatchResult } from "./batch.ts";
 export { Ambient } from "./ambient.ts";
