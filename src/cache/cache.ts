@@ -14,8 +14,8 @@ import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./ent
 import { fragmentPrefix } from "./fragments.ts";
 import { Invalidation, placesOf } from "./invalidation.ts";
 import { keptSeconds } from "./judging.ts";
-import { checkTags, type Keys } from "./keys.ts";
-import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
+import { checkNamespace, checkTags, type Keys } from "./keys.ts";
+import { checkNames, type ReadOptions, type Relaxations, type Ttl, type ValueOptions } from "./options.ts";
 import { Plans, ttlMs } from "./plan.ts";
 import { Reader } from "./reader.ts";
 import { settleAll } from "./settle-all.ts";
@@ -239,6 +239,7 @@ export class Cache {
     options: { ttl?: Ttl } = {},
   ): Promise<T | undefined> {
     this.#shared.life.check();
+    checkNames(options, { ttl: true }, "update");
     const ttl = options.ttl === undefined ? undefined : ttlMs(options.ttl);
     return (await this.#writes.update(key, change as (value: unknown) => unknown, ttl, this.#plans.base)) as
       | T
@@ -252,6 +253,7 @@ export class Cache {
    */
   async incr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
     this.#shared.life.check();
+    checkNames(options, { initial: true, ttl: true }, "incr");
     if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is ${delta}; it is a finite number`);
     const plan = this.#plans.of(options.ttl === undefined ? undefined : { ttl: options.ttl });
     return await this.#writes.count(key, delta, options.initial, plan);
@@ -376,7 +378,7 @@ export class Cache {
 
   /** A cache in a namespace of its own below this one: `shop` and `eu` make `shop/eu`. Clearing one leaves the other. */
   namespace(name: string, options: ValueOptions = {}): Cache {
-    return new Cache(`${this.name}/${name}`, { ...this.#shared, plan: this.#plans.of(options) });
+    return new Cache(`${this.name}/${checkNamespace(name)}`, { ...this.#shared, plan: this.#plans.of(options) });
   }
 
   /** The state of every server. */

@@ -30,7 +30,7 @@ import type { Plan } from "./plan.ts";
 import { Renewal } from "./renewal.ts";
 import { Rounds, type Turns } from "./rounds.ts";
 import type { Serializer } from "./serializer.ts";
-import type { Tier } from "./tier.ts";
+import type { Tier, TierEntry } from "./tier.ts";
 import { Waiting } from "./waiting.ts";
 
 export interface EngineParts {
@@ -283,11 +283,10 @@ export class Engine implements LookupOwner {
           this.again(lookup.callers);
           return;
         }
-        if (this.parts.tierMaxAgeMs > 0) entry.askedAt = this.clock.monotonic();
-        entry.moment = lookup.moment;
         const { token, ttlSeconds, won } = reading;
         const { item, stored } = entry;
         if (!won && this.watch === undefined && this.#isProven(lookup, stored)) {
+          this.#confirm(entry, lookup);
           this.answer(lookup.callers, stored, "hit", undefined);
           return;
         }
@@ -337,8 +336,11 @@ export class Engine implements LookupOwner {
       fit = callers.filter((caller) => misfit(caller, stored) === undefined);
       unfit = callers.filter((caller) => misfit(caller, stored) !== undefined);
     }
-    if (this.#tier !== undefined && this.#tier.get(lookup.wire)?.item !== reading.item)
-      this.#tier.set(lookup.wire, reading.item, stored, reading.token, this.clock.monotonic(), lookup.moment);
+    if (this.#tier !== undefined) {
+      const entry = this.#tier.get(lookup.wire);
+      if (entry?.item === reading.item) this.#confirm(entry, lookup);
+      else this.#tier.set(lookup.wire, reading.item, stored, reading.token, this.clock.monotonic(), lookup.moment);
+    }
     if (this.watch) for (const caller of fit) if (caller.load) this.watch(caller, stored, reading.token);
     this.answer(fit, stored, "hit", undefined);
     const [first] = unfit;
@@ -346,6 +348,12 @@ export class Engine implements LookupOwner {
       lookup.callers = unfit;
       this.#renewal.renew(lookup, reading, undefined, misfit(first, stored) ?? "version");
     } else if (reading.won) this.#renewal.refreshAhead(lookup, reading, stored);
+  }
+
+  /** An entry of the tier was found current, its generations included: only now `local: { maxAge }` counts from this question. */
+  #confirm(entry: TierEntry, lookup: Lookup): void {
+    if (this.parts.tierMaxAgeMs > 0) entry.askedAt = this.clock.monotonic();
+    entry.moment = lookup.moment;
   }
 
   // -- waiting, missing, bypassing -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 import type { Cache } from "./cache.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import { EverfreshError } from "../errors.ts";
+import { checkTags } from "./keys.ts";
 import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
 
 export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
@@ -56,7 +57,7 @@ export function defineEntry<Args extends readonly unknown[], T>(
   const fixed: ReadOptions = Object.freeze({
     ...rest,
     ...(typeof ttl !== "function" && ttl !== undefined && { ttl }),
-    ...(Array.isArray(tags) && { tags: Object.freeze([...(tags as readonly string[])]) }),
+    ...(typeof tags !== "function" && tags !== undefined && { tags: Object.freeze(checkTags(tags)) }),
   });
   const forced: ReadOptions = Object.freeze({ ...fixed, forceFresh: true });
   const { staleWhileRevalidate, staleIfError } = rest;

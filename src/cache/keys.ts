@@ -26,7 +26,7 @@ const limitAttempts = 50_000;
 
 /** Proves a namespace: 1 to 100 letters, digits and `_ . : / -`. */
 export function checkNamespace(name: string): string {
-  if (!namespacePattern.test(name))
+  if (typeof name !== "string" || !namespacePattern.test(name))
     throw new EverfreshError(
       "EF_OPTION",
       `namespace is ${JSON.stringify(name)}; it takes 1 to 100 letters, digits, "_", ".", ":", "/" and "-"`,

@@ -49,7 +49,7 @@ class Context implements LoadContext {
   }
 
   addTags(tags: readonly string[]): void {
-    this.tags = checkTags([...this.tags, ...tags]);
+    this.tags = checkTags([...this.tags, ...checkTags(tags)]);
   }
 
   skip(): void {

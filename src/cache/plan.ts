@@ -63,6 +63,8 @@ export class Plans {
   /** @throws EverfreshError `EF_OPTION` */
   of(options: ReadOptions | undefined): Plan {
     if (options === undefined) return this.base;
+    if (typeof options !== "object" || options === null)
+      throw new EverfreshError("EF_OPTION", `options are an object such as { ttl: "5m" }; got ${String(options)}`);
     if (this.#isLatest(options)) return this.#latestPlan;
     let plan = this.#fixed.get(options);
     if (plan === undefined) {
@@ -138,6 +140,7 @@ export function jittered(ttl: number, jitter: number, random: Random): number {
 
 /** @throws EverfreshError `EF_OPTION` */
 export function ttlMs(ttl: Ttl): number {
+  if (ttl === undefined) throw new EverfreshError("EF_OPTION", `ttl is missing; it is a duration or "forever"`);
   return ttl === "forever" ? Infinity : span(ttl, "ttl", 0);
 }
 

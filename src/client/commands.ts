@@ -121,6 +121,8 @@ export class Commands extends Calls {
    * Send it `on` the epoch that the token came with: tokens of a server that was restarted start again.
    */
   cas(key: KeyLike, value: Value, cas: Cas, options?: types.StoreOptions): Promise<types.StoreResult> {
+    // Without a token it would be a plain `set`.
+    if (cas === undefined) return Promise.reject(badArgument("cas is missing: read the value with { cas: true }"));
     return this.store("set", key, value, cas, options);
   }
 

@@ -43,6 +43,13 @@ export class Delivery {
   readonly #timeoutMs: number;
 
   constructor(caches: readonly OutboxCache[], clock: Clock, timeoutMs: number) {
+    for (const cache of caches as readonly (Partial<OutboxCache> | undefined)[])
+      if (
+        typeof cache?.invalidate !== "function" ||
+        typeof cache.invalidateTags !== "function" ||
+        typeof cache.name !== "string"
+      )
+        throw new EverfreshError("EF_OPTION", "caches is a cache of createCache, or a list of them.");
     this.#caches = new Map(caches.map((cache) => [cache.name, cache]));
     if (this.#caches.size !== caches.length)
       throw new EverfreshError("EF_OPTION", "Two caches of an outbox have the same namespace; each needs its own.");

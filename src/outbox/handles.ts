@@ -26,12 +26,12 @@ const known = new WeakMap<object, Database>();
  * @throws EverfreshError `EF_OPTION` for anything else
  */
 export function databaseOf<Handle extends DatabaseHandle>(handle: Handle): Database<TransactionOf<Handle>> {
-  const database = known.get(handle) ?? adapt(handle);
+  const database = known.get(handle) ?? adapt(handle as Handle | undefined);
   known.set(handle, database);
   return database as Database<TransactionOf<Handle>>;
 }
 
-function adapt(handle: object): Database {
+function adapt(handle: object | undefined): Database {
   if (has(handle, "executeQuery", "transaction")) return kyselyDatabase(handle as KyselyLike);
   if (has(handle, "query", "connect"))
     return "totalCount" in handle ? pgPool(handle as PgPoolLike) : pgClient(handle as PgClientLike);
@@ -42,6 +42,7 @@ function adapt(handle: object): Database {
   );
 }
 
-function has(handle: object, ...methods: readonly string[]): boolean {
+function has(handle: object | undefined, ...methods: readonly string[]): handle is object {
+  if (typeof handle !== "object" || handle === null) return false;
   return methods.every((name) => typeof (handle as Record<string, unknown>)[name] === "function");
 }

@@ -10,7 +10,7 @@
  * load once more; a reader that began before COMMIT holds a lease that the delivery ends, so what it loaded is not stored.
  * Told before the commit, a reader could load the old value after the invalidation, and store it for good.
  */
-import { insideTransaction } from "../cache/index.ts";
+import { checkNames, insideTransaction } from "../cache/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
@@ -46,6 +46,19 @@ export interface OutboxOptions {
   readonly clock?: Clock;
   readonly random?: Random;
 }
+
+const optionNames: Readonly<Record<keyof OutboxOptions, true>> = {
+  db: true,
+  caches: true,
+  table: true,
+  relay: true,
+  intervalMs: true,
+  graceMs: true,
+  deliveryTimeoutMs: true,
+  batch: true,
+  clock: true,
+  random: true,
+};
 
 /** What names keys and tags to be invalidated when the transaction commits. May be called any number of times. */
 export type Invalidate = (...targets: readonly Invalidatable[]) => void;
@@ -91,6 +104,7 @@ export class Outbox {
   #closed = false;
 
   constructor(options: OutboxOptions) {
+    checkNames(options, optionNames, "createOutbox");
     const clock = options.clock ?? systemClock;
     const caches = Array.isArray(options.caches) ? (options.caches as OutboxCache[]) : [options.caches as OutboxCache];
     if (caches.length === 0) throw new EverfreshError("EF_OPTION", "An outbox needs at least one cache to tell.");
@@ -107,7 +121,7 @@ export class Outbox {
       );
     this.#relay = new Relay(database, (dialect) => this.#statements(dialect), this.#delivery, {
       intervalMs: positive(options.intervalMs ?? 250, "intervalMs"),
-      batch: positive(options.batch ?? 500, "batch"),
+      batch: whole(options.batch ?? 500, "batch"),
       channel: this.#table.base,
       clock,
       random: options.random ?? systemRandom,
@@ -310,6 +324,12 @@ export function createOutbox(options: OutboxOptions): Outbox {
 /** A `pg` Client: a single connection that somebody else uses as well. */
 function isLent(handle: DatabaseHandle): boolean {
   return "connect" in handle && "query" in handle && !("totalCount" in handle);
+}
+
+function whole(value: number, name: string): number {
+  if (!Number.isSafeInteger(value) || value <= 0)
+    throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; it is a whole number above 0`);
+  return value;
 }
 
 function positive(value: number, name: string): number {

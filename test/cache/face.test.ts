@@ -276,6 +276,39 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     );
   });
 
+  test("options that say nothing clear are refused, whatever was asked for before", async () => {
+    const key = fresh();
+    const refused = { code: "EF_OPTION" };
+    for (const wrong of [300, "5m", null, true]) {
+      await cache.getOrSet(key, () => 1, {});
+      await assert.rejects(
+        cache.getOrSet(key, () => 1, wrong as never),
+        refused,
+      );
+      await assert.rejects(cache.set(key, 1, wrong as never), refused);
+    }
+    await assert.rejects(cache.touch(key, undefined as never), refused);
+    assert.equal(await cache.get(key), 1);
+    await assert.rejects(cache.incr(key, 1, { ttll: "1m" } as never), refused);
+    await assert.rejects(
+      cache.update(key, () => 1, { ttll: "1m" } as never),
+      refused,
+    );
+    assert.throws(() => cache.namespace(undefined as never), refused);
+    assert.throws(() => cache.namespace(""), refused);
+  });
+
+  test("a text in the place of a list of tags is refused, not dropped or cut into letters", async () => {
+    const refused = { code: "EF_OPTION", message: /list/ };
+    assert.throws(() => cache.entry("declared", { load: () => 1, tags: "songs" as never }), refused);
+    const entry = cache.entry("named", { load: () => 1, tags: () => "songs" as never });
+    await assert.rejects(entry.get(), refused);
+    await assert.rejects(
+      cache.getOrSet(fresh(), (context) => context.addTags("songs" as never)),
+      refused,
+    );
+  });
+
   test("a time to live of zero means that nothing is stored, and what was there is gone", async () => {
     const key = fresh();
     await cache.set(key, 1);

@@ -1082,6 +1082,31 @@ describe("the in-process tier", () => {
     assert.equal(await read(), 2, "when it was delivered late");
   });
 
+  test("with maxAge trusts what is the same item only when its tags were found current, too", async () => {
+    world = new FakeMemcached(["fake:1", "fake:2", "fake:3"]);
+    const near = process({ local: { maxAge: "10s" } });
+    const far = process();
+    const source = new Source();
+    const tag = Array.from({ length: 100 }, (_, at) => `tag${at}`).find(
+      (name) => world.serverOf(`n#${name}`) !== world.serverOf("n=k"),
+    );
+    const read = (): Promise<number> => near.getOrSet("k", source.quick, { tags: [tag as string] });
+    await read();
+    await near.invalidateTags(["another"]);
+    source.value = 2;
+    await far.invalidateTags([tag as string]);
+    world.hold();
+    const asking = read();
+    await settle();
+    await world.run("mg n=k");
+    await world.run("mg n!");
+    // The item is the same; its tag has not answered yet.
+    const second = read();
+    await settle();
+    world.release();
+    assert.deepEqual(await Promise.all([asking, second]), [2, 2]);
+  });
+
   test("with maxAge does not ask about a key that is a digest on the wire either, and never takes another's value for it", async () => {
     const near = process({ local: { maxAge: "250ms" } });
     const [long, other] = ["ö".repeat(300), "ö".repeat(301)];

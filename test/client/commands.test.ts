@@ -114,6 +114,8 @@ for (const setting of settings) {
       assert.ok(hit.kind === "hit" && hit.cas !== undefined);
       assert.equal((await client.cas("c", "2", hit.cas, { on: hit.epoch })).kind, "stored");
       assert.equal((await client.cas("c", "3", hit.cas, { on: hit.epoch })).kind, "exists");
+      await assert.rejects(client.cas("c", "4", undefined as never), { code: "EF_OPTION", message: /cas: true/ });
+      assert.equal(valueOf(await client.get("c")), "2");
       await client.delete("c");
       assert.equal((await client.cas("c", "3", hit.cas, { on: hit.epoch })).kind, "notFound");
       assert.equal(valueOf(await client.get("c")), "miss");

@@ -355,6 +355,28 @@ test("what is no database is refused at once", () => {
     assert.throws(() => createOutbox({ db: db as never, caches: new RememberingCache() }), { code: "EF_OPTION" });
 });
 
+test("options that are none, and caches that are none, are refused at once", () => {
+  const file = sqliteFile();
+  const handle = file.open();
+  const right = { db: handle, caches: new RememberingCache(), relay: false };
+  const wrong: Record<string, unknown>[] = [
+    { ...right, relya: false },
+    { ...right, caches: {} },
+    { ...right, caches: [undefined] },
+    { ...right, caches: "x" },
+    { ...right, db: undefined },
+    { ...right, batch: 1.5 },
+  ];
+  for (const options of [...wrong, undefined, 5])
+    assert.throws(
+      () => createOutbox(options as never),
+      { code: "EF_OPTION" },
+      JSON.stringify(Object.keys(options ?? {})),
+    );
+  handle.close();
+  file.remove();
+});
+
 test("the types of the transactions are those of the handles", () => {
   const outbox = undefined as unknown as ReturnType<typeof createOutbox>;
   // Never run; what must compile is the use of `tx` as each package types it.
