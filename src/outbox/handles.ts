@@ -26,7 +26,7 @@ const known = new WeakMap<object, Database>();
  * @throws EverfreshError `EF_OPTION` for anything else
  */
 export function databaseOf<Handle extends DatabaseHandle>(handle: Handle): Database<TransactionOf<Handle>> {
-  const database = known.get(handle) ?? adapt(handle as Handle | undefined);
+  const database = known.get(handle) ?? adapt(handle);
   known.set(handle, database);
   return database as Database<TransactionOf<Handle>>;
 }

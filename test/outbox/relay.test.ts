@@ -229,6 +229,30 @@ for (const [what, as] of [
   });
 }
 
+test("a relay tells of a transaction on its handle that does not end", async (t) => {
+  const file = sqliteFile();
+  const handle = file.open();
+  const told: unknown[] = [];
+  const onError = (message: unknown): void => void told.push(message);
+  subscribe("everfresh:outbox:error", onError);
+  t.after(() => {
+    unsubscribe("everfresh:outbox:error", onError);
+    handle.close();
+    file.remove();
+  });
+  const outbox = createOutbox({ db: handle, caches: new RememberingCache(), intervalMs: 1 });
+  await outbox.install();
+  handle.exec("BEGIN");
+  await eventually(() => outbox.relayCounts.errors === 1);
+  assert.ok(outbox.relayCounts.passes >= 40);
+  handle.exec("COMMIT");
+  await outbox.close();
+  assert.deepEqual(
+    told.map((each) => (each as { what: string; error: { code: string } }).error.code),
+    ["EF_OPTION"],
+  );
+});
+
 test("a relay on a SQLite handle does not read in a transaction that somebody has begun: its snapshot is not begun", async (t) => {
   const file = sqliteFile();
   const [handle, another] = [file.open(), file.open()];

@@ -111,7 +111,7 @@ class SqliteConnection implements DatabaseConnection {
   }
 
   async executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
-    if (reads(query) || this.#database.inTransaction) return await patiently(() => this.#run<Row>(query));
+    if (standsAlone(query) || this.#database.inTransaction) return await patiently(() => this.#run<Row>(query));
     await this.begin();
     try {
       const result = this.#run<Row>(query);
@@ -136,11 +136,11 @@ class SqliteConnection implements DatabaseConnection {
 }
 
 /**
- * Whether a statement only reads. All others take the lock first: libsql never ends a write that it has refused for want of the
- * lock, and as long as that one is open nothing commits.
+ * Whether a statement needs no transaction around it: it reads, or it begins one. All others take the lock first: libsql never
+ * ends a write that it has refused for want of the lock, and as long as that one is open nothing commits.
  */
-function reads({ query, sql }: CompiledQuery): boolean {
-  return SelectQueryNode.is(query) || (RawNode.is(query) && /^\s*(?:select|pragma)\b/i.test(sql));
+function standsAlone({ query, sql }: CompiledQuery): boolean {
+  return SelectQueryNode.is(query) || (RawNode.is(query) && /^\s*(?:select|pragma|begin)\b/i.test(sql));
 }
 
 /** Does `action` again while another process holds the lock that it needs, until the deadline. */
