@@ -111,7 +111,11 @@ class SqliteConnection implements DatabaseConnection {
   }
 
   async executeQuery<Row>(query: CompiledQuery): Promise<QueryResult<Row>> {
-    if (standsAlone(query) || this.#database.inTransaction) return await patiently(() => this.#run<Row>(query));
+    if (isOfTransactions(query)) {
+      await patiently(() => this.#database.exec(query.sql));
+      return { rows: [] };
+    }
+    if (reads(query) || this.#database.inTransaction) return await patiently(() => this.#run<Row>(query));
     await this.begin();
     try {
       const result = this.#run<Row>(query);
@@ -136,11 +140,16 @@ class SqliteConnection implements DatabaseConnection {
 }
 
 /**
- * Whether a statement needs no transaction around it: it reads, or it begins one. All others take the lock first: libsql never
- * ends a write that it has refused for want of the lock, and as long as that one is open nothing commits.
+ * Whether a statement only reads. All others take the lock first: libsql never ends a write that it has refused for want of the
+ * lock, and as long as that one is open nothing commits.
  */
-function standsAlone({ query, sql }: CompiledQuery): boolean {
-  return SelectQueryNode.is(query) || (RawNode.is(query) && /^\s*(?:select|pragma|begin)\b/i.test(sql));
+function reads({ query, sql }: CompiledQuery): boolean {
+  return SelectQueryNode.is(query) || (RawNode.is(query) && /^\s*(?:select|pragma)\b/i.test(sql));
+}
+
+/** Whether a statement begins or ends a transaction by hand, as the outbox's do. Prepared, it would be one that libsql never ends. */
+function isOfTransactions({ query, sql }: CompiledQuery): boolean {
+  return RawNode.is(query) && /^\s*(?:begin|commit|rollback)\b/i.test(sql);
 }
 
 /** Does `action` again while another process holds the lock that it needs, until the deadline. */
