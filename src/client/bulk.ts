@@ -2,7 +2,7 @@
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
-import { want, type Answer, type Verb } from "../protocol/index.ts";
+import { hashedLength, want, type Answer, type Verb } from "../protocol/index.ts";
 import { anyKey, badArgument, ownKey } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
 import type { KeyLike } from "./calls.ts";
@@ -25,9 +25,6 @@ interface Group<K> {
 
 /** memcached reads commands into 16 KB; longer ones make it copy them into memory of their own. */
 const lineLimit = 15_000;
-
-/** How long the name is that classic text gives to a key which it cannot say. */
-const hashedLength = 50;
 
 /** A slice of a batch ends with the value that brings it to so many bytes: a quarter of what may wait for one server. */
 const sliceBytes = 32 * 2 ** 20;

@@ -10,7 +10,7 @@ import { createHash } from "node:crypto";
 /** The longest key that memcached takes, in bytes. */
 export const keyLimitBytes = 250;
 
-/** How long the keys are that {@link hashedKey} makes. */
+/** How long the keys are that {@link hashedKey} makes, which classic text also gives to those that it cannot say. */
 export const hashedLength = 50;
 
 /** The longest key, in bytes, whose base64 form still fits into {@link keyLimitBytes}. */
