@@ -243,7 +243,8 @@ export class Engine implements LookupOwner {
     const { callers } = lookup;
     try {
       if (!stored.open(this.serializer)) return false;
-      for (const caller of callers) if (caller.plan.shared || misfit(caller, stored) !== undefined) return false;
+      for (const caller of callers)
+        if (caller.plan.shared || misfit(caller, stored, this.serializer) !== undefined) return false;
       this.answer(callers, stored, "hit", undefined);
     } catch (error) {
       failAll(callers, error);
@@ -255,7 +256,7 @@ export class Engine implements LookupOwner {
   #isProven(lookup: Lookup, stored: Stored): boolean {
     if (lookup.space?.proven !== stored.provenance) return false;
     if (flawOf(lookup, plain, stored, this.parts.keys, this.clock.now()) !== undefined) return false;
-    return lookup.callers.every((caller) => misfit(caller, stored) === undefined);
+    return lookup.callers.every((caller) => misfit(caller, stored, this.serializer) === undefined);
   }
 
   settle(lookup: Lookup, reading: Reading): void {
@@ -332,9 +333,9 @@ export class Engine implements LookupOwner {
     }
     let fit = callers;
     let unfit: Caller[] = [];
-    if (callers.some((caller) => misfit(caller, stored) !== undefined)) {
-      fit = callers.filter((caller) => misfit(caller, stored) === undefined);
-      unfit = callers.filter((caller) => misfit(caller, stored) !== undefined);
+    if (callers.some((caller) => misfit(caller, stored, this.serializer) !== undefined)) {
+      fit = callers.filter((caller) => misfit(caller, stored, this.serializer) === undefined);
+      unfit = callers.filter((caller) => misfit(caller, stored, this.serializer) !== undefined);
     }
     if (this.#tier !== undefined) {
       const entry = this.#tier.get(lookup.wire);
@@ -346,7 +347,7 @@ export class Engine implements LookupOwner {
     const [first] = unfit;
     if (first !== undefined) {
       lookup.callers = unfit;
-      this.#renewal.renew(lookup, reading, undefined, misfit(first, stored) ?? "version");
+      this.#renewal.renew(lookup, reading, undefined, misfit(first, stored, this.serializer) ?? "version");
     } else if (reading.won) this.#renewal.refreshAhead(lookup, reading, stored);
   }
 

@@ -101,7 +101,7 @@ export function isFor(
   serializer: Serializer | undefined,
 ): boolean {
   try {
-    return stored.open(serializer) && misfit(caller, stored) === undefined;
+    return stored.open(serializer) && misfit(caller, stored, serializer) === undefined;
   } catch {
     // A schema that throws. Who cannot have the stale value waits for the new one.
     return false;
@@ -131,12 +131,17 @@ export function lackedTag(tags: readonly string[], { provenance }: Stored): stri
 }
 
 /** Why a right value is not for this caller: another version, a tag that it lacks, or its schema refuses it. Open it first. */
-export function misfit({ plan, load }: Pick<Caller, "plan" | "load">, stored: Stored): string | undefined {
+export function misfit(
+  { plan, load }: Pick<Caller, "plan" | "load">,
+  stored: Stored,
+  serializer: Serializer | undefined,
+): string | undefined {
   if (load !== undefined && plan.version !== stored.version) return "version";
   const lacked = lackedTag(plan.tags, stored);
   if (lacked !== undefined) return `tag ${lacked}`;
   if (plan.schema === undefined) return undefined;
-  const result = plan.schema["~standard"].validate(stored.shared);
+  // A copy: a validator that changes what it is given must not change what others get.
+  const result = plan.schema["~standard"].validate(stored.take(serializer));
   if (result instanceof Promise)
     throw new EverfreshError(
       "EF_OPTION",

@@ -396,6 +396,21 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.equal(await cache.getOrSet(key, () => 8, { schema }), 7);
   });
 
+  test("a schema that changes what it checks changes nobody's value", async () => {
+    const key = fresh();
+    const schema = {
+      "~standard": {
+        validate: (value: unknown) => {
+          (value as { n: number }).n = -1;
+          return { value, issues: undefined };
+        },
+      },
+    };
+    await cache.set(key, { n: 1 });
+    for (let read = 0; read < 3; read++)
+      assert.deepEqual(await cache.getOrSet(key, () => ({ n: 2 }), { schema }), { n: 1 });
+  });
+
   test("a declared entry is read, refreshed and invalidated by its arguments", async () => {
     let loads = 0;
     const entry = cache.entry(`queue${number++}`, {
