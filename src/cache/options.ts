@@ -98,5 +98,9 @@ export function checkNames(options: object, names: object, where: string): void 
   if (typeof options !== "object" || options === null)
     throw new EverfreshError("EF_OPTION", `${where} takes an object of options; got ${String(options)}`);
   for (const name in options)
-    if (!Object.hasOwn(names, name)) throw new EverfreshError("EF_OPTION", `${where} has no option ${name}`);
+    if (!Object.hasOwn(names, name))
+      throw new EverfreshError(
+        "EF_OPTION",
+        `${where} has no option ${name}; there are ${Object.keys(names).join(", ")}`,
+      );
 }

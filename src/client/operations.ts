@@ -1,6 +1,6 @@
 /**
  * Operations that are more than one call, or go on after their call is answered: values in parts, values that are packed
- * in the thread pool, counters that classic text cannot start. Each has one deadline for all of it, and closing waits
+ * in the thread pool, counters that may have to be started. Each has one deadline for all of it, and closing waits
  * for it.
  */
 import type { Clock } from "../clock.ts";

@@ -131,11 +131,13 @@ const longestMs = 2 ** 31 - 1;
  */
 export function resolveOptions(options: ClientOptions): ResolvedOptions {
   if (typeof options !== "object" || options === null) throw bad("options are an object");
-  for (const name of Object.keys(options)) if (!known.has(name)) throw bad(`${name} is not an option`);
+  for (const name of Object.keys(options))
+    if (!known.has(name)) throw bad(`${name} is not an option; there are ${[...known].join(", ")}`);
   if (options.servers === undefined) throw bad("servers is missing");
   const { protocol = "auto", backoff = {}, auth = "required", failover = "none" } = options;
   if (failover !== "none" && failover !== "next") throw bad("failover is 'none' or 'next'");
-  if (!["auto", "meta", "binary", "text"].includes(protocol)) throw bad(`protocol is ${JSON.stringify(protocol)}`);
+  if (!["auto", "meta", "binary", "text"].includes(protocol))
+    throw bad(`protocol is ${JSON.stringify(protocol)}; it is auto, meta, binary or text`);
   if (auth !== "required" && auth !== "optional") throw bad("auth is 'required' or 'optional'");
   onlyKnown("backoff", backoff, ["firstMs", "longestMs"]);
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
@@ -145,7 +147,8 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     throw bad(`login ${String(options.login)} and protocol ${protocol} exclude each other`);
   const { flags = "everfresh", splitLargeValues = false } = options;
   if (typeof splitLargeValues !== "boolean") throw bad("splitLargeValues is true or false");
-  if (!Object.hasOwn(profiles, flags)) throw bad(`flags is ${JSON.stringify(flags)}`);
+  if (!Object.hasOwn(profiles, flags))
+    throw bad(`flags is ${JSON.stringify(flags)}; it is one of ${Object.keys(profiles).join(", ")}`);
   return Object.freeze({
     servers,
     plan,

@@ -272,7 +272,7 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     await assert.rejects(cache.set(key, 1, { ttl: 60 as never }), { code: "EF_OPTION" });
     await assert.rejects(
       cache.getOrSet(key, () => 1, { tll: "1m" } as never),
-      { code: "EF_OPTION", message: /tll/ },
+      { code: "EF_OPTION", message: /no option tll; there are ttl, / },
     );
   });
 

@@ -58,6 +58,16 @@ describe("a server list", () => {
   }
 });
 
+test("an option that is not one is answered with those that are", () => {
+  const answers: readonly (readonly [Record<string, unknown>, RegExp])[] = [
+    [{ protocl: "meta" }, /protocl is not an option; there are servers, protocol, /],
+    [{ protocol: "ascii" }, /protocol is "ascii"; it is auto, meta, binary or text/],
+    [{ flags: "x" }, /flags is "x"; it is one of everfresh, /],
+  ];
+  for (const [options, message] of answers)
+    assert.throws(() => createClient({ servers: "a", ...options }), { code: "EF_OPTION", message });
+});
+
 test("options that are half there, unknown or out of range stop the start", () => {
   const wrong: readonly Record<string, unknown>[] = [
     {},
@@ -85,8 +95,6 @@ test("options that are half there, unknown or out of range stop the start", () =
     { servers: "a", backoff: 5 },
     { servers: "a", placement: { kind: "modula", hasher: "md5" } },
     { servers: "a", placement: null },
-    { servers: "a", discovery: { endpoint: "a", interval: 5 } },
-    { servers: "a", discovery: {} },
     { servers: "a", splitLargeValues: "yes" },
     { servers: "a", tls: "yes" },
     { servers: "a", tls: null },

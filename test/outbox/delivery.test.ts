@@ -4,16 +4,11 @@ import { test, type TestContext } from "node:test";
 import { createCache, memory } from "everfresh";
 import { createOutbox, tag, type InvalidationPendingError, type OutboxCache } from "everfresh/outbox";
 import { ManualClock } from "../support/manual-clock.ts";
-import { eventually, RememberingCache, sqliteFile } from "./support.ts";
+import { eventually, RememberingCache, openSqlite } from "./support.ts";
 
 /** A SQLite handle with an outbox of `caches` that takes its time from a clock of the test's own. */
 async function withClock(t: TestContext, caches: OutboxCache) {
-  const file = sqliteFile();
-  const handle = file.open();
-  t.after(() => {
-    handle.close();
-    file.remove();
-  });
+  const handle = openSqlite(t);
   const clock = new ManualClock();
   const outbox = createOutbox({ db: handle, caches, relay: false, clock, deliveryTimeoutMs: 500 });
   await outbox.install();

@@ -10,7 +10,7 @@ import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox
 import type pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { onPostgres, onSqlite, type Place } from "./places.ts";
-import { eventually, kyselyOnSqlite, RememberingCache, sqliteFile, type LibsqlHandle } from "./support.ts";
+import { eventually, kyselyOnSqlite, RememberingCache, sqliteFile, type LibsqlHandle, openSqlite } from "./support.ts";
 
 let postgres: RealPostgres | undefined;
 let url = "";
@@ -187,12 +187,7 @@ for (const [what, as] of [
   ["Kysely on SQLite", (handle: LibsqlHandle): DatabaseHandle => kyselyOnSqlite(handle)],
 ] as const) {
   test(`on ${what} nothing is delivered of a transaction that somebody has open on it, until it commits`, async (t) => {
-    const file = sqliteFile();
-    const handle = file.open();
-    t.after(() => {
-      handle.close();
-      file.remove();
-    });
+    const handle = openSqlite(t);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: as(handle), caches: cache, intervalMs: 5 });
     await outbox.install();
@@ -209,12 +204,7 @@ for (const [what, as] of [
   });
 
   test(`on ${what} no row is removed in a transaction that somebody has open on it`, async (t) => {
-    const file = sqliteFile();
-    const handle = file.open();
-    t.after(() => {
-      handle.close();
-      file.remove();
-    });
+    const handle = openSqlite(t);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: as(handle), caches: cache, relay: false });
     await outbox.install();

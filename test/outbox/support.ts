@@ -1,4 +1,5 @@
 /** What the tests of the outbox share: a cache that remembers what it was told, and the databases, each with a table. */
+import type { TestContext } from "node:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,6 +56,17 @@ export function sqliteFile(): { path: string; open: () => LibsqlHandle; remove: 
   first.exec("CREATE TABLE items (id integer PRIMARY KEY, text text NOT NULL)");
   first.close();
   return { path, open, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** A handle on such a file; both are gone when the test ends. */
+export function openSqlite(t: TestContext): LibsqlHandle {
+  const file = sqliteFile();
+  const handle = file.open();
+  t.after(() => {
+    handle.close();
+    file.remove();
+  });
+  return handle;
 }
 
 export function kyselyOnSqlite(handle: LibsqlHandle): Kysely<Items> {
