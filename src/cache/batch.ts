@@ -4,9 +4,13 @@
  * Each key has a lookup and a lease of its own; the loader is called once, when it is known of every key whether it is
  * there, is computed by somebody else, or is to be computed here. Keys that turn up later (another process died with
  * their lease) are loaded together with those that turn up in the same tick.
+ *
+ * Where all of them are computed without the cache, the call takes a turn (`maxConcurrentLoads`). Where one is computed under
+ * a lease it takes none: others wait for that lease.
  */
 import { AsyncResource } from "node:async_hooks";
-import type { LoadContext } from "./caller.ts";
+import { EverfreshError } from "../errors.ts";
+import type { Batched, LoadContext, TakesTurns } from "./caller.ts";
 import { InheritedByAll, rendering } from "./fragments.ts";
 import type { Ttl } from "./options.ts";
 
@@ -24,13 +28,19 @@ interface Wanted {
   readonly reject: (error: unknown) => void;
 }
 
-export class Batch<T> {
+export class Batch<T> implements Batched {
   readonly #load: BatchLoader<T>;
   readonly #collects: boolean;
   /** Keys of which nothing is known yet. */
   readonly #unknown: Set<string>;
   #wanted: Wanted[] = [];
   #scheduled = false;
+  /** How many of the wanted are computed without the cache, and who hands out turns for that. */
+  #bypassing = 0;
+  #turns: TakesTurns | undefined;
+  /** Somebody waits for it who may have the turn that it would wait for. */
+  #hurried = false;
+  #begin: (() => void) | undefined;
   /** Where the loader runs, whichever key's answer comes last. */
   readonly #scope = new AsyncResource("EverfreshBatch");
 
@@ -44,6 +54,16 @@ export class Batch<T> {
   /** What became of `key` is known: it is there, or somebody else computes it. */
   known(key: string): void {
     if (this.#unknown.delete(key)) this.#schedule();
+  }
+
+  bypassed(turns: TakesTurns): void {
+    this.#turns = turns;
+    this.#bypassing++;
+  }
+
+  hurry(): void {
+    this.#hurried = true;
+    this.#begin?.();
   }
 
   /** The value of `key`, computed together with the others. */
@@ -65,6 +85,17 @@ export class Batch<T> {
     this.#scheduled = false;
     const wanted = this.#wanted;
     this.#wanted = [];
+    const takesTurn = this.#bypassing === wanted.length && !this.#hurried;
+    this.#bypassing = 0;
+    if (takesTurn && this.#turns !== undefined)
+      await this.#turns.run(
+        () => this.#compute(wanted.filter(({ context }) => !isGivenUp(context))),
+        (hurry) => (this.#begin = hurry),
+      );
+    else await this.#compute(wanted);
+  }
+
+  async #compute(wanted: readonly Wanted[]): Promise<void> {
     const [first] = wanted;
     if (first === undefined) return;
     try {
@@ -107,6 +138,11 @@ class ContextOfAll implements LoadContext {
     const inherited = this.#all.map((context) => context.within(() => rendering.current));
     return rendering.within(new InheritedByAll(inherited.filter((one) => one !== undefined)), work);
   }
+}
+
+/** Whether the deadline of its callers has passed, while it waited for a turn. */
+function isGivenUp({ signal }: LoadContext): boolean {
+  return signal.reason instanceof EverfreshError && signal.reason.code === "EF_LOAD_TIMEOUT";
 }
 
 function pick<T>(result: BatchResult<T>, key: string, index: number): T | undefined {

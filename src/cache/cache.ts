@@ -178,7 +178,7 @@ export class Cache {
           reads[index],
           false,
           (caller) => {
-            caller.batched = true;
+            caller.batch = batch;
             caller.onKnown = () => batch.known(key);
           },
         ),

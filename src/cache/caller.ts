@@ -52,6 +52,19 @@ export interface LoadContext {
   within<T>(work: () => T): T;
 }
 
+/** What computes a caller's value together with those of others, by one loader call, which takes one turn at most. */
+export interface Batched {
+  /** A value of it is computed without the cache. */
+  bypassed(turns: TakesTurns): void;
+  /** Lets it begin without a turn, where it waits for one. */
+  hurry(): void;
+}
+
+export interface TakesTurns {
+  /** @param queued where `work` has to wait, is given what lets it run without a turn */
+  run(work: () => Promise<void>, queued: (hurry: () => void) => void): Promise<void>;
+}
+
 type Settle = (outcome: unknown) => void;
 
 let nextResolve: Settle;
@@ -80,8 +93,8 @@ export class Caller {
   done = false;
   /** Whether its soft timeout runs. */
   softly = false;
-  /** Computed together with others, by one loader call: it takes no turn of its own. */
-  batched = false;
+  /** What computes it together with others, by one loader call. */
+  batch: Batched | undefined = undefined;
   /** Called once, when it is known that this caller is answered, waits for somebody else, or computes. */
   onKnown: (() => void) | undefined = undefined;
   /** Told what the answer was made from, for the value around it; undefined: nobody knows. */

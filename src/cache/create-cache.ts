@@ -39,7 +39,7 @@ export interface CacheOptions extends CommonOptions {
   readonly wait?: Duration;
   /** How long an invalidation may take before it rejects with `EF_INVALIDATION_PENDING`. Default: 2 s. */
   readonly invalidationTimeout?: Duration;
-  /** Loads that run at a time where no cache server can be asked. Default: 32. */
+  /** Loads that run at a time where no cache server can be asked; all keys of `getOrSetMany` together are one. Default: 32. */
   readonly maxConcurrentLoads?: number;
   /** How values become bytes. Default: JSON where it is exact, otherwise V8's structured format. */
   readonly serializer?: Serializer;

@@ -14,7 +14,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock, Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
-import { failAll, type Caller } from "./caller.ts";
+import { failAll, type Caller, type TakesTurns } from "./caller.ts";
 import type { Loads } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import { forEach, type Serializer } from "./serializer.ts";
@@ -25,7 +25,7 @@ interface Round {
   /** Those who came after the load began, or read another version. */
   readonly next: Caller[];
   begun: boolean;
-  /** Lets it begin without a turn, where it waits for one. */
+  /** Lets it, or the batch that it is a part of, begin without a turn, where that waits for one. */
   hurry: (() => void) | undefined;
   /** When the load began. */
   moment: number;
@@ -36,7 +36,7 @@ const inside = new AsyncLocalStorage<true>();
 const isInside = (): boolean => inside.getStore() !== undefined;
 
 /** Hands out turns, first come first served. */
-export class Turns {
+export class Turns implements TakesTurns {
   readonly #limit: number;
   readonly #queue = new Set<() => void>();
   #running = 0;
@@ -45,7 +45,6 @@ export class Turns {
     this.#limit = limit;
   }
 
-  /** @param queued where `work` has to wait, is given what lets it run without a turn */
   async run(work: () => Promise<void>, queued: (hurry: () => void) => void): Promise<void> {
     if (isInside()) return await work();
     let hasTurn = true;
@@ -115,7 +114,7 @@ export class Rounds {
       return;
     }
     caller.onKnown?.();
-    if (!round.begun && caller.inContext(isInside)) round.hurry?.();
+    if (round.hurry !== undefined && caller.inContext(isInside)) round.hurry();
     if (caller.plan.version === round.version && (!round.begun || caller.moment < round.moment))
       round.callers.push(caller);
     else round.next.push(caller);
@@ -131,7 +130,7 @@ export class Rounds {
       moment: 0,
     };
     this.#rounds.set(wire, round);
-    const { load, plan, key } = first;
+    const { load, plan, key, batch } = first;
     let waiting: Timer | undefined;
     const work = async (): Promise<void> => {
       waiting?.cancel();
@@ -158,7 +157,11 @@ export class Rounds {
       });
     };
     // In the context of its caller, which tells whether a load around it has a turn already.
-    const run = (): Promise<void> => (first.batched ? work() : this.#turns.run(work, queued));
+    const run = (): Promise<void> => (batch === undefined ? this.#turns.run(work, queued) : work());
+    if (batch !== undefined) {
+      batch.bypassed(this.#turns);
+      round.hurry = () => batch.hurry();
+    }
     void first.inContext(run).finally(() => {
       this.#rounds.delete(wire);
       if (round.next.length > 0) this.#again(round.next);

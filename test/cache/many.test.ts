@@ -98,6 +98,59 @@ describe("getOrSetMany", () => {
     }
   });
 
+  test("without a backend takes a turn of maxConcurrentLoads, one for all of its keys", async () => {
+    const cache = createCache({ backend: none(), maxConcurrentLoads: 2, clock });
+    let running = 0;
+    let most = 0;
+    const load = async (keys: readonly string[]): Promise<readonly string[]> => {
+      most = Math.max(most, ++running);
+      await settle();
+      running--;
+      return keys;
+    };
+    const all = Array.from({ length: 6 }, (_, index) => cache.getOrSetMany([`a${index}`, `b${index}`], load));
+    assert.deepEqual(new Set((await Promise.all(all)).map(({ size }) => size)), new Set([2]));
+    assert.equal(most, 2);
+  });
+
+  test("waits for no turn where a load that has one waits for it", async () => {
+    const cache = createCache({ backend: none(), maxConcurrentLoads: 1, clock });
+    const gate = deferred();
+    const many = (): Promise<Map<string, string>> => cache.getOrSetMany(["a", "b"], (keys) => keys);
+    const outer = cache.getOrSet("outer", async () => {
+      await gate.promise;
+      return (await Promise.all([many(), cache.getOrSet("a", () => "own")])).length;
+    });
+    await settle();
+    const queued = many();
+    await settle();
+    gate.resolve();
+    assert.equal(await outer, 2);
+    assert.equal((await queued).size, 2);
+  });
+
+  test("is given up where its turn does not come, and does not load for nobody when it comes", async () => {
+    const cache = createCache({ backend: none(), maxConcurrentLoads: 1, hardTimeout: "200ms", clock });
+    const busy = deferred();
+    const first = assert.rejects(
+      cache.getOrSet("busy", () => busy.promise, { hardTimeout: "1m" }).then(() => Promise.reject(new Error("ended"))),
+      /ended/,
+    );
+    await settle();
+    let calls = 0;
+    const many = cache.getOrSetMany(["a", "b"], (keys) => (calls++, keys));
+    const rejected = assert.rejects(many, { code: "EF_LOAD_TIMEOUT" });
+    await settle();
+    await clock.advance(250);
+    await rejected;
+    busy.resolve();
+    await first;
+    await settle();
+    assert.equal(calls, 0);
+    assert.equal((await cache.getOrSetMany(["a", "b"], (keys) => (calls++, keys))).size, 2);
+    assert.equal(calls, 1);
+  });
+
   test("does not wait for another call that waits for it, where keys fail in another order for each", async () => {
     const failing: { key: string; reject: (error: Error) => void }[] = [];
     const backend: Backend = {
