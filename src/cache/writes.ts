@@ -66,7 +66,7 @@ export class Writes {
     } finally {
       if (!stored) await this.#parts.remove(wire);
       // Where it lives now it has just replaced the value from before.
-      else if (backend.previous !== undefined) await this.#parts.removePrevious(wire);
+      else await this.#parts.removePrevious(wire);
     }
     return stored;
   }
@@ -160,7 +160,10 @@ export class Writes {
       const now = Math.floor(clock.now());
       const freshUntil = ttlMs === undefined ? stored.freshUntil : ttlMs === Infinity ? Infinity : now + ttlMs;
       if (freshUntil <= now || value === undefined) {
-        if (await this.#withBeside(wire, backend.drop(wire, token))) return value;
+        if (await this.#withBeside(wire, backend.drop(wire, token))) {
+          await this.#parts.removePrevious(wire);
+          return value;
+        }
       } else {
         const graceMs = Math.max(plan.staleMs, plan.errorMs);
         const seconds = freshUntil === Infinity ? 0 : Math.ceil((freshUntil - now + graceMs) / 1000);
@@ -184,7 +187,10 @@ export class Writes {
   }
 
   async #replaced(wire: string, token: Token, item: Item, seconds: number): Promise<boolean> {
-    return (await this.#withBeside(wire, this.#parts.backend.replace(wire, token, item, seconds))) !== undefined;
+    const replaced = await this.#withBeside(wire, this.#parts.backend.replace(wire, token, item, seconds));
+    if (replaced === undefined) return false;
+    await this.#parts.removePrevious(wire);
+    return true;
   }
 
   /**

@@ -600,6 +600,28 @@ describe("servers that fail", () => {
     assert.equal(await old.get("k"), undefined);
   });
 
+  test("what is added, counted, changed or removed here is gone from the previous servers", async () => {
+    const before = new FakeMemcached(["old:1"]);
+    const old = createCache({ backend: metaBackend(before.client()), namespace: "n", clock });
+    const backend = metaBackend(world.client(), { previous: metaBackend(before.client()) });
+    const cache = createCache({ backend, namespace: "n", clock });
+    const writes: [string, () => Promise<unknown>][] = [
+      ["add", () => cache.add("add", 1)],
+      ["incr", () => cache.incr("incr")],
+      ["incr with initial", () => cache.incr("incr with initial", 1, { initial: 1 })],
+      ["touch", () => cache.touch("touch", "1h")],
+      ["update", () => cache.update("update", () => 2)],
+      ["remove", async () => (await cache.update("remove", () => undefined)) === undefined],
+    ];
+    for (const [key, write] of writes) {
+      if (!key.startsWith("add") && key !== "incr with initial") await cache.set(key, 1);
+      await old.set(key, "old");
+      assert.ok(await write(), key);
+      assert.equal(await old.get(key), undefined, key);
+    }
+    assert.deepEqual(await Promise.all(writes.map(([key]) => cache.get(key))), [1, 2, 1, 1, 2, undefined]);
+  });
+
   test("what is set stays where the set of servers has changed and the key has not moved", async () => {
     const backend = metaBackend(world.client(), { previous: metaBackend(world.client()) });
     const cache = createCache({ backend, namespace: "n", clock });
