@@ -89,11 +89,15 @@ function isTree(value: unknown, depth: number): boolean {
   if (Array.isArray(value)) {
     if (!isOf(value, Array)) return false;
     for (const element of value) if (!isTree(element, depth + 1)) return false;
-    return true;
+    return Object.keys(value).length === value.length && hasNoSymbols(value);
   }
   if (!isPlain(value)) return false;
   for (const name in value) if (!isTree((value as Record<string, unknown>)[name], depth + 1)) return false;
-  return !("toJSON" in value);
+  return hasNoSymbols(value) && !("toJSON" in value);
+}
+
+function hasNoSymbols(value: object): boolean {
+  return Object.getOwnPropertySymbols(value).length === 0;
 }
 
 function isPlain(value: object): boolean {
@@ -120,6 +124,8 @@ function refuseStrangers(value: unknown, seen: Set<object>): void {
   } else if (isPlain(value)) {
     for (const entry of Object.values(value)) refuseStrangers(entry, seen);
   } else if (!isKnown(value)) refuse(`an instance of ${nameOf(value)}`);
+  if (losesProperties(value) && Object.keys(value).length > 0)
+    refuse(`properties put on an instance of ${nameOf(value)}`);
   if (Object.getOwnPropertySymbols(value).some((name) => Object.prototype.propertyIsEnumerable.call(value, name)))
     refuse("a symbol as a name");
 }
@@ -148,6 +154,18 @@ function isKnown(value: object): boolean {
     types.isAnyArrayBuffer(value) ||
     ArrayBuffer.isView(value) ||
     types.isBoxedPrimitive(value)
+  );
+}
+
+/** Whether the structured format carries what `value` is and not what was put on it. */
+function losesProperties(value: object): boolean {
+  return (
+    types.isMap(value) ||
+    types.isSet(value) ||
+    types.isDate(value) ||
+    types.isRegExp(value) ||
+    types.isNativeError(value) ||
+    types.isAnyArrayBuffer(value)
   );
 }
 

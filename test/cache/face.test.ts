@@ -156,7 +156,13 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
       [{ inner: new Songs() }, /instance of Songs/],
       [Playlist.from(["a"]), /instance of Playlist/],
       [new Set([Object.assign([1, undefined], { more: 1 })]), /a list with properties/],
+      [{ matched: /a/.exec("a") }, /a list with properties/],
       [{ [Symbol("s")]: 1, nothing: undefined }, /a symbol as a name/],
+      [[{ [Symbol("s")]: 1 }], /a symbol as a name/],
+      [Object.assign([1], { [Symbol("s")]: 1 }), /a symbol as a name/],
+      [Object.assign(new Error("x"), { code: "E" }), /put on an instance of Error/],
+      [Object.assign(new Map(), { total: 1 }), /put on an instance of Map/],
+      [[Object.assign(new Date(0), { zone: "UTC" })], /put on an instance of Date/],
     ];
     for (const [value, message] of strange) {
       await cache.set(key, "old");
