@@ -5,7 +5,7 @@ import { Call, unfinished, type CallOptions, type Link, type Reading } from "../
 import { hashedLength, want, type Answer, type Verb } from "../protocol/index.ts";
 import { anyKey, badArgument, ownKey } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
-import type { KeyLike } from "./calls.ts";
+import { shownKey, type KeyLike } from "./calls.ts";
 import { Commands, missing } from "./commands.ts";
 import type { Value } from "./profiles.ts";
 
@@ -44,10 +44,13 @@ export class BulkCommands extends Commands {
     const groups = this.#group(keys);
     const sent: Promise<unknown>[] = [];
     for (const [link, group] of groups) {
-      const read: Reading<true> = (answer, call, _epoch, last) => {
+      const read: Reading<true> = (answer, call, epoch, last) => {
         if (answer.kind === "hit") {
           this.counters.hits++;
           this.#gather(group.keys[answer.index] as K, answer, call, decode, values, errors, late);
+        } else if (answer.kind === "oversized") {
+          const key = group.keys[answer.index] as K;
+          errors.set(key, tooLarge(answer.text, shownKey(key), epoch.server));
         }
         return last ? true : unfinished;
       };
@@ -68,7 +71,7 @@ export class BulkCommands extends Commands {
       );
       sent.push(
         this.send(link, options, call).catch((error: unknown) => {
-          for (const key of group.keys) if (!values.has(key)) errors.set(key, asError(error));
+          for (const key of group.keys) if (!values.has(key) && !errors.has(key)) errors.set(key, asError(error));
         }),
       );
     }
@@ -250,6 +253,10 @@ export class BulkCommands extends Commands {
     }
     return groups;
   }
+}
+
+function tooLarge(message: string, key: string, server: string): EverfreshError {
+  return new EverfreshError("EF_VALUE_TOO_LARGE", message, { command: "getMany", key, server });
 }
 
 /** How much a value weighs among those that wait; what others come to is known only when they are encoded. */

@@ -80,6 +80,7 @@ export class Calls {
   }
 }
 
-function shownKey(key: KeyLike): string {
+/** A key as errors name it. */
+export function shownKey(key: KeyLike): string {
   return typeof key === "string" ? key : Buffer.from(key).toString("utf8");
 }

@@ -3,7 +3,7 @@ import type { ConnectionOptions } from "node:tls";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { planHandshake, type Credentials, type HandshakePlan, type LoginName } from "../connection/index.ts";
-import type { ProtocolName } from "../protocol/index.ts";
+import { longestValue, type ProtocolName } from "../protocol/index.ts";
 import { profiles, type ProfileName } from "./profiles.ts";
 import type { CompressionOptions } from "./values.ts";
 import { hashes } from "./hash.ts";
@@ -53,7 +53,7 @@ export interface ClientOptions {
   readonly tls?: boolean | ConnectionOptions;
   /** Milliseconds of silence before TCP keep-alive asks. Default 30000. */
   readonly keepAliveMs?: number;
-  /** The largest value that is accepted from a server, in bytes. Default 64 MiB. */
+  /** The largest value that is accepted from a server, in bytes; a larger one is `EF_VALUE_TOO_LARGE`. Default 64 MiB. */
   readonly valueLimitBytes?: number;
   /** How long a server that is down is left alone: at first at most 100 ms, in the end 10 s. */
   readonly backoff?: { readonly firstMs?: number; readonly longestMs?: number };
@@ -161,7 +161,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
     connections: whole("connections", options.connections, 1, 1, 64),
     tls: tlsOf(options.tls),
     keepAliveMs: whole("keepAliveMs", options.keepAliveMs, 30_000, 0, longestMs),
-    valueLimitBytes: whole("valueLimitBytes", options.valueLimitBytes, 64 * 2 ** 20, 1, 2 ** 30),
+    valueLimitBytes: whole("valueLimitBytes", options.valueLimitBytes, 64 * 2 ** 20, 1, longestValue),
     flags,
     splitLargeValues,
     compression: compressionOf(options.compression),

@@ -142,7 +142,10 @@ export class Call<T> implements Command, Abortable {
     if (this.settled) return;
     const { kind } = answer;
     const code = kind === "hit" || kind === "miss" || kind === "stored" ? undefined : failures[kind];
-    if (code !== undefined) return this.fail(code, `The server answered: ${answer.text.slice(0, 200)}`, epoch.server);
+    if (code !== undefined && !(kind === "oversized" && this.verb === "getMany")) {
+      const why = kind === "oversized" ? answer.text : `The server answered: ${answer.text.slice(0, 200)}`;
+      return this.fail(code, why, epoch.server);
+    }
     if (this.#sink !== undefined) return this.#tell(this.#sink, answer, epoch);
     try {
       const result = this.#read(answer, this, epoch, last);
@@ -221,6 +224,8 @@ const failures: Partial<Record<Answer["kind"], ErrorCode>> = {
   serverError: "EF_SERVER_ERROR",
   clientError: "EF_CLIENT_ERROR",
   tooLarge: "EF_VALUE_TOO_LARGE",
+  // Of many keys it is about one only, which their reader tells.
+  oversized: "EF_VALUE_TOO_LARGE",
   authError: "EF_AUTH",
   unsupported: "EF_UNSUPPORTED",
 };

@@ -8,7 +8,10 @@ import { isAscii } from "node:buffer";
 import type { Block } from "./ascii-frames.ts";
 import { latin1Text, utf8Text } from "./bytes-as-text.ts";
 
-/** How a command ended. `line` carries one line of an answer that has several. */
+/**
+ * How a command ended. `line` carries one line of an answer that has several; `tooLarge` is a refusal of the server's,
+ * `oversized` a value of its that is over our own limit.
+ */
 export type AnswerKind =
   | "hit"
   | "miss"
@@ -25,6 +28,7 @@ export type AnswerKind =
   | "serverError"
   | "clientError"
   | "tooLarge"
+  | "oversized"
   | "authError"
   | "unsupported";
 
@@ -108,6 +112,13 @@ export class Answer implements Block {
     this.opaque = undefined;
     this.text = "";
     this.hasData = false;
+  }
+
+  /** Makes a hit whose value was counted away what it is. */
+  makeOversized(size: number, limit: number): void {
+    this.kind = "oversized";
+    this.hasData = false;
+    this.text = `The value has ${size} bytes; the client's valueLimitBytes is ${limit}.`;
   }
 
   /** The value as bytes of the caller's own. */

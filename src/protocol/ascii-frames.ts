@@ -5,9 +5,11 @@
  *            | "VALUE " key " " flags " " size [" " cas] "\r\n" block "\r\n" | "CONFIG " name " " n " " size "\r\n" block "\r\n"
  *
  * A frame that lies in one chunk is read where it lies. What a chunk's end cuts off is copied once: a piece of a line
- * into a small buffer, a block into a buffer of exactly its size, which its receiver may then keep.
+ * into a small buffer, a block into a buffer of exactly its size, which its receiver may then keep. A block over the limit
+ * is counted, not kept.
  */
 import { EverfreshError } from "../errors.ts";
+import { longestValue } from "./reader.ts";
 
 const CR = 13;
 const LF = 10;
@@ -26,6 +28,8 @@ export interface Block {
 export interface FrameSink {
   /** A line without its end; `hasBlock` when the {@link Block} holds what came with it. */
   frame(buffer: Buffer, start: number, end: number, hasBlock: boolean): void;
+  /** A line whose block of `size` bytes was over the limit and has been counted away. */
+  oversized(buffer: Buffer, start: number, end: number, size: number): void;
   /** Whether a cut block should get memory of its own, because whoever waits keeps the bytes. */
   keepsBlock(): boolean;
 }
@@ -34,7 +38,7 @@ export interface FrameSink {
 export interface FrameLimits {
   /** The longest line, in bytes. Default 8192. */
   readonly lineBytes: number;
-  /** The largest data block, in bytes. */
+  /** The largest data block that is kept, in bytes. */
   readonly valueBytes: number;
 }
 
@@ -54,6 +58,8 @@ export class AsciiFrames {
   #need = 0;
   #block: Buffer;
   #keeps = false;
+  /** Whether the block is only counted. */
+  #skips = false;
   #scratch: Buffer = Buffer.alloc(0);
 
   /** @param block filled in for each frame that has one */
@@ -88,10 +94,8 @@ export class AsciiFrames {
       this.#sink.frame(buffer, start, end, false);
       return at;
     }
-    if (size > this.#limits.valueBytes)
-      throw broken(`a value of ${size} bytes is over the limit of ${this.#limits.valueBytes}`);
     const blockEnd = at + size;
-    if (blockEnd + 2 > chunk.length) {
+    if (blockEnd + 2 > chunk.length || size > this.#limits.valueBytes) {
       this.#openBlock(buffer, start, end, size);
       return this.#resumeBlock(chunk, at);
     }
@@ -126,6 +130,11 @@ export class AsciiFrames {
     this.#lineLength = end - start;
     this.#have = 0;
     this.#need = size + 2;
+    if (size > this.#limits.valueBytes) {
+      if (size > longestValue) throw broken(`a value of ${size} bytes is more than any server holds`);
+      this.#skips = true;
+      return;
+    }
     this.#keeps = this.#sink.keepsBlock();
     if (this.#keeps) this.#block = Buffer.allocUnsafeSlow(size);
     else {
@@ -139,7 +148,7 @@ export class AsciiFrames {
     let at = from;
     if (this.#have < size) {
       const part = Math.min(size - this.#have, chunk.length - at);
-      chunk.copy(this.#block, this.#have, at, at + part);
+      if (!this.#skips) chunk.copy(this.#block, this.#have, at, at + part);
       this.#have += part;
       at += part;
     }
@@ -148,7 +157,10 @@ export class AsciiFrames {
       this.#have++;
       at++;
     }
-    if (this.#have === this.#need) this.#closeBlock(size);
+    if (this.#have === this.#need) {
+      if (this.#skips) this.#closeSkipped(size);
+      else this.#closeBlock(size);
+    }
     return at;
   }
 
@@ -166,6 +178,16 @@ export class AsciiFrames {
     this.#sink.frame(this.#line, 0, lineLength, true);
     // What was handed out is not held on to.
     out.data = this.#line;
+  }
+
+  #closeSkipped(size: number): void {
+    const lineLength = this.#lineLength;
+    this.#out.dataStart = 0;
+    this.#out.dataEnd = 0;
+    this.#need = 0;
+    this.#lineLength = 0;
+    this.#skips = false;
+    this.#sink.oversized(this.#line, 0, lineLength, size);
   }
 }
 

@@ -15,6 +15,7 @@ import { readText } from "./text-reader.ts";
 export class AsciiReader implements Reader, FrameSink {
   readonly #asker: Asker;
   readonly #meta: boolean;
+  readonly #limits: ReadLimits;
   readonly #frames: AsciiFrames;
   readonly #answer = new Answer();
   /** How many replies of the oldest command have come. */
@@ -24,6 +25,7 @@ export class AsciiReader implements Reader, FrameSink {
   constructor(asker: Asker, limits: ReadLimits, meta: boolean) {
     this.#asker = asker;
     this.#meta = meta;
+    this.#limits = limits;
     this.#frames = new AsciiFrames(this, this.#answer, limits);
   }
 
@@ -36,32 +38,43 @@ export class AsciiReader implements Reader, FrameSink {
   }
 
   frame(line: Buffer, start: number, end: number, hasBlock: boolean): void {
+    const last = this.#read(line, start, end, hasBlock);
+    this.#asker.answered(this.#answer, last);
+  }
+
+  oversized(line: Buffer, start: number, end: number, size: number): void {
+    const last = this.#read(line, start, end, true);
+    this.#answer.makeOversized(size, this.#limits.valueBytes);
+    this.#asker.answered(this.#answer, last);
+  }
+
+  /** Reads a reply to the oldest command; returns whether it was the last one. */
+  #read(line: Buffer, start: number, end: number, hasBlock: boolean): boolean {
     const command = this.#asker.oldest();
     if (command === undefined)
       throw new EverfreshError("EF_PROTOCOL", "The server sent a reply that nobody had asked for.");
     const answer = this.#answer;
     const { verb } = command;
-    if (verb === "getMany" && this.#meta && !manyInText(command)) {
-      this.#metaMany(command, line, start, end, hasBlock);
-    } else if (this.#meta && (verb === "get" || verb === "store" || saidInMeta(command))) {
+    if (verb === "getMany" && this.#meta && !manyInText(command))
+      return this.#metaMany(command, line, start, end, hasBlock);
+    if (this.#meta && (verb === "get" || verb === "store" || saidInMeta(command))) {
       readMeta(command, command.key, line, start, end, hasBlock, answer);
-      this.#asker.answered(answer, true);
-    } else {
-      if (this.#seen === 0) answer.index = -1;
-      const last = readText(command, line, start, end, hasBlock, answer);
-      this.#seen = last ? 0 : this.#seen + 1;
-      this.#asker.answered(answer, last);
+      return true;
     }
+    if (this.#seen === 0) answer.index = -1;
+    const last = readText(command, line, start, end, hasBlock, answer);
+    this.#seen = last ? 0 : this.#seen + 1;
+    return last;
   }
 
-  #metaMany(command: Command, line: Buffer, start: number, end: number, hasBlock: boolean): void {
+  #metaMany(command: Command, line: Buffer, start: number, end: number, hasBlock: boolean): boolean {
     const keys = command.details?.keys ?? [];
     const index = this.#seen;
     const last = index + 1 === keys.length;
     this.#answer.index = index;
     readMeta(command, keys[index] ?? "", line, start, end, hasBlock, this.#answer);
     this.#seen = last ? 0 : index + 1;
-    this.#asker.answered(this.#answer, last);
+    return last;
   }
 }
 

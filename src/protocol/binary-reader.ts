@@ -10,7 +10,7 @@ import { Answer, type AnswerKind } from "./answer.ts";
 import { firstOpaque, opcode } from "./binary-encoder.ts";
 import { want, type Command } from "./command.ts";
 import { decodedKey } from "./key.ts";
-import type { Asker, ReadLimits } from "./reader.ts";
+import { longestValue, type Asker, type ReadLimits } from "./reader.ts";
 
 const headerBytes = 24;
 const none = Buffer.alloc(0);
@@ -37,6 +37,9 @@ export class BinaryReader {
   /** A frame whose end has not come: what is there of it, and how much. */
   #partial: Buffer = none;
   #have = 0;
+  /** Of a value over the limit: its size, 0 where there is none, and how much of it has been counted away. */
+  #oversize = 0;
+  #counted = 0;
   /** The number of the oldest command. */
   #opaque = firstOpaque;
   #heard = false;
@@ -55,7 +58,8 @@ export class BinaryReader {
         const length = this.#frameLength(chunk, at);
         if (at + length > chunk.length) at = this.#collect(chunk, at);
         else {
-          this.#frame(chunk, at, at + length, false);
+          const last = this.#frame(chunk, at, at + length, false);
+          this.#asker.answered(this.#answer, last);
           at += length;
         }
       }
@@ -72,18 +76,35 @@ export class BinaryReader {
         this.#checkMagic(this.#partial, 0, this.#have);
         return at;
       }
-      const whole = Buffer.allocUnsafeSlow(this.#frameLength(this.#partial, 0));
+      const length = this.#frameLength(this.#partial, 0);
+      const whole = Buffer.allocUnsafeSlow(length === Infinity ? this.#openOversized() : length);
       this.#partial.copy(whole, 0, 0, headerBytes);
       this.#partial = whole;
     }
     at += this.#copy(chunk, at, this.#partial.length);
-    if (this.#have === this.#partial.length) {
-      const whole = this.#partial;
-      this.#partial = none;
-      this.#have = 0;
-      this.#frame(whole, 0, whole.length, true);
+    if (this.#have < this.#partial.length) return at;
+    if (this.#counted < this.#oversize) {
+      const part = Math.min(this.#oversize - this.#counted, chunk.length - at);
+      this.#counted += part;
+      at += part;
+      if (this.#counted < this.#oversize) return at;
     }
+    const whole = this.#partial;
+    this.#partial = none;
+    this.#have = 0;
+    const last = this.#frame(whole, 0, whole.length, true);
+    if (this.#oversize > 0) this.#answer.makeOversized(this.#oversize, this.#limits.valueBytes);
+    this.#oversize = 0;
+    this.#asker.answered(this.#answer, last);
     return at;
+  }
+
+  /** Of a frame whose value is over the limit, only what comes before the value is kept; returns how much that is. */
+  #openOversized(): number {
+    const keyAndExtras = partsLength(this.#partial, 0);
+    this.#oversize = this.#partial.readUInt32BE(8) - keyAndExtras;
+    this.#counted = 0;
+    return headerBytes + keyAndExtras;
   }
 
   #copy(chunk: Buffer, at: number, upTo: number): number {
@@ -102,18 +123,28 @@ export class BinaryReader {
     throw broken("a reply does not begin with 0x81");
   }
 
+  /** How long the frame is; Infinity where its value is over the limit. */
   #frameLength(buffer: Buffer, at: number): number {
     this.#checkMagic(buffer, at, headerBytes);
     this.#heard = true;
     const body = buffer.readUInt32BE(at + 8);
-    const keyAndExtras = buffer.readUInt16BE(at + 2) + (buffer[at + 4] ?? 0);
-    if (body > this.#limits.valueBytes + this.#limits.lineBytes)
-      throw broken(`a reply of ${body} bytes is over the limit`);
+    const keyAndExtras = partsLength(buffer, at);
     if (keyAndExtras > body) throw broken("a reply is shorter than its parts");
+    if (body - keyAndExtras > this.#limits.valueBytes) return this.#overLimit(buffer, at, body, body - keyAndExtras);
     return headerBytes + body;
   }
 
-  #frame(buffer: Buffer, at: number, end: number, own: boolean): void {
+  /** Texts of the server's may be as long as a line; only values are counted away. */
+  #overLimit(buffer: Buffer, at: number, body: number, size: number): number {
+    const isValue = valueOpcodes.has(buffer[at + 1] ?? 0) && buffer.readUInt16BE(at + 6) === status.ok;
+    if (isValue && size <= longestValue) return Infinity;
+    if (isValue || size > this.#limits.valueBytes + this.#limits.lineBytes)
+      throw broken(`a reply of ${body} bytes is over the limit`);
+    return headerBytes + body;
+  }
+
+  /** Reads a reply to the oldest command; returns whether it was the last one. */
+  #frame(buffer: Buffer, at: number, end: number, own: boolean): boolean {
     const command = this.#asker.oldest();
     if (command === undefined) throw broken("a reply came that nobody had asked for");
     if (buffer.readUInt32BE(at + 12) !== this.#opaque) throw broken("a reply has another number than its command");
@@ -132,8 +163,13 @@ export class BinaryReader {
     if (last) this.#seen = 0;
     else if (answer.kind === "hit") this.#seen = answer.index + 1;
     if (last) this.#opaque = (this.#opaque + 1) >>> 0;
-    this.#asker.answered(answer, last);
+    return last;
   }
+}
+
+/** How much of a frame's body comes before its value. */
+function partsLength(buffer: Buffer, at: number): number {
+  return buffer.readUInt16BE(at + 2) + (buffer[at + 4] ?? 0);
 }
 
 /** Reads one frame into `answer`; returns whether it was the last of the command's. */
@@ -214,6 +250,9 @@ const done: Partial<Record<Command["verb"], AnswerKind>> = {
   touch: "touched",
   arithmetic: "number",
 };
+
+/** The opcodes whose replies carry a value that somebody stored. */
+const valueOpcodes: ReadonlySet<number> = new Set([opcode.getKey, opcode.getKeyQuiet, opcode.getAndTouchKey]);
 
 /** The opcodes that a reply to `command` may have. */
 function opcodes({ verb, ttl, details }: Command): readonly number[] {

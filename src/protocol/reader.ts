@@ -26,6 +26,9 @@ export interface Reader {
 export interface ReadLimits {
   /** The longest line, in bytes. */
   readonly lineBytes: number;
-  /** The largest value, in bytes. */
+  /** The largest value that is kept, in bytes. A larger one is counted away and answered as `oversized`. */
   readonly valueBytes: number;
 }
+
+/** The largest size that a peer may announce for a value; beyond it, it is not waited for. */
+export const longestValue = 2 ** 30;

@@ -254,6 +254,34 @@ for (const setting of settings) {
       assert.ok(read[2].kind === "hit" && Buffer.isBuffer(read[2].value) && read[2].value.equals(value));
     });
 
+    test("a value over the client's own limit fails for its key alone, and everybody else gets the right answer", async () => {
+      const limit = 100_000;
+      const small = createClient({ servers: server.address, ...setting.options, valueLimitBytes: limit });
+      await client.set("over", Buffer.alloc(900_000, "END\r\n"));
+      await client.set("at most", Buffer.alloc(limit, "x"));
+      await client.set("fine", "1");
+      const refusal = { code: "EF_VALUE_TOO_LARGE", key: "over", server: server.address, message: /900000.*100000/ };
+      const keys = ["fine", "over", "at most", "nothing"];
+      for (let round = 0; round < 2; round++) {
+        const first = small.get("fine");
+        const alone = assert.rejects(small.get("over"), refusal);
+        const between = small.getMany(keys);
+        const touched = assert.rejects(small.gat("over", "1h", { as: "bytes" }), refusal);
+        const twice = small.getMany(["over", "fine", "over"], { as: "bytes" });
+        const last = small.get("fine");
+        assert.deepEqual([valueOf(await first), valueOf(await last)], ["1", "1"]);
+        await Promise.all([alone, touched]);
+        const { values, errors } = await between;
+        assert.deepEqual([...values.keys()].toSorted(), ["at most", "fine"]);
+        assert.deepEqual([values.get("fine"), (values.get("at most") as Buffer).length], ["1", limit]);
+        assert.deepEqual([...errors.keys()], ["over"]);
+        assert.throws(() => assert.fail(errors.get("over")), refusal);
+        assert.deepEqual([[...(await twice).values.keys()], [...(await twice).errors.keys()]], [["fine"], ["over"]]);
+      }
+      assert.deepEqual(Object.keys(small.numbers().failures), ["EF_VALUE_TOO_LARGE"]);
+      await small.close();
+    });
+
     test("a value that takes a while to unpack or to put together is no miss, whatever reads it", async () => {
       const packing = createClient({
         servers: server.address,

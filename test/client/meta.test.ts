@@ -137,6 +137,30 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     assert.equal((await client.meta.get("huge")).kind, "miss");
   });
 
+  test("a value of megabytes over the client's limit is told to a promise and to a sink, and the connection goes on", async (t) => {
+    const roomy = await startMemcached(["-I", "16m", "-m", "128"]);
+    t.after(() => roomy.stop());
+    const small = createClient({ servers: roomy.address, valueLimitBytes: 1_000_000 });
+    t.after(() => small.close());
+    const { epoch } = await small.meta.set("over", Buffer.alloc(12_000_000, "\r\n"));
+    await small.meta.set("fine", "1");
+    const code = deferred<unknown>();
+    const alone = assert.rejects(small.meta.get("over"), { code: "EF_VALUE_TOO_LARGE", key: "over" });
+    small.meta.getInto(
+      "over",
+      {},
+      {
+        answered: ({ kind }) => code.resolve(kind),
+        failed: (error) => code.resolve(isEverfreshError(error) && error.code),
+      },
+    );
+    assert.equal(await textOf(small.meta, "fine"), "1");
+    assert.equal(await code.promise, "EF_VALUE_TOO_LARGE");
+    await alone;
+    const size = await small.meta.get("over", { value: false, size: true }, { on: epoch });
+    assert.equal(size.kind === "hit" && size.size, 12_000_000);
+  });
+
   test("flags that the server lacks are refused by its version", async () => {
     await assert.rejects(client.meta.get("old", { ifChangedFrom: "1" as never }), { code: "EF_UNSUPPORTED" });
     await assert.rejects(client.meta.delete("old", { dropValue: true }), { code: "EF_UNSUPPORTED" });

@@ -156,6 +156,24 @@ test("an answer that comes after its deadline is not given to the next caller", 
   await until(works(client));
 });
 
+test("a value over the limit that never ends costs its own deadline, and the connection in the end", async (t) => {
+  const peer = await startSpeaker((line, socket, connection) => {
+    if (connection > 0 || !line.startsWith("mg endless")) return politely(line);
+    const drip = setInterval(() => socket.write("x"), 1);
+    socket.on("close", () => clearInterval(drip));
+    return "VA 1000000000 kendless f16\r\n";
+  });
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address, { timeoutMs: 50 });
+  t.after(() => client.close());
+  const before = client.get("fine");
+  const codes = await Promise.all([codeOf(client.get("endless")), codeOf(client.get("fine"))]);
+  assert.equal((await before).kind, "hit");
+  assert.deepEqual(codes, ["EF_TIMEOUT", "EF_TIMEOUT"]);
+  await until(works(client));
+  assert.equal(peer.connections(), 2);
+});
+
 test("a server that falls silent costs a deadline, then its connection", async (t) => {
   const peer = await startSpeaker((line, _socket, connection) => (connection === 0 ? undefined : politely(line)));
   t.after(() => peer.stop());

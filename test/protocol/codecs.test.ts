@@ -104,13 +104,72 @@ for (const protocol of protocols) {
 }
 
 test("what a peer can make us hold is bounded", () => {
-  assert.deepEqual(hear("meta", [command("get", "a")], Buffer.from(`VA ${limits.valueBytes + 1} ka\r\n`), []), [
-    "EF_PROTOCOL",
-  ]);
+  for (const size of [2 ** 30 + 1, 2 ** 32, 9_999_999_999, 10_000_000_000, 2 ** 53, `${2 ** 30}0000000000`]) {
+    const meta = Buffer.from(`VA ${size} ka\r\n`);
+    assert.deepEqual(hear("meta", [command("get", "a")], meta, []), ["EF_PROTOCOL"]);
+    const text = Buffer.from(`VALUE a 0 ${size}\r\n`);
+    assert.deepEqual(hear("text", [command("get", "a")], text, []), ["EF_PROTOCOL"]);
+  }
   assert.deepEqual(hear("meta", [command("get", "a")], Buffer.alloc(5000, "x"), [100, 2000, 4000]), ["EF_PROTOCOL"]);
   const huge = binaryReply(0x0c, 0x0d0a0d0a, 0, "", Buffer.alloc(0), Buffer.alloc(0));
   huge.writeUInt32BE(0xffff_ffff, 8);
   assert.deepEqual(hear("binary", [command("get", "a")], huge, []), ["EF_PROTOCOL"]);
+  huge.writeUInt32BE(2 ** 30 + 1, 8);
+  assert.deepEqual(hear("binary", [command("get", "a")], huge, []), ["EF_PROTOCOL"]);
+});
+
+test("a value of as many bytes as allowed is kept, and one more is counted away, to be told with its size", () => {
+  const full = Buffer.alloc(limits.valueBytes, "x");
+  const over = Buffer.alloc(limits.valueBytes + 1, "x");
+  const replies = {
+    meta: (data: Buffer) => Buffer.concat([Buffer.from(`VA ${data.length} ka\r\n`), data, Buffer.from("\r\n")]),
+    text: (data: Buffer) =>
+      Buffer.concat([Buffer.from(`VALUE a 0 ${data.length}\r\n`), data, Buffer.from("\r\nEND\r\n")]),
+    binary: (data: Buffer) => binaryReply(0x0c, 0x0d0a0d0a, 0, "a", Buffer.alloc(4), data),
+  };
+  for (const protocol of protocols) {
+    assert.equal(hear(protocol, [command("get", "a")], replies[protocol](full), [])[0]?.split("|")[0], "hit");
+    const [told = ""] = hear(protocol, [command("get", "a")], replies[protocol](over), []);
+    assert.match(told, /^oversized\|.*\b65 bytes\b.*\b64\b/);
+  }
+});
+
+test("counting a value away takes no memory", () => {
+  const size = 64 * 2 ** 20;
+  const piece = Buffer.alloc(65_536);
+  const heads = {
+    meta: Buffer.from(`VA ${size} ka\r\n`),
+    text: Buffer.from(`VALUE a 0 ${size}\r\n`),
+    binary: binaryReply(0x0c, 0x0d0a0d0a, 0, "a", Buffer.alloc(4), Buffer.alloc(0)),
+  };
+  heads.binary.writeUInt32BE(5 + size, 8);
+  const ends = { meta: "\r\n", text: "\r\nEND\r\n", binary: "" };
+  for (const protocol of protocols) {
+    const recorder = new Recorder([command("get", "a")], true);
+    const dialect = speak(protocol, recorder, limits);
+    const before = process.memoryUsage().arrayBuffers;
+    dialect.feed(heads[protocol]);
+    for (let sent = 0; sent < size; sent += piece.length) dialect.feed(piece);
+    assert.ok(process.memoryUsage().arrayBuffers - before < 2 ** 20);
+    if (ends[protocol] !== "") dialect.feed(Buffer.from(ends[protocol]));
+    assert.match(recorder.told[0] ?? "", /^oversized/);
+  }
+});
+
+test("what is counted away must still be an answer to its question, and end as it must", () => {
+  const data = "x".repeat(limits.valueBytes + 1);
+  const header = `${data.length}`;
+  const wrong = [`VA ${header} kb\r\n${data}\r\n`, `VA ${header}\r\n${data}\r\n`, `VA ${header} ka\r\n${data}x\r\n`];
+  for (const reply of wrong)
+    assert.deepEqual(hear("meta", [command("get", "a")], Buffer.from(reply), []), ["EF_PROTOCOL"]);
+  const count = Buffer.from(`VA ${header} ka\r\n${data}\r\n`);
+  assert.deepEqual(hear("meta", [command("arithmetic", "a")], count, []), ["EF_PROTOCOL"]);
+  assert.deepEqual(hear("meta", [command("store", "a")], count, []), ["EF_PROTOCOL"]);
+  for (const key of ["a", "b"]) {
+    const asked = key === "a" ? command("store", "a") : command("get", "a");
+    const reply = binaryReply(0x0c, 0x0d0a0d0a, 0, key, Buffer.alloc(4), Buffer.from(data));
+    assert.deepEqual(hear("binary", [asked], reply, []), ["EF_PROTOCOL"]);
+  }
 });
 
 function counted(protocol: "meta" | "text", digits: string): string | undefined {

@@ -7,7 +7,7 @@ import { speak, type Dialect, type ProtocolName } from "#src/protocol/dialect.ts
 import type { Asker } from "#src/protocol/reader.ts";
 
 /** What a peer may make the readers hold. */
-export const limits = { lineBytes: 2048, valueBytes: 1 << 20 };
+export const limits = { lineBytes: 2048, valueBytes: 64 };
 export const protocols = ["meta", "text", "binary"] as const;
 
 /** Remembers what it was told; asks its commands in their order. */
@@ -102,6 +102,8 @@ export function binaryReply(
 
 /** A value that looks like everything else. */
 export const value = Buffer.from("VA 3 kx\r\n\u0000END\r\n\u00ff", "latin1");
+/** One that is over the limit; its pieces look like replies, too. */
+export const oversized = Buffer.concat(Array.from({ length: 5 }, () => value));
 /** One conversation in each protocol: what was asked, what the server says, what must be heard. */
 export const spoken: Readonly<
   Record<ProtocolName, { commands: readonly Command[]; bytes: Buffer; kinds: readonly string[] }>
@@ -120,6 +122,9 @@ export const spoken: Readonly<
       command("version", ""),
       command("stats", ""),
       command("get", "i"),
+      command("get", "o"),
+      command("getMany", "", { details: { keys: ["p", "q"], encoded: [true] } }),
+      command("getMany", "", { details: { keys: ["r", "s"] } }),
     ],
     bytes: Buffer.concat([
       Buffer.from(`VA ${value.length} ka f5 c9 W\r\n`),
@@ -127,6 +132,13 @@ export const spoken: Readonly<
       Buffer.from("\r\nEN kb\r\nNS kc\r\nVA 1 kd f0 c1\r\nx\r\nEN\r\nVA 0 kf f0 c2 Z X\r\n\r\n"),
       Buffer.from("VALUE l 0 1 7\r\nx\r\nVALUE n 1 0 8\r\n\r\nEND\r\nHD kg\r\nVA 2 kh\r\n12\r\nMN\r\n"),
       Buffer.from("VERSION 1.6.18\r\nSTAT pid 1\r\nSTAT uptime 2\r\nEND\r\nSERVER_ERROR out of memory\r\n"),
+      Buffer.from(`VA ${oversized.length} ko f5 c9 W\r\n`),
+      oversized,
+      Buffer.from(`\r\nVA ${oversized.length} kp f5 c9\r\n`),
+      oversized,
+      Buffer.from(`\r\nVA 1 kq f0\r\nx\r\nVALUE r 0 ${oversized.length} 7\r\n`),
+      oversized,
+      Buffer.from("\r\nVALUE s 1 0 8\r\n\r\nEND\r\n"),
     ]),
     kinds: [
       "hit",
@@ -146,6 +158,12 @@ export const spoken: Readonly<
       "line",
       "ok",
       "serverError",
+      "oversized",
+      "oversized",
+      "hit",
+      "oversized",
+      "hit",
+      "miss",
     ],
   },
   text: {
@@ -156,13 +174,35 @@ export const spoken: Readonly<
       command("store", "c"),
       command("arithmetic", "h"),
       command("touch", "h"),
+      command("get", "o"),
+      command("getMany", "", { details: { keys: ["p", "q"] } }),
     ],
     bytes: Buffer.concat([
       Buffer.from(`VALUE a 5 ${value.length} 9\r\n`),
       value,
       Buffer.from("\r\nEND\r\nEND\r\nVALUE d 0 1\r\nx\r\nVALUE f 1 0\r\n\r\nEND\r\nSTORED\r\n12 \r\nNOT_FOUND\r\n"),
+      Buffer.from(`VALUE o 5 ${oversized.length} 9\r\n`),
+      oversized,
+      Buffer.from(`\r\nEND\r\nVALUE p 5 ${oversized.length} 9\r\n`),
+      oversized,
+      Buffer.from("\r\nVALUE q 1 0\r\n\r\nEND\r\n"),
     ]),
-    kinds: ["hit", "miss", "miss", "hit", "hit", "miss", "stored", "number", "notFound"],
+    kinds: [
+      "hit",
+      "miss",
+      "miss",
+      "hit",
+      "hit",
+      "miss",
+      "stored",
+      "number",
+      "notFound",
+      "oversized",
+      "miss",
+      "oversized",
+      "hit",
+      "miss",
+    ],
   },
   binary: {
     commands: [
@@ -171,6 +211,9 @@ export const spoken: Readonly<
       command("getMany", "", { details: { keys: ["d", "e", "f"] } }),
       command("store", "c"),
       command("arithmetic", "h"),
+      command("get", "o"),
+      command("get", "p", { ttl: 9 }),
+      command("getMany", "", { details: { keys: ["q", "r"] } }),
     ],
     bytes: Buffer.concat([
       binaryReply(0x0c, 0x0d0a0d0a, 0, "a", Buffer.from([0, 0, 0, 5]), value),
@@ -180,7 +223,25 @@ export const spoken: Readonly<
       binaryReply(0x0a, 0x0d0a0d0c, 0, "", Buffer.alloc(0), Buffer.alloc(0)),
       binaryReply(0x01, 0x0d0a0d0d, 3, "", Buffer.alloc(0), Buffer.from("Too large.")),
       binaryReply(0x05, 0x0d0a0d0e, 0, "", Buffer.alloc(0), Buffer.from([0, 0, 0, 0, 0, 0, 0, 12])),
+      binaryReply(0x0c, 0x0d0a0d0f, 0, "o", Buffer.alloc(4), oversized),
+      binaryReply(0x23, 0x0d0a0d10, 0, "p", Buffer.alloc(4), oversized),
+      binaryReply(0x0d, 0x0d0a0d11, 0, "q", Buffer.alloc(4), oversized),
+      binaryReply(0x0d, 0x0d0a0d11, 0, "r", Buffer.alloc(4), Buffer.from("x")),
+      binaryReply(0x0a, 0x0d0a0d11, 0, "", Buffer.alloc(0), Buffer.alloc(0)),
     ]),
-    kinds: ["hit", "miss", "hit", "hit", "ok", "tooLarge", "number"],
+    kinds: [
+      "hit",
+      "miss",
+      "hit",
+      "hit",
+      "ok",
+      "tooLarge",
+      "number",
+      "oversized",
+      "oversized",
+      "oversized",
+      "hit",
+      "ok",
+    ],
   },
 };
