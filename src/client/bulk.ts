@@ -7,6 +7,7 @@ import { anyKey, badArgument, ownKey } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
 import { shownKey, type KeyLike } from "./calls.ts";
 import { Commands, missing } from "./commands.ts";
+import { callNames, checkNames, getManyNames, storeNames } from "./option-names.ts";
 import type { Value } from "./profiles.ts";
 
 export interface GetManyOptions extends CallOptions {
@@ -36,6 +37,7 @@ export class BulkCommands extends Commands {
    * are in `errors`.
    */
   async getMany<K extends KeyLike>(keys: Iterable<K>, options?: GetManyOptions): Promise<Many<K, unknown>> {
+    checkNames(options, getManyNames);
     const decode = this.#decoder(options?.as ?? "value");
     const timeoutMs = this.time(options);
     const values = new Map<K, unknown>();
@@ -83,10 +85,11 @@ export class BulkCommands extends Commands {
   }
 
   /** Stores many values; each has its own outcome. Batches over half of `maxPending` are sent in slices. */
-  setMany<K extends KeyLike>(
+  async setMany<K extends KeyLike>(
     entries: Iterable<readonly [K, Value]>,
     options?: StoreOptions,
   ): Promise<Many<K, StoreResult>> {
+    checkNames(options, storeNames);
     return this.#inSlices(
       [...entries],
       ([key]) => key,
@@ -95,7 +98,8 @@ export class BulkCommands extends Commands {
     );
   }
 
-  deleteMany<K extends KeyLike>(keys: Iterable<K>, options?: CallOptions): Promise<Many<K, DeleteResult>> {
+  async deleteMany<K extends KeyLike>(keys: Iterable<K>, options?: CallOptions): Promise<Many<K, DeleteResult>> {
+    checkNames(options, callNames);
     return this.#inSlices(
       [...keys],
       (key) => key,
@@ -103,7 +107,12 @@ export class BulkCommands extends Commands {
     );
   }
 
-  touchMany<K extends KeyLike>(keys: Iterable<K>, ttl: Duration, options?: CallOptions): Promise<Many<K, TouchResult>> {
+  async touchMany<K extends KeyLike>(
+    keys: Iterable<K>,
+    ttl: Duration,
+    options?: CallOptions,
+  ): Promise<Many<K, TouchResult>> {
+    checkNames(options, callNames);
     return this.#inSlices(
       [...keys],
       (key) => key,
@@ -164,12 +173,13 @@ export class BulkCommands extends Commands {
     return { values, errors };
   }
 
-  #everywhere<T>(
+  async #everywhere<T>(
     verb: Verb,
     argument: string | undefined,
     options: CallOptions | undefined,
     reading: () => Reading<T>,
   ): Promise<Many<string, T>> {
+    checkNames(options, callNames);
     const details = argument === undefined ? undefined : { argument };
     return each(
       this.router.members,
@@ -196,6 +206,7 @@ export class BulkCommands extends Commands {
   #decoder(as: ReadAs): (answer: Answer, call: Call<unknown>) => unknown {
     if (as === "bytes") return (answer) => answer.bytes();
     if (as === "text") return (answer) => answer.textValue();
+    if (as !== "value") throw badArgument("as is value, bytes or text");
     return (answer, call) => this.decode(answer, call);
   }
 

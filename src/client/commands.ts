@@ -13,6 +13,7 @@ import type * as types from "./command-types.ts";
 import type { Counters } from "./counters.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { until, type StepOptions } from "./operations.ts";
+import { callNames, checkNames, countNames, deleteNames, getNames, storeNames } from "./option-names.ts";
 import type { Encoded, Value } from "./profiles.ts";
 import type { Router } from "./router.ts";
 import { cut, join, parseManifest, partBytes, partKey, partKeys, type Manifest } from "./split.ts";
@@ -46,7 +47,10 @@ export class Commands extends Calls {
   get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult>;
   get(key: KeyLike, options?: types.GetOptions): Promise<types.GetResult> {
     try {
-      if (options !== undefined) return this.#read(key, undefined, options);
+      if (options !== undefined) {
+        checkNames(options, getNames);
+        return this.#read(key, undefined, options);
+      }
       const plain = ownKey(key);
       if (plain === undefined) return this.#read(key, undefined, {});
       const { timeoutMs } = this.options;
@@ -72,9 +76,10 @@ export class Commands extends Calls {
   }
 
   /** Reads a value and lets it live for `ttl` from now on. */
-  gat(key: KeyLike, ttl: Duration, options: types.GetOptions = {}): Promise<types.GetResult> {
+  gat(key: KeyLike, ttl: Duration, options?: types.GetOptions): Promise<types.GetResult> {
     try {
-      return this.#read(key, this.seconds(ttl), options);
+      checkNames(options, getNames);
+      return this.#read(key, this.seconds(ttl), options ?? {});
     } catch (error) {
       return Promise.reject(error);
     }
@@ -108,12 +113,26 @@ export class Commands extends Calls {
 
   /** Adds text or bytes behind a value; its flags and time to live stay. */
   append(key: KeyLike, value: string | Uint8Array, options?: CallOptions): Promise<types.StoreResult> {
-    return this.store("append", key, value, undefined, { ...options, clientFlags: 0 });
+    return this.#extend("append", key, value, options);
   }
 
   /** Adds text or bytes before a value; its flags and time to live stay. */
   prepend(key: KeyLike, value: string | Uint8Array, options?: CallOptions): Promise<types.StoreResult> {
-    return this.store("prepend", key, value, undefined, { ...options, clientFlags: 0 });
+    return this.#extend("prepend", key, value, options);
+  }
+
+  #extend(
+    mode: "append" | "prepend",
+    key: KeyLike,
+    value: string | Uint8Array,
+    options: CallOptions | undefined,
+  ): Promise<types.StoreResult> {
+    try {
+      checkNames(options, callNames);
+      return this.store(mode, key, value, undefined, { ...options, clientFlags: 0 });
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /**
@@ -128,6 +147,7 @@ export class Commands extends Calls {
 
   delete(key: KeyLike, options?: types.DeleteOptions): Promise<types.DeleteResult> {
     try {
+      checkNames(options, deleteNames);
       const compare = options?.compareCas;
       const details = compare === undefined ? undefined : { compareCas: checkedCas(compare, "compareCas") };
       return this.simple("delete", key, undefined, details, options, readKind) as Promise<types.DeleteResult>;
@@ -139,6 +159,7 @@ export class Commands extends Calls {
   /** Lets an item live for `ttl` from now on. */
   touch(key: KeyLike, ttl: Duration, options?: CallOptions): Promise<types.TouchResult> {
     try {
+      checkNames(options, callNames);
       if (this.options.splitLargeValues) {
         const seconds = this.seconds(ttl);
         return this.operation("touch", key, options ?? {}, (step) => this.#touchParts(key, seconds, step));
@@ -169,6 +190,7 @@ export class Commands extends Calls {
     options: types.StoreOptions | undefined,
   ): Promise<types.StoreResult> {
     try {
+      checkNames(options, storeNames);
       const encoded = this.encode(value, options);
       if (encoded instanceof Promise)
         return this.operation(mode, key, options ?? {}, async (step) =>
@@ -301,6 +323,7 @@ export class Commands extends Calls {
   }
 
   async #count(key: KeyLike, subtract: boolean, options: types.CountOptions = {}): Promise<types.CountResult> {
+    checkNames(options, countNames);
     const details: Details = { subtract, delta: counter(options.delta ?? 1, "delta") };
     if (options.initial === undefined) return this.simple("arithmetic", key, undefined, details, options, readCount);
     const initial = counter(options.initial, "initial");

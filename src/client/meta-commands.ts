@@ -27,6 +27,14 @@ import {
   type Cas,
 } from "./arguments.ts";
 import type * as meta from "./meta-types.ts";
+import {
+  callNames,
+  checkNames,
+  metaArithmeticNames,
+  metaDeleteNames,
+  metaGetNames,
+  metaSetNames,
+} from "./option-names.ts";
 import type { Router } from "./router.ts";
 
 const latestFlags = 0xffff_ffff;
@@ -46,6 +54,8 @@ export class MetaCommands {
   /** `mg`: reads an item, or what is known about it. */
   get(key: string | Uint8Array, flags?: meta.MetaGetFlags, call?: CallOptions): Promise<meta.MetaGetResult> {
     try {
+      checkNames(flags, metaGetNames);
+      checkNames(call, callNames);
       const plain = strictKey(key);
       const wanted = flags === undefined ? want.value | want.flags : wantedOf(flags);
       const ttl = flags?.touch === undefined ? undefined : wireSeconds(flags.touch, this.#clock, "touch");
@@ -63,7 +73,7 @@ export class MetaCommands {
 
   /**
    * The same as {@link get} without a promise: `sink` is told as soon as the answer is read, which is lent to it. For
-   * whoever reads so often that a promise and a copy on the way count.
+   * whoever reads so often that a promise and a copy on the way count; so the names of the flags are not checked either.
    */
   getInto(key: string | Uint8Array, flags: meta.MetaGetFlags, sink: CallSink): void {
     try {
@@ -88,6 +98,8 @@ export class MetaCommands {
     call?: CallOptions,
   ): Promise<meta.MetaSetResult> {
     try {
+      checkNames(flags, metaSetNames);
+      checkNames(call, callNames);
       const plain = strictKey(key);
       const data = wireValue(value);
       const ttl = flags?.ttl === undefined ? undefined : wireSeconds(flags.ttl, this.#clock, "ttl");
@@ -110,6 +122,8 @@ export class MetaCommands {
     call?: CallOptions,
   ): Promise<meta.MetaDeleteResult> {
     try {
+      checkNames(flags, metaDeleteNames);
+      checkNames(call, callNames);
       const plain = strictKey(key);
       if (flags.ttl !== undefined && flags.invalidate !== true) throw badArgument("ttl needs invalidate");
       const ttl = flags.ttl === undefined ? undefined : wireSeconds(flags.ttl, this.#clock, "ttl");
@@ -133,6 +147,8 @@ export class MetaCommands {
     call?: CallOptions,
   ): Promise<meta.MetaArithmeticResult> {
     try {
+      checkNames(flags, metaArithmeticNames);
+      checkNames(call, callNames);
       const plain = strictKey(key);
       const ttl = flags.ttl === undefined ? undefined : wireSeconds(flags.ttl, this.#clock, "ttl");
       const details = shared(flags);
@@ -166,6 +182,7 @@ export class MetaCommands {
   /** `me`: what the server knows about an item, for people. */
   debug(key: string | Uint8Array, call?: CallOptions): Promise<meta.MetaDebugResult> {
     try {
+      checkNames(call, callNames);
       const plain = strictKey(key);
       return this.#send(
         this.#router.link(plain),
@@ -192,6 +209,7 @@ export class MetaCommands {
   /** `mn`: resolves when the server has answered everything that was asked before; returns the present incarnation. */
   noop(server: string, call?: CallOptions): Promise<ConnectionEpoch> {
     try {
+      checkNames(call, callNames);
       const link = this.#router.members.find((member) => member.name === server)?.links[0];
       if (link === undefined) throw badArgument(`${server} is not a server of this client`);
       return this.#send(

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { describe, test } from "node:test";
-import { createClient, type ClientOptions } from "everfresh/client";
+import { createClient, type ClientOptions, type EverfreshError } from "everfresh/client";
 import { parseServers } from "#src/client/address.ts";
 import { parseCluster } from "#src/client/discovery.ts";
 import { startMemcached } from "../support/memcached.ts";
@@ -66,6 +66,65 @@ test("an option that is not one is answered with those that are", () => {
   ];
   for (const [options, message] of answers)
     assert.throws(() => createClient({ servers: "a", ...options }), { code: "EF_OPTION", message });
+});
+
+test("an option of a call that is not one is answered with those that are, and nothing is sent", async (t) => {
+  const peer = await startSpeaker(politely);
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address, protocol: "meta" });
+  t.after(() => client.close());
+  const wrong = { ttll: 5 } as object;
+  const ofCall = "timeoutMs, signal, on.";
+  const ofStore = `ttl, clientFlags, returnCas, ${ofCall}`;
+  const ofCount = `delta, initial, ttl, ${ofCall}`;
+  const calls: readonly (readonly [string, (options: object | undefined) => Promise<unknown>])[] = [
+    [`as, cas, ${ofCall}`, (options) => client.get("k", options)],
+    [`as, cas, ${ofCall}`, (options) => client.gat("k", "1m", options)],
+    [`as, ${ofCall}`, (options) => client.getMany(["k"], options)],
+    [ofStore, (options) => client.set("k", "v", options)],
+    [ofStore, (options) => client.add("k", "v", options)],
+    [ofStore, (options) => client.replace("k", "v", options)],
+    [ofStore, (options) => client.cas("k", "v", "1" as never, options)],
+    [ofStore, (options) => client.setMany([["k", "v"]], options)],
+    [ofCall, (options) => client.append("k", "v", options)],
+    [ofCall, (options) => client.prepend("k", "v", options)],
+    [`compareCas, ${ofCall}`, (options) => client.delete("k", options)],
+    [ofCall, (options) => client.deleteMany(["k"], options)],
+    [ofCall, (options) => client.touch("k", "1m", options)],
+    [ofCall, (options) => client.touchMany(["k"], "1m", options)],
+    [ofCount, (options) => client.incr("k", options)],
+    [ofCount, (options) => client.decr("k", options)],
+    [ofCall, (options) => client.flush(options)],
+    [ofCall, (options) => client.version(options)],
+    [ofCall, (options) => client.stats("items", options)],
+    ["value, clientFlags, cas, ttl, size, ", (flags) => client.meta.get("k", flags)],
+    ["ttl, clientFlags, mode, compareCas, ", (flags) => client.meta.set("k", "v", flags)],
+    ["compareCas, newCas, invalidate, ttl, ", (flags) => client.meta.delete("k", flags)],
+    ["mode, delta, vivify, initial, ttl, ", (flags) => client.meta.arithmetic("k", flags)],
+    [ofCall, (options) => client.meta.get("k", {}, options)],
+    [ofCall, (options) => client.meta.set("k", "v", {}, options)],
+    [ofCall, (options) => client.meta.delete("k", {}, options)],
+    [ofCall, (options) => client.meta.arithmetic("k", {}, options)],
+    [ofCall, (options) => client.meta.debug("k", options)],
+    [ofCall, (options) => client.meta.noop(peer.address, options)],
+  ];
+  for (const [names, call] of calls) {
+    await assert.rejects(call(wrong), (error: EverfreshError) => {
+      assert.equal(error.code, "EF_OPTION");
+      assert.ok(error.message.startsWith(`ttll is not an option of this call; there are ${names}`), error.message);
+      return true;
+    });
+    await assert.rejects(call(60 as never), {
+      code: "EF_OPTION",
+      message: /options are an object with .*, not a number/,
+    });
+  }
+  await assert.rejects(client.getMany(["k"], { as: "byte" as never }), { code: "EF_OPTION" });
+  assert.equal(peer.connections(), 0);
+  const plain: unknown = Object.assign(Object.create(null), { timeoutMs: 900 });
+  const inherited: unknown = Object.assign(Object.create(wrong), { timeoutMs: 900 });
+  for (const options of [undefined, {}, plain, inherited])
+    assert.equal((await client.get("k", options as object | undefined)).kind, "hit");
 });
 
 test("options that are half there, unknown or out of range stop the start", () => {
