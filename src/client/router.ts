@@ -22,6 +22,8 @@ export class Router {
   #place: Placement = () => 0;
   /** The only link, where there is only one. */
   #single: Link | undefined = undefined;
+  /** The ends of servers that left the list and still owe an answer. */
+  readonly #leaving = new Set<Promise<void>>();
 
   constructor(options: ResolvedOptions) {
     this.#options = options;
@@ -61,18 +63,24 @@ export class Router {
     this.#members = members;
     this.#place = placement(servers, this.#options.placement);
     this.#single = members.length === 1 && this.#options.connections === 1 ? members[0]?.links[0] : undefined;
-    for (const member of staying.values()) void closeLinks(member.links);
+    for (const member of staying.values()) this.#leave(member);
     const added = members.map(({ name }) => name).filter((name) => !before.has(name));
     if (before.size > 0 && changes.hasSubscribers) changes.publish({ added, removed: [...staying.keys()] });
   }
 
-  /** Finishes what was asked, and the operations that have begun, then ends all connections. */
+  #leave({ links }: Member): void {
+    const gone = closeLinks(links);
+    this.#leaving.add(gone);
+    void gone.then(() => this.#leaving.delete(gone));
+  }
+
+  /** Finishes what was asked, also of servers that have left the list, and the operations that have begun; then ends all connections. */
   async close(operations: Operations): Promise<void> {
     operations.drain();
-    await closeLinks(
-      this.#members.flatMap((member) => member.links),
-      operations,
-    );
+    const links = this.#members.flatMap((member) => member.links);
+    for (const link of links) link.drain();
+    await Promise.all(this.#leaving);
+    await closeLinks(links, operations);
   }
 
   /** The next server in the list that is not down; its home again when all are. */

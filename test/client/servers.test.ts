@@ -1,10 +1,12 @@
 /** Lists of servers: how they are written, found and changed; and what the client tells about them. */
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import type { Socket } from "node:net";
 import { describe, test } from "node:test";
 import { createClient, type ClientOptions, type EverfreshError } from "everfresh/client";
 import { parseServers } from "#src/client/address.ts";
 import { parseCluster } from "#src/client/discovery.ts";
+import { deferred } from "../support/deferred.ts";
 import { startMemcached } from "../support/memcached.ts";
 import { onLines, politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
@@ -186,6 +188,28 @@ test(
     assert.throws(() => client.changeServers(""), { code: "EF_OPTION" });
   },
 );
+
+test("close waits for what was asked of a server that has left the list", async (t) => {
+  const asked = deferred<Socket>();
+  const peer = await startSpeaker((line, socket) => {
+    if (!line.startsWith("mg slow")) return politely(line);
+    asked.resolve(socket);
+    return undefined;
+  });
+  t.after(() => peer.stop());
+  const other = await startSpeaker(politely);
+  t.after(() => other.stop());
+  const client = createClient({ servers: peer.address, protocol: "meta" });
+  const told: string[] = [];
+  const typed = client.get("slow").then(({ kind }) => told.push(kind));
+  const meta = client.meta.get("slow").then(({ kind }) => told.push(kind));
+  const socket = await asked.promise;
+  client.changeServers(other.address);
+  const closed = client.close().then(() => told.push("closed"));
+  socket.write(politely("mg slow").repeat(2));
+  await Promise.all([typed, meta, closed]);
+  assert.deepEqual(told, ["hit", "hit", "closed"]);
+});
 
 test("a server whose address now asks for TLS is not spoken to over the connection from before", async (t) => {
   const peer = await startSpeaker(politely);
