@@ -99,10 +99,12 @@ export class MemcachedClient extends BulkCommands {
 
   /**
    * Takes another list of servers, as `servers` of {@link ClientOptions}. Servers that stay keep their connections, unless TLS begins
-   * or ends. Keys
-   * whose home changes are looked for at their new home: whoever invalidates must tell both for a while.
+   * or ends, or the URLs name another user or password: then all are connected to anew. A list that names none keeps
+   * those from before. Keys whose home changes are looked for at their new home: whoever invalidates must tell both for
+   * a while.
    *
-   * @throws EverfreshError `EF_OPTION` for a list that cannot be read; the old one then stays
+   * @throws EverfreshError `EF_OPTION` for a list that cannot be read, or names others than the options `username` and
+   *   `password` did; the old one then stays
    */
   changeServers(servers: ClientOptions["servers"]): void {
     if (this.#closing !== undefined) throw new EverfreshError("EF_CLOSED", "The client was closed.");

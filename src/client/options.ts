@@ -78,6 +78,12 @@ export interface ResolvedDiscovery {
 export interface ResolvedOptions {
   readonly servers: readonly ServerAddress[];
   readonly plan: HandshakePlan;
+  /**
+   * The plan for another list of servers: the `present` one, unless their URLs name other credentials.
+   *
+   * @throws EverfreshError `EF_OPTION` for credentials that are not whole, not the same for all, or not the list's to say
+   */
+  readonly planFor: (servers: readonly ServerAddress[], present: HandshakePlan) => HandshakePlan;
   readonly placement: PlacementOptions;
   readonly failover: "none" | "next";
   readonly discovery: ResolvedDiscovery | undefined;
@@ -142,16 +148,27 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   onlyKnown("backoff", backoff, ["firstMs", "longestMs"]);
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
   const servers = parseServers(options.servers);
-  const plan = planHandshake(protocol, credentialsOf(options, servers), loginOf(options), auth === "optional");
-  if (plan.approaches.length === 0)
-    throw bad(`login ${String(options.login)} and protocol ${protocol} exclude each other`);
+  const login = loginOf(options);
+  const planWith = (who: Credentials | undefined): HandshakePlan => {
+    const made = planHandshake(protocol, who, login, auth === "optional");
+    if (made.approaches.length === 0) throw bad(`login ${login} and protocol ${protocol} exclude each other`);
+    return made;
+  };
+  const plan = planWith(credentialsOf(options, servers));
+  const isFixed = [options.username, options.password, options.discovery].some((own) => own !== undefined);
   const { flags = "everfresh", splitLargeValues = false } = options;
   if (typeof splitLargeValues !== "boolean") throw bad("splitLargeValues is true or false");
   if (!Object.hasOwn(profiles, flags))
     throw bad(`flags is ${JSON.stringify(flags)}; it is one of ${Object.keys(profiles).join(", ")}`);
-  return Object.freeze({
+  return Object.freeze<ResolvedOptions>({
     servers,
     plan,
+    planFor(changed, present) {
+      if (!namesOthers(changed, present.credentials)) return present;
+      if (!isFixed) return planWith(credentialsOf({}, changed, "changeServers"));
+      const instead = "make a new client, or one whose credentials are in the servers' URLs only";
+      throw bad(`the client's own username and password (or discovery) stay; for others ${instead}`, "changeServers");
+    },
     failover,
     discovery: discoveryOf(options),
     placement: placementOf(options.placement),
@@ -172,17 +189,32 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
 }
 
 /** Credentials come as options or in the URLs of the servers; they must be whole, and the same for all. */
-function credentialsOf(options: ClientOptions, servers: readonly ServerAddress[]): Credentials | undefined {
+function credentialsOf(
+  options: Pick<ClientOptions, "username" | "password">,
+  servers: readonly ServerAddress[],
+  where?: string,
+): Credentials | undefined {
   const named = servers.find((server) => server.username !== undefined || server.password !== undefined);
   const username = options.username ?? named?.username;
   const password = options.password ?? named?.password;
   if (username === undefined && password === undefined) return undefined;
-  if (typeof username !== "string" || username === "") throw bad("there is a password and no username");
-  if (typeof password !== "string" || password === "") throw bad("there is a username and no password");
-  if (/\0/.test(username + password)) throw bad("a username or password holds a zero byte");
+  if (typeof username !== "string" || username === "") throw bad("there is a password and no username", where);
+  if (typeof password !== "string" || password === "") throw bad("there is a username and no password", where);
+  if (/\0/.test(username + password)) throw bad("a username or password holds a zero byte", where);
   const differs = servers.some((server) => server.username !== undefined && server.username !== username);
-  if (differs) throw bad("the servers' URLs name different users");
+  if (differs) throw bad("the servers' URLs name different users", where);
+  // With a password among the options, theirs are not looked at.
+  const others = options.password === undefined && servers.some((server) => (server.password ?? password) !== password);
+  if (others) throw bad("the servers' URLs name different passwords", where);
   return { username, password };
+}
+
+/** Whether a list has a user or a password in it that is not `own`. */
+function namesOthers(servers: readonly ServerAddress[], own: Credentials | undefined): boolean {
+  return servers.some(
+    ({ username = own?.username, password = own?.password }) =>
+      username !== own?.username || password !== own?.password,
+  );
 }
 
 function placementOf(asked: ClientOptions["placement"] = "ketama"): PlacementOptions {
@@ -237,6 +269,6 @@ function whole(name: string, value: number | undefined, fallback: number, least:
   return value;
 }
 
-function bad(what: string): EverfreshError {
-  return new EverfreshError("EF_OPTION", `createClient: ${what}.`);
+function bad(what: string, where = "createClient"): EverfreshError {
+  return new EverfreshError("EF_OPTION", `${where}: ${what}.`);
 }

@@ -1,5 +1,12 @@
 /** Many servers: who owns a key, and the ways to each of them. */
-import { Link, socketTransport, type LinkOptions, type LinkState, type OpenTransport } from "../connection/index.ts";
+import {
+  Link,
+  socketTransport,
+  type HandshakePlan,
+  type LinkOptions,
+  type LinkState,
+  type OpenTransport,
+} from "../connection/index.ts";
 import { eventChannel } from "../events.ts";
 import type { ServerAddress } from "./address.ts";
 import { oneAtATime } from "./hash.ts";
@@ -12,6 +19,8 @@ export interface Member {
   readonly name: string;
   /** Whether it is spoken to over TLS. */
   readonly secure: boolean;
+  /** How it is logged in to. */
+  readonly plan: HandshakePlan;
   readonly links: readonly Link[];
 }
 
@@ -19,6 +28,7 @@ export interface Member {
 export class Router {
   #members: readonly Member[] = [];
   readonly #options: ResolvedOptions;
+  #plan: HandshakePlan;
   #place: Placement = () => 0;
   /** The only link, where there is only one. */
   #single: Link | undefined = undefined;
@@ -27,7 +37,8 @@ export class Router {
 
   constructor(options: ResolvedOptions) {
     this.#options = options;
-    this.change(options.servers);
+    this.#plan = options.plan;
+    this.#take(options.servers);
   }
 
   get members(): readonly Member[] {
@@ -49,23 +60,34 @@ export class Router {
   }
 
   /**
-   * Takes another list of servers. Those that stay, and are spoken to as before, keep their connections; those that go finish what was asked of them.
+   * Takes another list of servers. Those that stay, and are spoken to and logged in to as before, keep their connections; those that go finish what was asked of them.
    * Which keys move is the placement's business.
+   *
+   * @throws EverfreshError `EF_OPTION` for credentials that cannot be taken; then nothing has changed
    */
   change(servers: readonly ServerAddress[]): void {
+    this.#plan = this.#options.planFor(servers, this.#plan);
+    this.#take(servers);
+  }
+
+  #take(servers: readonly ServerAddress[]): void {
+    const plan = this.#plan;
     const staying = new Map(this.#members.map((member) => [member.name, member]));
     const before = new Set(staying.keys());
     const members = servers.map((server) => {
       const present = staying.get(server.name);
-      return present?.secure === isSecure(server, this.#options) ? present : openMember(server, this.#options);
+      const isPresent = present?.plan === plan && present.secure === isSecure(server, this.#options);
+      return isPresent ? present : openMember(server, { ...this.#options, plan });
     });
     for (const member of members) if (staying.get(member.name) === member) staying.delete(member.name);
     this.#members = members;
     this.#place = placement(servers, this.#options.placement);
     this.#single = members.length === 1 && this.#options.connections === 1 ? members[0]?.links[0] : undefined;
     for (const member of staying.values()) this.#leave(member);
-    const added = members.map(({ name }) => name).filter((name) => !before.has(name));
-    if (before.size > 0 && changes.hasSubscribers) changes.publish({ added, removed: [...staying.keys()] });
+    const names = new Set(members.map(({ name }) => name));
+    const added = [...names].filter((name) => !before.has(name));
+    const removed = [...before].filter((name) => !names.has(name));
+    if (before.size > 0 && changes.hasSubscribers) changes.publish({ added, removed });
   }
 
   #leave({ links }: Member): void {
@@ -116,7 +138,7 @@ function openMember(server: ServerAddress, options: ResolvedOptions): Member {
   const tls = options.tls ?? (server.secure ? {} : undefined);
   const open = socketTransport(server.socket, { tls, keepAliveMs: options.keepAliveMs });
   const links = Array.from({ length: options.connections }, () => new Link(linkOptions(server.name, open, options)));
-  return { name: server.name, secure: isSecure(server, options), links };
+  return { name: server.name, secure: isSecure(server, options), plan: options.plan, links };
 }
 
 /** What a link to `server` needs of the client's options. */

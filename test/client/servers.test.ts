@@ -4,6 +4,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { Socket } from "node:net";
 import { describe, test } from "node:test";
 import { createClient, type ClientOptions, type EverfreshError } from "everfresh/client";
+import { createServer } from "everfresh/server";
 import { parseServers } from "#src/client/address.ts";
 import { parseCluster } from "#src/client/discovery.ts";
 import { deferred } from "../support/deferred.ts";
@@ -188,6 +189,78 @@ test(
     assert.throws(() => client.changeServers(""), { code: "EF_OPTION" });
   },
 );
+
+test("a list with other credentials logs in anew with them, and one with the same or none changes nothing", async (t) => {
+  const users = { ann: "open sesame", bob: "s3cret" };
+  const both = Object.entries(users).map(([name, password]) => ({ name, password, namespace: "shared" }));
+  const server = await createServer({ users: both }).listen();
+  t.after(() => server.close());
+  const other = await createServer({ users: both }).listen();
+  t.after(() => other.close());
+  const url = (user: string, password: string, { address } = server): string =>
+    `memcached://${user}:${encodeURIComponent(password)}@${address}`;
+  const client = createClient({ servers: url("ann", users.ann) });
+  t.after(() => client.close());
+  const { epoch } = await client.set("k", "v");
+  for (const list of [url("ann", users.ann), server.address]) {
+    client.changeServers([list, url("ann", users.ann, other)]);
+    client.changeServers(list);
+    assert.equal((await client.get("k")).epoch, epoch);
+  }
+  server.setUsers(both.slice(1));
+  client.changeServers(url("bob", users.bob));
+  const read = await client.get("k");
+  assert.ok(read.kind === "hit" && read.epoch !== epoch);
+  client.changeServers(url("bob", "wrong secret"));
+  await assert.rejects(client.get("k"), (error: EverfreshError) => {
+    assert.equal(error.code, "EF_AUTH");
+    return !/secret|s3cret|sesame/.test(error.message);
+  });
+  client.changeServers(url("bob", users.bob));
+  assert.equal((await client.get("k")).kind, "hit");
+});
+
+test("credentials that a new list cannot change or does not name whole are refused, and the old list stays", async (t) => {
+  const peer = await startSpeaker(politely);
+  t.after(() => peer.stop());
+  const own = { username: "me", password: "secret", auth: "optional", protocol: "meta" } as const;
+  const named = createClient({ servers: peer.address, ...own });
+  t.after(() => named.close());
+  const plain = createClient({ servers: peer.address, auth: "optional", protocol: "meta" });
+  t.after(() => plain.close());
+  const refused: readonly (readonly [typeof named, string, RegExp])[] = [
+    [named, "memcached://me:hidden@a", /make a new client, or one whose credentials are in the servers' URLs only/],
+    [named, "memcached://you:hidden@a", /make a new client/],
+    [plain, "memcached://you@a", /a username and no password/],
+    [plain, "memcached://:hidden@a", /a password and no username/],
+    [plain, "memcached://me:hidden@a memcached://you:hidden@b", /different users/],
+    [plain, "memcached://me:hidden@a memcached://me:other@b", /different passwords/],
+  ];
+  for (const [client, list, message] of refused) {
+    const names = client.servers().map(({ name }) => name);
+    assert.throws(
+      () => client.changeServers(list),
+      (error: EverfreshError) => {
+        assert.deepEqual([error.code, message.test(error.message)], ["EF_OPTION", true], error.message);
+        return !/hidden|secret|other/.test(error.message.replace("others", ""));
+      },
+    );
+    assert.deepEqual(
+      client.servers().map(({ name }) => name),
+      names,
+    );
+  }
+  const sasl = createClient({ servers: peer.address, login: "sasl", protocol: "meta" });
+  assert.throws(() => sasl.changeServers("memcached://me:hidden@a"), {
+    code: "EF_OPTION",
+    message: /exclude each other/,
+  });
+  await sasl.close();
+  // At the start the client's own password goes before that of a URL.
+  await createClient({ servers: "memcached://me:hidden@a", ...own }).close();
+  named.changeServers(`memcached://me@${peer.address}`);
+  assert.equal((await named.get("k")).kind, "hit");
+});
 
 test("close waits for what was asked of a server that has left the list", async (t) => {
   const asked = deferred<Socket>();
