@@ -78,7 +78,7 @@ const everfresh: Profile = {
     if (flags === own.json) return asJson(answer);
     if (flags === own.integer) return toInteger(answer);
     if (flags === (own.integer | own.bigint)) return toBigInt(answer);
-    if (flags === own.bool) return toBoolean(answer);
+    if (flags === own.bool) return toBooleanOrInteger(answer);
     throw unreadable(flags, "everfresh");
   },
 };
@@ -99,7 +99,7 @@ const pylibmc: Profile = {
     const kind = flags & 23;
     if (kind === 0) return asBytes(answer);
     if (kind === 16) return asText(answer);
-    if (kind === 2) return toBoolean(answer);
+    if (kind === 2) return toBooleanOrInteger(answer);
     if (kind === 4) return toInteger(answer);
     if (kind === 1) throw pickled();
     throw unreadable(flags, "pylibmc");
@@ -224,7 +224,7 @@ function toInteger(answer: Answer): number | bigint {
 }
 
 /** pylibmc's `True` and `False`: "1" and "0". Older versions wrote whole numbers with the same flag. */
-function toBoolean(answer: Answer): boolean | number | bigint {
+function toBooleanOrInteger(answer: Answer): boolean | number | bigint {
   const number = toInteger(answer);
   return number === 1 ? true : number === 0 ? false : number;
 }
