@@ -4,6 +4,7 @@ import { type Duration, durationMs } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import type { User } from "./accounts.ts";
 import type { ListenOptions } from "./server.ts";
+import { checkTls } from "./tls.ts";
 
 /** What can be closed: the server. */
 export interface Closable {
@@ -103,9 +104,12 @@ const names = new Set<keyof ServerOptions>([
 
 /** @throws EverfreshError `EF_OPTION` for unknown options and values out of range */
 export function resolveServerOptions(options: ServerOptions): ResolvedServerOptions {
+  if (typeof options !== "object" || options === null) throw wrong("what createServer is told", options, "an object");
   for (const name of Object.keys(options))
-    if (!names.has(name as keyof ServerOptions)) throw new EverfreshError("EF_OPTION", `createServer knows no ${name}`);
-  const { users, login, version = spokenVersion, prefixDelimiter = ":" } = options;
+    if (!names.has(name as keyof ServerOptions))
+      throw new EverfreshError("EF_OPTION", `createServer knows no ${name}; it knows ${[...names].join(", ")}`);
+  const { users, login, version = spokenVersion, prefixDelimiter = ":", protocol = "auto" } = options;
+  const { clock = systemClock, random = systemRandom } = options;
   if (users !== undefined && (!Array.isArray(users) || users.length === 0))
     throw wrong("users", users, "a list of at least one user; without the option nobody needs to log in");
   if (login !== undefined && users === undefined)
@@ -117,28 +121,31 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     throw wrong("prefixDelimiter", prefixDelimiter, "one character");
   if (options.onShutdown !== undefined && typeof options.onShutdown !== "function")
     throw wrong("onShutdown", options.onShutdown, "a function");
-  const limitBytes = whole("limitBytes", options.limitBytes ?? 64 * 1024 * 1024, 64 * 1024);
+  // Only what was not said has a default: `null` is none of the values.
+  const { limitBytes = 64 * 1024 * 1024, itemBytes = 1024 * 1024, maxConnections = 1024, loginAttempts = 5 } = options;
+  const { evicts = true, flushes = true, dumps = true, watches = true, shutdowns = false } = options;
+  const { uploadBytes = Math.min(limitBytes, 256 * 1024 * 1024), loginTimeout = "5s" } = options;
   return Object.freeze({
-    limitBytes,
-    itemBytes: whole("itemBytes", options.itemBytes ?? 1024 * 1024, 1024),
-    maxConnections: whole("maxConnections", options.maxConnections ?? 1024, 1),
-    evicts: flag("evicts", options.evicts ?? true),
-    protocol: oneOf("protocol", options.protocol ?? "auto", ["auto", "text", "binary"]),
-    flushes: flag("flushes", options.flushes ?? true),
-    dumps: flag("dumps", options.dumps ?? true),
-    watches: flag("watches", options.watches ?? true),
-    shutdowns: flag("shutdowns", options.shutdowns ?? false),
+    limitBytes: whole("limitBytes", limitBytes, 64 * 1024),
+    itemBytes: whole("itemBytes", itemBytes, 1024),
+    maxConnections: whole("maxConnections", maxConnections, 1),
+    evicts: flag("evicts", evicts),
+    protocol: oneOf("protocol", protocol, ["auto", "text", "binary"]),
+    flushes: flag("flushes", flushes),
+    dumps: flag("dumps", dumps),
+    watches: flag("watches", watches),
+    shutdowns: flag("shutdowns", shutdowns),
     onShutdown: options.onShutdown ?? ((_graceful, server) => void server.close()),
     idleTimeoutMs: options.idleTimeout === undefined ? 0 : durationMs(options.idleTimeout, "idleTimeout"),
     users: users ?? [],
-    login: oneOf("login", login ?? "any", ["any", "sasl", "text"]),
-    loginTimeoutMs: durationMs(options.loginTimeout ?? "5s", "loginTimeout"),
-    loginAttempts: whole("loginAttempts", options.loginAttempts ?? 5, 1),
-    uploadBytes: whole("uploadBytes", options.uploadBytes ?? Math.min(limitBytes, 256 * 1024 * 1024), 64 * 1024),
+    login: oneOf("login", login === undefined ? "any" : login, ["any", "sasl", "text"]),
+    loginTimeoutMs: durationMs(loginTimeout, "loginTimeout"),
+    loginAttempts: whole("loginAttempts", loginAttempts, 1),
+    uploadBytes: whole("uploadBytes", uploadBytes, 64 * 1024),
     version,
     prefixDelimiter,
-    clock: options.clock ?? systemClock,
-    random: options.random ?? systemRandom,
+    clock: having("clock", clock, ["now", "monotonic", "after"]),
+    random: having("random", random, ["fraction", "bytes"]),
   });
 }
 
@@ -169,6 +176,7 @@ export function resolvePlace(where: number | ListenOptions): ListenOptions {
   if (mode !== undefined && path === undefined)
     throw wrong("mode", mode, "for unix sockets; a port has no access rights");
   if (tls !== undefined && (typeof tls !== "object" || tls === null)) throw wrong("tls", tls, "an object");
+  if (tls !== undefined) checkTls(tls);
   if (place.backlog !== undefined) whole("backlog", place.backlog, 1);
   return place;
 }
@@ -186,6 +194,13 @@ function flag(name: string, value: boolean): boolean {
 function oneOf<Choice extends string>(name: string, value: Choice, choices: readonly Choice[]): Choice {
   if (choices.includes(value)) return value;
   throw wrong(name, value, `one of ${choices.map((choice) => JSON.stringify(choice)).join(", ")}`);
+}
+
+/** An object with these methods. */
+function having<Thing extends object>(name: string, value: Thing, methods: readonly (keyof Thing & string)[]): Thing {
+  if (typeof value === "object" && value !== null && methods.every((method) => typeof value[method] === "function"))
+    return value;
+  throw wrong(name, value, `an object with the methods ${methods.join(", ")}`);
 }
 
 /** Of lists and objects only the kind is shown: users have passwords. */

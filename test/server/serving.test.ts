@@ -42,8 +42,19 @@ test("closing ends every connection and frees the port", async () => {
 });
 
 test("an unknown option is refused at once", () => {
-  assert.throws(() => createServer({ limit: 5 } as never), { code: "EF_OPTION" });
   for (const [wrong, allowed] of [
+    [{ limit: 5 }, /createServer knows no limit; it knows limitBytes, itemBytes, /],
+    [5, /what createServer is told is 5; it is an object/],
+    [null, /what createServer is told is null/],
+    [{ limitBytes: null }, /limitBytes is null; it is a whole number from 65536 on/],
+    [{ evicts: null }, /evicts is null; it is true or false/],
+    [{ login: null }, /login is null/],
+    [{ loginTimeout: null }, /loginTimeout is/],
+    [{ users: [{ name: "a", password: "b" }], login: null }, /login is null; it is one of/],
+    [{ clock: Date }, /clock is of the type function; it is an object with the methods now, monotonic, after/],
+    [{ clock: { now: () => 0 } }, /clock is of the type object/],
+    [{ random: Math }, /random is .*; it is an object with the methods fraction, bytes/],
+    [{ random: null }, /random is null/],
     [{ protocol: "meta" }, /protocol is "meta"; it is one of "auto", "text", "binary"/],
     [{ version: "1.6\r\nX" }, /version is .*printable/],
     [{ evicts: "no" }, /evicts is "no"; it is true or false/],
@@ -55,6 +66,7 @@ test("an unknown option is refused at once", () => {
 
 test("a place that cannot be meant is refused, rather than another one taken", async () => {
   const server = createServer();
+  const files = { certFile: "/cert.pem", keyFile: "/key.pem" };
   for (const [where, why] of [
     [{ prt: 5 }, /listen knows no prt; it knows port, /],
     ["11211", /where to listen is "11211"; it is a port, or an object/],
@@ -67,6 +79,16 @@ test("a place that cannot be meant is refused, rather than another one taken", a
     [{ path: "/tmp/cache.sock", mode: "0700" }, /mode is "0700"/],
     [{ port: 0, mode: 0o700 }, /mode is 448; it is for unix sockets/],
     [{ tls: true }, /tls is true/],
+    [{ tls: {} }, /tls has no certificate/],
+    [{ tls: { requestCert: true } }, /tls has no certificate/],
+    [{ tls: { ...files, requestcert: true } }, /tls knows no requestcert; it knows certFile, keyFile, caFile/],
+    [{ tls: { ...files, cafile: "/ca.pem" } }, /tls knows no cafile/],
+    [{ tls: { ...files, caFile: ["/ca.pem"] } }, /tls.caFile is the path of a file/],
+    [{ tls: { certFile: 5, keyFile: "/key.pem" } }, /tls.certFile is the path of a file/],
+    [{ tls: { certFile: "/cert.pem" } }, /both certFile and keyFile/],
+    [{ tls: { keyFile: "/key.pem" } }, /both certFile and keyFile/],
+    [{ tls: { cert: "PEM", key: "PEM", caFile: "/ca.pem" } }, /beside cert and key it is ca/],
+    [{ tls: { ...files, pfx: "PFX" } }, /not in both/],
     [{ backlog: -5 }, /backlog is -5/],
   ] as const)
     await assert.rejects(server.listen(where as never), { code: "EF_OPTION", message: why });
