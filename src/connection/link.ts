@@ -12,6 +12,7 @@
 import type { Clock, Random, Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import type { ProtocolName } from "../protocol/index.ts";
+import { Approaches } from "./approaches.ts";
 import { backoffMs, type BackoffOptions } from "./backoff.ts";
 import type { Call, ConnectionEpoch, Tally } from "./call.ts";
 import { Connection, type ConnectionKeeper } from "./connection.ts";
@@ -66,12 +67,7 @@ export class Link implements ConnectionKeeper {
   readonly #clock: Clock;
   #connection: Connection | undefined = undefined;
   #protocol: ProtocolName | undefined = undefined;
-  /** The approach that is being tried; each round begins with the first. */
-  #approach = 0;
-  /** The first one that ever worked here. */
-  #best = Infinity;
-  /** What became of the first approach in this round. */
-  #firstCause: EverfreshError | undefined = undefined;
+  readonly #approaches: Approaches;
   /** Asked in this tick, and how many they are; the array is kept, so that it need not grow anew in every tick. */
   readonly #fresh: (Call<unknown> | undefined)[] = [];
   #freshCount = 0;
@@ -93,6 +89,7 @@ export class Link implements ConnectionKeeper {
     this.server = options.server;
     this.#options = options;
     this.#clock = options.clock;
+    this.#approaches = new Approaches(options.plan.approaches);
     this.#patience = new Patience(options.patienceMs);
     this.#alarm = new Alarm(options.clock, (now) => this.#expire(now));
   }
@@ -228,7 +225,7 @@ export class Link implements ConnectionKeeper {
   opened(): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    greet(connection, this.#options.plan.approaches[this.#approach], this.#options.plan).then(
+    greet(connection, this.#approaches.present, this.#options.plan).then(
       () => this.#greeted(connection),
       (error: unknown) => connection.destroy(fault(error, this.server)),
     );
@@ -267,8 +264,7 @@ export class Link implements ConnectionKeeper {
   }
 
   #connect(): void {
-    this.#approach = 0;
-    this.#firstCause = undefined;
+    this.#approaches.begin();
     this.#trying = true;
     // A probe makes nobody wait: a server that is down stays so until it has answered.
     if (this.state !== "down") this.#become("connecting", undefined);
@@ -284,8 +280,8 @@ export class Link implements ConnectionKeeper {
 
   #approachServer(): void {
     this.#connects++;
-    const { server, open, valueLimitBytes, plan } = this.#options;
-    const protocol = plan.approaches[this.#approach]?.protocol ?? "meta";
+    const { server, open, valueLimitBytes } = this.#options;
+    const protocol = this.#approaches.present?.protocol ?? "meta";
     this.#connection = new Connection({ server, protocol, open, valueLimitBytes }, this);
   }
 
@@ -295,27 +291,17 @@ export class Link implements ConnectionKeeper {
     this.#retry?.cancel();
     this.#protocol = connection.protocol;
     this.#failures = 0;
-    this.#best = Math.min(this.#best, this.#approach);
+    this.#approaches.worked();
     connection.greetings = connection.answers;
     this.#patience.renew(this.#clock.monotonic());
     this.#become("up", undefined);
     this.#sendWaiting();
   }
 
-  /**
-   * Another approach may do where the server did not understand this one, or hung up on it. A server that once understood
-   * it hangs up for other reasons.
-   */
   #tryNext(connection: Connection, cause: EverfreshError): void {
-    const misunderstood = cause.code === "EF_UNSUPPORTED" || cause.code === "EF_PROTOCOL";
-    const hungUp = cause.code === "EF_CONNECTION_LOST" && connection.wasOpen;
-    if (!misunderstood && !hungUp) return this.#failed(unusable(this.server, cause));
-    this.#firstCause ??= cause;
-    const isLast = this.#approach + 1 === this.#options.plan.approaches.length;
-    if (isLast || (hungUp && this.#approach === this.#best))
-      return this.#failed(unusable(this.server, this.#firstCause));
-    this.#approach++;
-    this.#approachServer();
+    const why = this.#approaches.next(cause, connection.wasOpen);
+    if (why === undefined) this.#approachServer();
+    else this.#failed(unusable(this.server, why));
   }
 
   #failed(cause: EverfreshError): void {
