@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCache, memcached } from "everfresh";
-import type { Plan } from "./plan.ts";
+import { pageKey, valueKey, type Page, type Plan, type Value } from "./plan.ts";
 import { makeItems, openSource } from "./source.ts";
 
 export type FleetPlan = Pick<Plan, "strategy" | "servers" | "database"> & Partial<Plan>;
@@ -55,6 +55,8 @@ export async function runFleet(
     namespace,
     options: {},
     local: false,
+    padBytes: 0,
+    itemBytes: 1024 * 1024,
     invalidationTimeoutMs: 2_000,
     keys: 10,
     readers: 8,
@@ -119,15 +121,21 @@ async function emptied(database: string): Promise<void> {
   if (rows > 0) throw new Error(`${rows} rows stayed in the outbox`);
 }
 
-/** A newcomer reads every key; what it hits must be what the database holds. */
-async function atTheEnd({ servers, options, database, keys, namespace }: Omit<Plan, "file">): Promise<string[]> {
+/** A newcomer reads every key and every page; what it hits must be what the database holds. */
+async function atTheEnd(plan: Omit<Plan, "file">): Promise<string[]> {
+  const { servers, options, itemBytes, database, keys, namespace } = plan;
   const source = openSource(database);
-  const cache = createCache({ backend: memcached(servers, options), namespace });
+  const cache = createCache({ backend: memcached(servers, { ...options, itemBytes }), namespace });
   const wrong: string[] = [];
   for (let key = 0; key < keys; key += 1) {
-    const found = await cache.get<number>(`k${key}`);
-    const truth = await source.version(key);
-    if (found !== undefined && found !== truth) wrong.push(`k${key} is ${found}, the database holds ${truth}`);
+    const value = await cache.get<Value>(valueKey(key));
+    const page = await cache.get<Page>(pageKey(key));
+    for (const found of [value, ...(page ?? [])]) {
+      if (found === undefined) continue;
+      const truth = await source.version(found.key);
+      if (found.version !== truth)
+        wrong.push(`key ${found.key} is ${found.version} (value or page ${key}), the database holds ${truth}`);
+    }
   }
   await cache.close();
   await source.close();

@@ -8,6 +8,8 @@ export type Strategy =
   | "tags"
   /** Leases; the write commits its invalidation with the data. */
   | "outbox"
+  /** Pages made from two values each, which are cached, too; the write invalidates one value and knows of no page. */
+  | "pages"
   /** The article's first: the write deletes the key, a miss sets what it loaded. */
   | "delete after write"
   /** The article's second: the write loads and sets, a miss sets what it loaded. */
@@ -21,6 +23,9 @@ export interface Plan {
   /** Options of `memcached()`: protocol, username, password, timeoutMs, previousServers, tls. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly local: boolean;
+  /** What a value carries beside its version, and the largest item that is written in one piece; bytes. */
+  readonly padBytes: number;
+  readonly itemBytes: number;
   /** After so many milliseconds an invalidation that is not confirmed is pending. */
   readonly invalidationTimeoutMs: number;
   /** See `openSource`. */
@@ -31,6 +36,24 @@ export interface Plan {
   readonly writers: number;
   /** Where this process writes down what it did. */
   readonly file: string;
+}
+
+/** What is cached of a key of the source. */
+export interface Value {
+  readonly key: number;
+  readonly version: number;
+  readonly pad: string;
+}
+
+/** What is made from the values of a key and of the next one. */
+export type Page = readonly Value[];
+
+export function valueKey(key: number): string {
+  return `k${key}`;
+}
+
+export function pageKey(key: number): string {
+  return `p${key}`;
 }
 
 /**

@@ -30,7 +30,7 @@ type Fault = keyof typeof faults;
 
 interface Mode {
   readonly name: string;
-  readonly plan: Pick<FleetPlan, "strategy" | "local" | "options">;
+  readonly plan: Pick<FleetPlan, "strategy" | "local" | "options" | "padBytes" | "itemBytes">;
   /** How its servers are started; memcached as it is by default. */
   readonly start?: Place["start"];
   /** What this machine must have for it. */
@@ -73,6 +73,22 @@ const modes: readonly Mode[] = [
     plan: { strategy: "tags", options: binary, local: true },
     ...sasl,
     meets: ["nothing", "connections"],
+  },
+  {
+    name: "pages made from values, and several connections",
+    plan: { strategy: "pages", options: { connections: 3 } },
+    meets: ["nothing", "connections"],
+  },
+  { name: "pages and the tier", plan: { strategy: "pages", local: true }, meets: ["nothing", "server", "memory"] },
+  {
+    name: "classic text, pages and values in chunks",
+    plan: { strategy: "pages", options: text, itemBytes: 2_048, padBytes: 3_000 },
+    meets: ["nothing", "connections"],
+  },
+  {
+    name: "values in chunks",
+    plan: { strategy: "tags", itemBytes: 2_048, padBytes: 3_000 },
+    meets: ["server", "rollout"],
   },
   { name: "the outbox", plan: { strategy: "outbox" }, meets: ["server", "processes"] },
   { name: "the outbox on SQLite", plan: { strategy: "outbox" }, onSqlite: true, meets: ["server", "processes"] },

@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { createCache, memcached } from "everfresh";
 import { createClient, type MemcachedClient } from "everfresh/client";
 import { createOutbox, tag } from "everfresh/outbox";
-import { nowUs, type Plan } from "./plan.ts";
+import { nowUs, pageKey, valueKey, type Page, type Plan, type Value } from "./plan.ts";
 import { openSource } from "./source.ts";
 
 const plan = JSON.parse(process.argv[2] ?? "") as Plan;
@@ -24,7 +24,7 @@ function flush(): void {
   lines = [];
 }
 
-const backend = memcached(plan.servers, plan.options);
+const backend = memcached(plan.servers, { ...plan.options, itemBytes: plan.itemBytes });
 const cache = createCache({
   backend,
   namespace: plan.namespace,
@@ -39,7 +39,13 @@ const plain: MemcachedClient | undefined = plan.strategy.endsWith("write")
   ? createClient({ ...plan.options, servers: plan.servers })
   : undefined;
 
-async function load(key: number): Promise<number> {
+const pad = "x".repeat(plan.padBytes);
+
+async function load(key: number): Promise<Value> {
+  return { key, version: await loadVersion(key), pad };
+}
+
+async function loadVersion(key: number): Promise<number> {
   lines.push(`l ${key}`);
   const version = await source.version(key);
   // What a real loader does after its query: a wider window for everything that could go wrong.
@@ -53,15 +59,22 @@ async function read(key: number): Promise<void> {
     const found = await plain.meta.get(`${plan.namespace}:${key}`, { value: true });
     let version = found.kind === "hit" && found.value !== undefined ? Number(found.value.toString()) : Number.NaN;
     if (Number.isNaN(version)) {
-      version = await load(key);
+      version = await loadVersion(key);
       await plain.meta.set(`${plan.namespace}:${key}`, String(version), { ttl: 600 });
     }
     lines.push(`r ${key} ${began} ${version} plain`);
     return;
   }
+  if (plan.strategy === "pages" && Math.random() < 0.5) {
+    const both = [key, (key + 1) % plan.keys];
+    const make = (): Promise<Page> => Promise.all(both.map((each) => cache.getOrSet(valueKey(each), () => load(each))));
+    const { value, status } = await cache.getOrSetEntry(pageKey(key), make, { collects: true });
+    for (const part of value) lines.push(`r ${part.key} ${began} ${part.version} ${status}`);
+    return;
+  }
   const options = plan.strategy === "tags" ? { tags: [`t${key}`] } : {};
-  const { value, status } = await cache.getOrSetEntry(`k${key}`, () => load(key), options);
-  lines.push(`r ${key} ${began} ${value} ${status}`);
+  const { value, status } = await cache.getOrSetEntry(valueKey(key), () => load(key), options);
+  lines.push(`r ${key} ${began} ${value.version} ${status}`);
 }
 
 async function write(key: number): Promise<void> {
@@ -70,14 +83,14 @@ async function write(key: number): Promise<void> {
     if (outbox !== undefined) {
       await outbox.transaction(source.db, async (tx, invalidate) => {
         version = await source.raise(key, tx);
-        invalidate(`k${key}`, tag(`t${key}`));
+        invalidate(valueKey(key), tag(`t${key}`));
       });
     } else {
       version = await source.raise(key);
-      if (plan.strategy === "invalidate") await cache.invalidate(`k${key}`);
+      if (plan.strategy === "invalidate" || plan.strategy === "pages") await cache.invalidate(valueKey(key));
       else if (plan.strategy === "tags") await cache.invalidateTags([`t${key}`]);
       else if (plan.strategy === "delete after write") await plain?.meta.delete(`${plan.namespace}:${key}`, {});
-      else await plain?.meta.set(`${plan.namespace}:${key}`, String(await load(key)), { ttl: 600 });
+      else await plain?.meta.set(`${plan.namespace}:${key}`, String(await loadVersion(key)), { ttl: 600 });
     }
     note(`a ${key} ${version} ${nowUs()}`);
   } catch (error) {
