@@ -55,6 +55,7 @@ export async function runFleet(
     namespace,
     options: {},
     local: false,
+    pages: false,
     padBytes: 0,
     itemBytes: 1024 * 1024,
     invalidationTimeoutMs: 2_000,

@@ -8,8 +8,6 @@ export type Strategy =
   | "tags"
   /** Leases; the write commits its invalidation with the data. */
   | "outbox"
-  /** Pages made from two values each, which are cached, too; the write invalidates one value and knows of no page. */
-  | "pages"
   /** The article's first: the write deletes the key, a miss sets what it loaded. */
   | "delete after write"
   /** The article's second: the write loads and sets, a miss sets what it loaded. */
@@ -23,6 +21,8 @@ export interface Plan {
   /** Options of `memcached()`: protocol, username, password, timeoutMs, previousServers, tls. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly local: boolean;
+  /** Whether half of the reads are of pages, each made from two values; a write invalidates a value and knows of no page. */
+  readonly pages: boolean;
   /** What a value carries beside its version, and the largest item that is written in one piece; bytes. */
   readonly padBytes: number;
   readonly itemBytes: number;

@@ -30,7 +30,7 @@ type Fault = keyof typeof faults;
 
 interface Mode {
   readonly name: string;
-  readonly plan: Pick<FleetPlan, "strategy" | "local" | "options" | "padBytes" | "itemBytes">;
+  readonly plan: Pick<FleetPlan, "strategy" | "local" | "pages" | "options" | "padBytes" | "itemBytes">;
   /** How its servers are started; memcached as it is by default. */
   readonly start?: Place["start"];
   /** What this machine must have for it. */
@@ -76,13 +76,17 @@ const modes: readonly Mode[] = [
   },
   {
     name: "pages made from values, and several connections",
-    plan: { strategy: "pages", options: { connections: 3 } },
+    plan: { strategy: "invalidate", pages: true, options: { connections: 3 } },
     meets: ["nothing", "connections"],
   },
-  { name: "pages and the tier", plan: { strategy: "pages", local: true }, meets: ["nothing", "server", "memory"] },
+  {
+    name: "pages, tags and the tier",
+    plan: { strategy: "tags", pages: true, local: true },
+    meets: ["nothing", "server", "memory"],
+  },
   {
     name: "classic text, pages and values in chunks",
-    plan: { strategy: "pages", options: text, itemBytes: 2_048, padBytes: 3_000 },
+    plan: { strategy: "invalidate", pages: true, options: text, itemBytes: 2_048, padBytes: 3_000 },
     meets: ["nothing", "connections"],
   },
   {
@@ -91,6 +95,7 @@ const modes: readonly Mode[] = [
     meets: ["server", "rollout"],
   },
   { name: "the outbox", plan: { strategy: "outbox" }, meets: ["server", "processes"] },
+  { name: "the outbox and pages", plan: { strategy: "outbox", pages: true }, meets: ["connections"] },
   { name: "the outbox on SQLite", plan: { strategy: "outbox" }, onSqlite: true, meets: ["server", "processes"] },
 ];
 

@@ -1,6 +1,6 @@
 /** One process of the proof: reads and writes a few keys until it is told to stop, or killed, and writes down what it saw. */
 import { closeSync, openSync, writeSync } from "node:fs";
-import { createCache, memcached } from "everfresh";
+import { createCache, memcached, type ReadOptions } from "everfresh";
 import { createClient, type MemcachedClient } from "everfresh/client";
 import { createOutbox, tag } from "everfresh/outbox";
 import { nowUs, pageKey, valueKey, type Page, type Plan, type Value } from "./plan.ts";
@@ -65,16 +65,22 @@ async function read(key: number): Promise<void> {
     lines.push(`r ${key} ${began} ${version} plain`);
     return;
   }
-  if (plan.strategy === "pages" && Math.random() < 0.5) {
-    const both = [key, (key + 1) % plan.keys];
-    const make = (): Promise<Page> => Promise.all(both.map((each) => cache.getOrSet(valueKey(each), () => load(each))));
-    const { value, status } = await cache.getOrSetEntry(pageKey(key), make, { collects: true });
+  if (plan.pages && Math.random() < 0.5) {
+    const { value, status } = await cache.getOrSetEntry(pageKey(key), () => makePage(key), { collects: true });
     for (const part of value) lines.push(`r ${part.key} ${began} ${part.version} ${status}`);
     return;
   }
-  const options = plan.strategy === "tags" ? { tags: [`t${key}`] } : {};
-  const { value, status } = await cache.getOrSetEntry(valueKey(key), () => load(key), options);
+  const { value, status } = await cache.getOrSetEntry(valueKey(key), () => load(key), optionsOf(key));
   lines.push(`r ${key} ${began} ${value.version} ${status}`);
+}
+
+function makePage(key: number): Promise<Page> {
+  const both = [key, (key + 1) % plan.keys];
+  return Promise.all(both.map((each) => cache.getOrSet(valueKey(each), () => load(each), optionsOf(each))));
+}
+
+function optionsOf(key: number): ReadOptions {
+  return plan.strategy === "tags" ? { tags: [`t${key}`] } : {};
 }
 
 async function write(key: number): Promise<void> {
@@ -87,7 +93,7 @@ async function write(key: number): Promise<void> {
       });
     } else {
       version = await source.raise(key);
-      if (plan.strategy === "invalidate" || plan.strategy === "pages") await cache.invalidate(valueKey(key));
+      if (plan.strategy === "invalidate") await cache.invalidate(valueKey(key));
       else if (plan.strategy === "tags") await cache.invalidateTags([`t${key}`]);
       else if (plan.strategy === "delete after write") await plain?.meta.delete(`${plan.namespace}:${key}`, {});
       else await plain?.meta.set(`${plan.namespace}:${key}`, String(await loadVersion(key)), { ttl: 600 });
