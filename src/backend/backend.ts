@@ -97,7 +97,7 @@ export interface Backend {
   readonly reach: "fleet" | "process" | "nobody";
   /** Whether invalidated items can be kept, marked as stale, for those who allow them. */
   readonly keepsStale: boolean;
-  /** The largest number of bytes that one item may have, roughly; larger values are cut into chunks. */
+  /** The largest number of bytes that one item may have, roughly; larger ones are cut into chunks, which are sent before it. */
   readonly itemLimitBytes: number;
   /** Where keys lived before the set of servers changed; invalidations go there as well. */
   readonly previous?: Backend | undefined;

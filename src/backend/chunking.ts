@@ -9,15 +9,14 @@ const spareSeconds = 30;
 
 export class ChunkingBackend implements Backend {
   readonly reach;
-  readonly itemLimitBytes = Number.MAX_SAFE_INTEGER;
+  readonly itemLimitBytes: number;
   readonly #below: Backend;
-  readonly #limitBytes: number;
   readonly #random: Random;
 
   constructor(below: Backend, random: Random = systemRandom) {
     this.reach = below.reach;
     this.#below = below;
-    this.#limitBytes = below.itemLimitBytes;
+    this.itemLimitBytes = below.itemLimitBytes;
     this.#random = random;
   }
 
@@ -64,7 +63,7 @@ export class ChunkingBackend implements Backend {
   }
 
   async replace(key: string, token: Token, item: Item, ttlSeconds: number): Promise<Token | undefined> {
-    if (item.bytes.length <= this.#limitBytes) return await this.#below.replace(key, token, item, ttlSeconds);
+    if (item.bytes.length <= this.itemLimitBytes) return await this.#below.replace(key, token, item, ttlSeconds);
     const manifest = await this.#spread(item, ttlSeconds);
     // Undefined would say that the version is gone, and a lease that still stands would not be given back.
     if (manifest === undefined)
@@ -81,7 +80,7 @@ export class ChunkingBackend implements Backend {
   }
 
   async put(key: string, item: Item, ttlSeconds: number, mode: "set" | "add"): Promise<boolean> {
-    if (item.bytes.length <= this.#limitBytes) return await this.#below.put(key, item, ttlSeconds, mode);
+    if (item.bytes.length <= this.itemLimitBytes) return await this.#below.put(key, item, ttlSeconds, mode);
     const manifest = await this.#spread(item, ttlSeconds);
     return manifest !== undefined && (await this.#below.put(key, manifest, ttlSeconds, mode));
   }
@@ -97,7 +96,7 @@ export class ChunkingBackend implements Backend {
   /** Stores the chunks of `item` and answers what is to stand under its key; undefined when one was not stored. */
   async #spread(item: Item, ttlSeconds: number): Promise<Item | undefined> {
     const id = Buffer.from(this.#random.bytes(12)).toString("base64url");
-    const made = cut(item, this.#limitBytes, id);
+    const made = cut(item, this.itemLimitBytes, id);
     if (made === undefined) return undefined;
     const seconds = ttlSeconds === 0 ? 0 : ttlSeconds + spareSeconds;
     const stored = await Promise.all(

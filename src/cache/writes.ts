@@ -60,7 +60,7 @@ export class Writes {
         engine.forget(wire);
         if (packed !== undefined) {
           const putting = backend.put(wire, packed.item, packed.seconds, "set").catch(() => false);
-          stored = await this.#withBeside(wire, putting);
+          stored = await this.#withBeside(wire, putting, packed.item);
         }
       }
     } finally {
@@ -187,18 +187,21 @@ export class Writes {
   }
 
   async #replaced(wire: string, token: Token, item: Item, seconds: number): Promise<boolean> {
-    const replaced = await this.#withBeside(wire, this.#parts.backend.replace(wire, token, item, seconds));
-    if (replaced === undefined) return false;
+    const replacing = this.#parts.backend.replace(wire, token, item, seconds);
+    if ((await this.#withBeside(wire, replacing, item)) === undefined) return false;
     await this.#parts.removePrevious(wire);
     return true;
   }
 
   /**
    * Invalidates what was made from the value from before. Called after the write was sent, so that it comes second on the same
-   * connection: who still reads the value from before has noted what was beside it.
+   * connection: who still reads the value from before has noted what was beside it. An item that is cut is not sent yet.
    */
-  async #withBeside<T>(wire: string, writing: Promise<T>): Promise<T> {
-    const [written] = await Promise.all([writing, this.#parts.removeBeside(wire)]);
+  async #withBeside<T>(wire: string, writing: Promise<T>, item?: Item): Promise<T> {
+    const { backend, removeBeside } = this.#parts;
+    if (item !== undefined && item.bytes.length > backend.itemLimitBytes)
+      return await writing.finally(() => removeBeside(wire));
+    const [written] = await Promise.all([writing, removeBeside(wire)]);
     return written;
   }
 

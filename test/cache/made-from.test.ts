@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
 import { createCache, metaBackend, type Cache } from "everfresh";
+import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
@@ -141,6 +142,27 @@ test("an invalidation reaches the key before what was made from it, so that nobo
   await cache.invalidate("inner");
   assert.match(world.log.join(" "), /^md n=inner md n\*\d=inner$/);
   assert.equal(world.serverOf("n=inner"), world.serverOf(world.log[1]?.slice(3) ?? ""));
+});
+
+test("a plain write reaches the key before what was made from it, also where its chunks go first", async () => {
+  const limited = metaBackend(world.client(), { itemLimitBytes: 2_000 });
+  const chunking = createCache({
+    backend: new ChunkingBackend(limited),
+    namespace: "n",
+    clock,
+    random: seededRandom(3),
+  });
+  const large = "x".repeat(5_000);
+  const writes = [
+    () => chunking.set("inner", large),
+    () => chunking.update("inner", (text: string) => `${text}!`),
+    async () => void ((await chunking.delete("inner")) && (await chunking.add("inner", large))),
+  ];
+  for (const write of writes) {
+    world.log.length = 0;
+    await write();
+    assert.match(world.log.join(" "), /everfresh-chunk!\S+ ms n=inner md n\*\d=inner$/);
+  }
 });
 
 test("a page that read the old key while its invalidation was under way is not served after it", async () => {
