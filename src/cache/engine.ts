@@ -155,7 +155,7 @@ export class Engine implements LookupOwner {
 
   /** Cuts off what this process knows of `wire`: whoever comes from now on looks for themselves. */
   forget(wire: string): void {
-    this.#tier?.delete(wire);
+    this.#tier?.forget(wire, nextMoment());
     this.#renewal.flights.delete(wire);
   }
 
@@ -165,7 +165,7 @@ export class Engine implements LookupOwner {
   }
 
   forgetAll(): void {
-    this.#tier?.clear();
+    this.#tier?.clear(nextMoment());
     this.#renewal.flights.clear();
   }
 
@@ -353,8 +353,7 @@ export class Engine implements LookupOwner {
 
   /** An entry of the tier was found current, its generations included: only now `local: { maxAge }` counts from this question. */
   #confirm(entry: TierEntry, lookup: Lookup): void {
-    if (this.parts.tierMaxAgeMs > 0) entry.askedAt = this.clock.monotonic();
-    entry.moment = lookup.moment;
+    if (this.parts.tierMaxAgeMs > 0) this.#tier?.confirm(lookup.wire, entry, this.clock.monotonic(), lookup.moment);
   }
 
   // -- waiting, missing, bypassing -----------------------------------------------------------------------------

@@ -7,10 +7,11 @@
 import type { Shared } from "./create-cache.ts";
 import { Engine } from "./engine.ts";
 import { Keys } from "./keys.ts";
-import { Tier } from "./tier.ts";
+import { Tier, type OwnInvalidations } from "./tier.ts";
 
 export class Engines {
   readonly #known = new Map<string, WeakRef<Engine>>();
+  readonly #own: OwnInvalidations = { latest: 0 };
   readonly #unused = new FinalizationRegistry<string>((namespace) => {
     if (this.#known.get(namespace)?.deref() === undefined) this.#known.delete(namespace);
   });
@@ -19,7 +20,7 @@ export class Engines {
   of(namespace: string, shared: Shared): Engine {
     let engine = this.#known.get(namespace)?.deref();
     if (engine === undefined) {
-      engine = make(namespace, shared);
+      engine = make(namespace, shared, this.#own);
       this.#known.set(namespace, new WeakRef(engine));
       this.#unused.register(engine, namespace);
     }
@@ -27,7 +28,7 @@ export class Engines {
   }
 }
 
-function make(namespace: string, shared: Shared): Engine {
+function make(namespace: string, shared: Shared, own: OwnInvalidations): Engine {
   const { backend, clock, random, deliveries, generations, turns, loads, options, leaseSeconds, waitMs } = shared;
   const local = backend.reach === "fleet" ? shared.local : undefined;
   return new Engine({
@@ -40,7 +41,7 @@ function make(namespace: string, shared: Shared): Engine {
     random,
     turns,
     loads,
-    tier: local && new Tier(local.limitBytes, local.limitEntries),
+    tier: local && new Tier(local.limitBytes, local.limitEntries, own),
     tierMaxAgeMs: local?.maxAgeMs ?? 0,
     serializer: options.serializer,
     leaseSeconds,

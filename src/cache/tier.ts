@@ -7,11 +7,19 @@
  */
 import type { Item, Token } from "../backend/index.ts";
 import type { Stored } from "./envelope.ts";
+import { isRawTag } from "./keys.ts";
+
+/** What the tiers of all namespaces know together: when this process has last invalidated anything in one of them. */
+export interface OwnInvalidations {
+  latest: number;
+}
 
 export interface TierEntry {
   readonly item: Item;
   readonly stored: Stored;
   readonly token: Token;
+  /** Whether it was made from other values, whose invalidation does not name it. */
+  readonly isOuter: boolean;
   /** When the server last said that this is the current version, monotonic milliseconds. */
   askedAt: number;
   /** The moment when that question was asked. */
@@ -20,17 +28,24 @@ export interface TierEntry {
 }
 
 const entryOverheadBytes = 300;
+const limitForgotten = 1_000;
 
 export class Tier {
   readonly #limitBytes: number;
   readonly #limitEntries: number;
+  readonly #own: OwnInvalidations;
   readonly #entries = new Map<string, TierEntry>();
+  /** When this process invalidated keys: a question that is older may bring back the value from before. */
+  readonly #forgotten = new Map<string, number>();
+  /** When it last did so with one that is not in the list any more, or with all of them. */
+  #forgottenSince = 0;
   #bytes = 0;
   #trustedSince = 0;
 
-  constructor(limitBytes: number, limitEntries: number) {
+  constructor(limitBytes: number, limitEntries: number, own: OwnInvalidations) {
     this.#limitBytes = limitBytes;
     this.#limitEntries = limitEntries;
+    this.#own = own;
   }
 
   get(wire: string): TierEntry | undefined {
@@ -39,23 +54,49 @@ export class Tier {
     return entry;
   }
 
-  /** The entry, if the server confirmed it less than `maxAgeMs` ago. */
+  /** The entry, if the server confirmed it less than `maxAgeMs` ago, and this process has not invalidated it since. */
   trusted(wire: string, maxAgeMs: number, now: number): TierEntry | undefined {
     const entry = this.get(wire);
-    return entry && entry.askedAt + maxAgeMs > now && entry.moment > this.#trustedSince ? entry : undefined;
+    if (entry === undefined || entry.askedAt + maxAgeMs <= now || entry.moment <= this.#trustedSince) return undefined;
+    return entry.isOuter && entry.moment <= this.#own.latest ? undefined : entry;
+  }
+
+  /** The server was asked about the entry at `moment`, and it is current. */
+  confirm(wire: string, entry: TierEntry, askedAt: number, moment: number): void {
+    if (this.#isFromBefore(wire, moment)) return;
+    entry.askedAt = askedAt;
+    entry.moment = moment;
   }
 
   /** Whatever was asked before the moment `moment` must be asked about again. */
   distrust(moment: number): void {
     this.#trustedSince = moment;
+    this.#own.latest = moment;
   }
 
-  set(wire: string, item: Item, stored: Stored, token: Token, askedAt: number, moment: number): void {
+  /** Forgets what this process has invalidated at `moment`. */
+  forget(wire: string, moment: number): void {
+    this.delete(wire);
+    this.#own.latest = moment;
+    if (this.#forgotten.size >= limitForgotten) {
+      this.#forgotten.clear();
+      this.#forgottenSince = moment;
+    }
+    this.#forgotten.set(wire, moment);
+  }
+
+  #isFromBefore(wire: string, moment: number): boolean {
+    return moment <= this.#forgottenSince || moment <= (this.#forgotten.get(wire) ?? 0);
+  }
+
+  set(wire: string, item: Item, stored: Stored, token: Token, now: number, moment: number): void {
     this.delete(wire);
     const cost = costOf(wire, stored);
     // Nothing gives way to what would not fit even then.
     if (cost > this.#limitBytes) return;
-    this.#entries.set(wire, { item, stored, token, askedAt, moment, visited: false });
+    const isOuter = stored.tags.some(isRawTag);
+    const askedAt = this.#isFromBefore(wire, moment) ? -Infinity : now;
+    this.#entries.set(wire, { item, stored, token, isOuter, askedAt, moment, visited: false });
     this.#bytes += cost;
     while (this.#bytes > this.#limitBytes || this.#entries.size > this.#limitEntries) this.#evictOne();
   }
@@ -67,8 +108,12 @@ export class Tier {
     this.#bytes -= costOf(wire, entry.stored);
   }
 
-  clear(): void {
+  /** Forgets all, which this process has invalidated at `moment`. */
+  clear(moment: number): void {
     this.#entries.clear();
+    this.#forgotten.clear();
+    this.#forgottenSince = moment;
+    this.#own.latest = moment;
     this.#bytes = 0;
   }
 

@@ -198,11 +198,15 @@ export class Writes {
    * connection: who still reads the value from before has noted what was beside it. An item that is cut is not sent yet.
    */
   async #withBeside<T>(wire: string, writing: Promise<T>, item?: Item): Promise<T> {
-    const { backend, removeBeside } = this.#parts;
-    if (item !== undefined && item.bytes.length > backend.itemLimitBytes)
-      return await writing.finally(() => removeBeside(wire));
-    const [written] = await Promise.all([writing, removeBeside(wire)]);
-    return written;
+    const { backend, engine, removeBeside } = this.#parts;
+    try {
+      if (item !== undefined && item.bytes.length > backend.itemLimitBytes)
+        return await writing.finally(() => removeBeside(wire));
+      const [written] = await Promise.all([writing, removeBeside(wire)]);
+      return written;
+    } finally {
+      engine.forget(wire);
+    }
   }
 
   /** Undefined when the generations that it must carry cannot be had. */

@@ -1104,6 +1104,71 @@ describe("the in-process tier", () => {
     assert.equal(await read(), 2, "when it was delivered late");
   });
 
+  test("with maxAge asks about what a read has brought back that crossed an invalidation and waited for its tag", async () => {
+    world = new FakeMemcached(["fake:1", "fake:2", "fake:3"]);
+    const near = process({ local: { maxAge: "10s" } });
+    const source = new Source();
+    const tags = Array.from({ length: 100 }, (_, at) => `tag${at}`).filter(
+      (name) => world.serverOf(`n#${name}`) !== world.serverOf("n=k"),
+    );
+    const read = (): Promise<number> => near.getOrSet("k", source.quick, { tags: tags.slice(0, 1) });
+    await process().getOrSet("k", source.quick, { tags: tags.slice(0, 1) });
+    world.hold();
+    const [early, second] = [read(), settle().then(read)];
+    await settle();
+    await settle();
+    for (const start of ["mg n=k", "mg n!", "mg n=k", "mg n!"]) await world.run(start);
+    source.value = 2;
+    const invalidation = near.invalidate("k");
+    await settle();
+    await world.run("md n=k");
+    await world.run("md n*");
+    await invalidation;
+    world.release();
+    assert.deepEqual(await Promise.all([early, second]), [1, 1]);
+    assert.equal(await read(), 2);
+    assert.equal(await read(), 2);
+  });
+
+  test("with maxAge asks about what was made from what this process invalidated, in whatever namespace", async () => {
+    const near = process({ local: { maxAge: "10s" } });
+    const eu = near.namespace("eu");
+    const source = new Source();
+    const page = (of: Cache): Promise<string> => {
+      const inner = (): Promise<number> => of.getOrSet("k", source.quick, { tags: ["t"] });
+      return near.getOrSet(`page of ${of.name}`, async () => `page of ${await inner()}`, { collects: true });
+    };
+    const ways: [of: Cache, write: (of: Cache) => Promise<unknown>][] = [
+      [near, (of) => of.invalidate("k")],
+      [near, (of) => of.set("k", source.value)],
+      [eu, (of) => of.invalidate("k")],
+      [eu, (of) => of.invalidateTags(["t"])],
+      [eu, (of) => of.clear()],
+    ];
+    for (const [of, write] of ways) {
+      await page(of);
+      await settle();
+      world.log.length = 0;
+      assert.equal(await page(of), `page of ${source.value}`);
+      assert.deepEqual(world.log, []);
+      source.value++;
+      await write(of);
+      assert.equal(await page(of), `page of ${source.value}`, `${of.name}: ${String(write)}`);
+    }
+  });
+
+  test("with maxAge asks about what this process has changed or removed itself", async () => {
+    const near = process({ local: { maxAge: "10s" } });
+    const read = (): Promise<unknown> => near.getOrSet("k", () => "computed");
+    await near.set("k", 1);
+    assert.equal(await read(), 1);
+    await near.update("k", () => undefined);
+    assert.equal(await read(), "computed");
+    await b.delete("k");
+    assert.equal(await near.add("k", 2), true);
+    assert.equal(await read(), 2);
+  });
+
   test("with maxAge trusts what is the same item only when its tags were found current, too", async () => {
     world = new FakeMemcached(["fake:1", "fake:2", "fake:3"]);
     const near = process({ local: { maxAge: "10s" } });
