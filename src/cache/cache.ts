@@ -216,7 +216,9 @@ export class Cache {
   /** Stores many; returns the keys that could not be stored, whose values from before are gone. */
   async setMany(entries: Iterable<readonly [string, unknown]>, options?: WriteOptions): Promise<string[]> {
     const list = [...entries];
-    const stored = await Promise.all(list.map(([key, value]) => this.set(key, value, options)));
+    // All are proven before the first is sent: none may be under way when the call is refused.
+    for (const [key] of list) this.#keys.value(key);
+    const stored = await settleAll(list.map(([key, value]) => this.set(key, value, options)));
     return list.filter((_, index) => !stored[index]).map(([key]) => key);
   }
 

@@ -4,6 +4,7 @@ import type { EntryAnswer, LoadContext } from "./caller.ts";
 import { EverfreshError } from "../errors.ts";
 import { checkTags } from "./keys.ts";
 import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
+import { settleAll } from "./settle-all.ts";
 
 export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
   /** Computes the value. */
@@ -85,7 +86,8 @@ export function defineEntry<Args extends readonly unknown[], T>(
     return (await loadMany?.([args], context))?.[0] as Awaited<T> | undefined;
   };
   const getMany = async (all: readonly Args[]): Promise<(T | undefined)[]> => {
-    if (loadMany === undefined) return await Promise.all(all.map((args) => get(...args)));
+    // Arguments that have no key must not leave the others alone with what their loaders throw.
+    if (loadMany === undefined) return await settleAll(all.map(async (args) => await get(...args)));
     const byKey = new Map(all.map((args) => [keyOf(...args), args]));
     const found = await cache.getOrSetMany<T>(
       [...byKey.keys()],

@@ -259,7 +259,31 @@ describe("invalidating many", () => {
   });
 });
 
+describe("writing many", () => {
+  test("refuses a wrong key before anything is sent", async () => {
+    const entries = [
+      ["x", 1],
+      ["", 2],
+    ] as const;
+    await assert.rejects(a.setMany(entries), { code: "EF_KEY" });
+    await settle();
+    assert.deepEqual(world.log, []);
+  });
+});
+
 describe("entries and wrapped functions", () => {
+  test("many values are waited for where the arguments of one have no key", async () => {
+    const ended: unknown[] = [];
+    const load = async (id: unknown): Promise<never> => {
+      await turn();
+      ended.push(id);
+      throw new Error("no database");
+    };
+    const entry = a.entry("row", { load });
+    await assert.rejects(entry.getMany([[1], [Symbol("none")]]));
+    assert.deepEqual(ended, [1]);
+  });
+
   test("an entry loads many lists of arguments together", async () => {
     const calls: unknown[] = [];
     const songs = a.entry("song", {
