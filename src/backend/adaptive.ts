@@ -12,6 +12,7 @@ type Asked = "read" | "claim" | "expire" | "replace" | "renew" | "drop" | "put" 
 export class AdaptiveBackend implements Backend {
   readonly reach = "fleet";
   readonly itemLimitBytes: number;
+  readonly reorders: boolean | undefined;
   readonly previous: Backend | undefined;
   readonly #meta: Backend;
   readonly #classic: Backend;
@@ -31,6 +32,7 @@ export class AdaptiveBackend implements Backend {
     this.previous = previous;
     this.#spoken = spoken;
     this.itemLimitBytes = meta.itemLimitBytes;
+    this.reorders = meta.reorders;
   }
 
   /** Where one server cannot keep stale items, nobody is promised that they are kept. */

@@ -24,6 +24,10 @@ export class ChunkingBackend implements Backend {
     return this.#below.keepsStale;
   }
 
+  get reorders(): boolean | undefined {
+    return this.#below.reorders;
+  }
+
   get previous(): Backend | undefined {
     return this.#below.previous;
   }

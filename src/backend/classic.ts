@@ -30,7 +30,8 @@ import {
 export type ClassicClient = Pick<
   MemcachedClient,
   "get" | "add" | "set" | "cas" | "delete" | "serverOf" | "servers" | "close"
->;
+> &
+  Partial<Pick<MemcachedClient, "connections">>;
 
 /** In the flags of a lease; its value is the random text of its holder. */
 const leaseMark = 0x1ea5e;
@@ -59,6 +60,7 @@ class ClassicBackend implements Backend {
   readonly reach = "fleet";
   readonly keepsStale = false;
   readonly itemLimitBytes: number;
+  readonly reorders: boolean;
   readonly #client: ClassicClient;
   readonly #random: Random;
 
@@ -66,6 +68,7 @@ class ClassicBackend implements Backend {
     this.#client = client;
     this.#random = options.random ?? systemRandom;
     this.itemLimitBytes = options.itemLimitBytes;
+    this.reorders = (client.connections ?? 1) > 1;
   }
 
   describe(): string {

@@ -63,6 +63,8 @@ export interface LeaseCallOptions {
 }
 
 export interface LeaseClient {
+  /** To each server. Where there are several, commands for two keys may overtake each other. Default: 1. */
+  readonly connections?: number;
   readonly meta: {
     get(key: string, flags: LeaseGetFlags, call?: LeaseCallOptions): Promise<LeaseGetResult>;
     /** The same without a promise and without copies, for clients that can. */

@@ -44,6 +44,7 @@ class MetaBackend implements Backend, MetaReader {
   readonly reach = "fleet";
   readonly keepsStale = true;
   readonly itemLimitBytes: number;
+  readonly reorders: boolean;
   readonly previous: Backend | undefined;
   readonly client: LeaseClient;
   readonly refused: LeaseBackendOptions["refused"];
@@ -56,6 +57,7 @@ class MetaBackend implements Backend, MetaReader {
     this.client = client;
     const [first, second] = client.servers();
     this.#only = second === undefined ? first?.name : undefined;
+    this.reorders = (client.connections ?? 1) > 1;
     this.previous = options.previous;
     this.refused = options.refused;
     this.itemLimitBytes = options.itemLimitBytes ?? defaultItemLimitBytes;

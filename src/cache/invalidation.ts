@@ -49,9 +49,10 @@ export class Invalidation {
     const beside = this.#keys.beside(place, wire);
     let found = false;
     const attempt = async (): Promise<void> => {
-      // In this order, on one connection: who still reads the old value has noted the generation from before.
+      // In this order: who still reads the old value has noted the generation from before.
       const removing = place.remove(wire, keepSeconds);
-      const [wasThere] = await Promise.all([removing, place.remove(beside)]);
+      const removed = place.reorders ? removing.then(() => place.remove(beside)) : place.remove(beside);
+      const [wasThere] = await Promise.all([removing, removed]);
       if (wasThere) found = true;
       // Also where this is late: a read that crossed it may have brought the old value back into this process.
       this.#engine.forget(wire);

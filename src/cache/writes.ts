@@ -194,15 +194,16 @@ export class Writes {
   }
 
   /**
-   * Invalidates what was made from the value from before. Called after the write was sent, so that it comes second on the same
-   * connection: who still reads the value from before has noted what was beside it. An item that is cut is not sent yet.
+   * Invalidates what was made from the value from before, after the write: who still reads the value from before has noted what
+   * was beside it. What is given second is executed second, but for an item that is cut, which is not sent yet.
    */
   async #withBeside<T>(wire: string, writing: Promise<T>, item?: Item): Promise<T> {
-    const { backend, engine, removeBeside } = this.#parts;
+    const { backend, engine } = this.#parts;
+    const removeBeside = (): Promise<void> => this.#parts.removeBeside(wire);
+    const isSentLater = backend.reorders === true || (item !== undefined && item.bytes.length > backend.itemLimitBytes);
     try {
-      if (item !== undefined && item.bytes.length > backend.itemLimitBytes)
-        return await writing.finally(() => removeBeside(wire));
-      const [written] = await Promise.all([writing, removeBeside(wire)]);
+      const removing = isSentLater ? writing.then(removeBeside, removeBeside) : removeBeside();
+      const [written] = await Promise.all([writing, removing]);
       return written;
     } finally {
       engine.forget(wire);

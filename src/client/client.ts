@@ -30,6 +30,8 @@ export interface ServerInfo {
 export class MemcachedClient extends BulkCommands {
   /** The meta commands, with every flag. */
   readonly meta: MetaCommands;
+  /** To each server. */
+  readonly connections: number;
   readonly #discovery: Discovery | undefined;
   #closing: Promise<void> | undefined = undefined;
 
@@ -39,6 +41,7 @@ export class MemcachedClient extends BulkCommands {
     const values = new Values(resolved.flags, resolved.compression, resolved.valueLimitBytes);
     super(router, resolved, values, new Counters());
     this.meta = new MetaCommands(router, resolved.clock, resolved.timeoutMs);
+    this.connections = resolved.connections;
     this.#discovery =
       resolved.discovery === undefined ? undefined : new Discovery(router, resolved, resolved.discovery);
   }

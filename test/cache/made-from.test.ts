@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
-import { createCache, metaBackend, type Cache } from "everfresh";
+import { createCache, memcached, metaBackend, type Cache } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
@@ -163,6 +163,34 @@ test("a plain write reaches the key before what was made from it, also where its
     await write();
     assert.match(world.log.join(" "), /everfresh-chunk!\S+ ms n=inner md n\*\d=inner$/);
   }
+});
+
+test("nor where the server has several connections, on which one command may overtake another", async () => {
+  const several = metaBackend({ ...world.client(), connections: 2 });
+  const by = createCache({ backend: several, namespace: "n", clock, random: seededRandom(3) });
+  const writes = [() => by.invalidate("inner"), () => by.set("inner", 2), () => by.incr("inner")];
+  for (const write of writes) {
+    await cache.getOrSet("inner", () => row);
+    world.hold();
+    const writing = write();
+    for (let step = 0; step < 10 && !world.waiting().some((text) => /^m[ds] n=inner/.test(text)); step++) {
+      for (const command of world.waiting()) await world.run(command);
+      await settle();
+    }
+    assert.deepEqual(
+      world.waiting().map((text) => text.slice(3)),
+      ["n=inner"],
+    );
+    world.release();
+    await writing;
+    assert.match(world.log.join(" "), /m[ds] n=inner md n\*\d=inner$/);
+  }
+  for (const protocol of ["auto", "text"] as const)
+    for (const connections of [1, 2]) {
+      const backend = memcached("127.0.0.1:1", { connections, protocol });
+      assert.equal(backend.reorders, connections > 1);
+      await backend.close();
+    }
 });
 
 test("a page that read the old key while its invalidation was under way is not served after it", async () => {
