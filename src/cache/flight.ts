@@ -18,7 +18,7 @@ import type { Evidence } from "./evidence.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
-import { isFor, mayHave, type Stale } from "./judging.ts";
+import { isCovered, isFor, mayHave, type Stale } from "./judging.ts";
 import type { Lease } from "./lease.ts";
 import type { Loaded, Loads } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
@@ -95,10 +95,9 @@ export class Flight {
     this.background = start.background;
   }
 
-  /** Whether what is computed here is what `caller` reads, and noticed what invalidates it for `caller`. */
-  suits({ plan: { version, tags } }: Caller): boolean {
-    const { plan } = this.#start;
-    return version === plan.version && (tags === plan.tags || tags.every((tag) => plan.tags.includes(tag)));
+  /** Whether what is computed here is what `caller` reads. */
+  suits({ plan }: Caller): boolean {
+    return isCovered(plan, this.#start.plan);
   }
 
   join(caller: Caller): void {

@@ -130,6 +130,11 @@ export function lackedTag(tags: readonly string[], { provenance }: Stored): stri
   return undefined;
 }
 
+/** Whether what is computed by the plan `by` is what a reader with the other one reads, and notices what invalidates it for that. */
+export function isCovered({ version, tags }: Plan, by: Plan): boolean {
+  return version === by.version && (tags === by.tags || tags.every((tag) => by.tags.includes(tag)));
+}
+
 /** Why a right value is not for this caller: another version, a tag that it lacks, or its schema refuses it. Open it first. */
 export function misfit(
   { plan, load }: Pick<Caller, "plan" | "load">,

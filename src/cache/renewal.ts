@@ -13,7 +13,7 @@ import { Flight, type FlightHost } from "./flight.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import type { Hints } from "./hints.ts";
-import { mayHave, mayServeStale, staleUntil, type ItemReading, type Stale } from "./judging.ts";
+import { isCovered, mayHave, mayServeStale, staleUntil, type ItemReading, type Stale } from "./judging.ts";
 import { Lease, type Kept } from "./lease.ts";
 import type { Loads } from "./loading.ts";
 import type { Lookup } from "./lookup.ts";
@@ -116,7 +116,7 @@ export class Renewal implements FlightHost {
   #begin(lookup: Lookup, loader: Caller, token: Token, kept: Kept, stale: Stale | undefined, why: string): void {
     const { wire } = lookup;
     const { load, plan, key } = loader;
-    const callers = lookup.callers.filter((caller) => caller.plan.version === plan.version);
+    const callers = lookup.callers.filter((caller) => isCovered(caller.plan, plan));
     if (load === undefined) return;
     const { clock, backend } = this;
     const lease = new Lease(backend, clock, wire, token, this.#parts.leaseSeconds, kept);
@@ -130,8 +130,8 @@ export class Renewal implements FlightHost {
     this.flights.set(wire, flight);
     for (const caller of callers) if (caller !== loader) caller.onKnown?.();
     if (callers.length < lookup.callers.length) {
-      // Who reads another version waits until this one is there, and then replaces it.
-      lookup.callers = lookup.callers.filter((caller) => caller.plan.version !== plan.version);
+      // Who reads another version, or names a tag that this one lacks, waits until it is there, and then replaces it.
+      lookup.callers = lookup.callers.filter((caller) => !isCovered(caller.plan, plan));
       this.#engine.wait(lookup);
     }
     this.softly(callers, stale);

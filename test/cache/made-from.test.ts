@@ -136,6 +136,22 @@ describe("an outer value is invalidated", () => {
   });
 });
 
+test("a page is invalidated by the tags that it names for what it shows, whoever computes that", async () => {
+  const inner = (): Promise<number> => cache.getOrSet("inner", () => row, { tags: ["rows"] });
+  // Two who ask in one turn, of whom the first computes.
+  const both = async (): Promise<unknown> => (await Promise.all([cache.getOrSet("inner", () => row), inner()]))[1];
+  const early = page(both);
+  for (let step = 0; step < 5; step++) {
+    await settle();
+    await clock.advance(50);
+  }
+  assert.equal(await early, "page of 1");
+  row = 2;
+  await process(2).invalidateTags(["rows"]);
+  assert.equal(await inner(), 2);
+  assert.equal(await page(inner), "page of 2");
+});
+
 test("an invalidation reaches the key before what was made from it, so that nobody reads the old key with the new generation", async () => {
   await cache.getOrSet("inner", () => row);
   world.log.length = 0;
