@@ -137,8 +137,8 @@ export class Rounds {
       round.begun = true;
       round.moment = nextMoment();
       const began = this.#clock.monotonic();
-      if (load === undefined || round.callers.length === 0) return;
       try {
+        if (load === undefined || round.callers.length === 0) return;
         const { value } = await this.#loads.run(load, plan, key, undefined);
         this.#loaded(first, this.#clock.monotonic() - began, why, undefined);
         const each = forEach(value, round.callers.length, this.#serializer);
@@ -146,6 +146,9 @@ export class Rounds {
       } catch (error) {
         this.#loaded(first, this.#clock.monotonic() - began, why, error);
         for (const caller of round.callers) caller.fail(error);
+      } finally {
+        // Its callers were answered: whoever still finds it is for the next one.
+        round.moment = 0;
       }
     };
     const queued = (hurry: () => void): void => {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
-import { createCache, memory, metaBackend, none, type Cache, type CacheOptions } from "everfresh";
+import { createCache, memory, metaBackend, none, type Cache, type CacheOptions, type Reading } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred, type Deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
@@ -469,6 +469,33 @@ describe("servers that fail", () => {
     gate.resolve();
     await Promise.all([outer, ...others]);
     assert.equal(most, 1);
+  });
+
+  test("who finds out that the server cannot be asked just when a load past it ends is answered by the next one", async () => {
+    const asked: Deferred<never>[] = [];
+    const read = (key: string): Promise<Reading> => {
+      if (key !== "n=k") return Promise.resolve({ kind: "absent" });
+      const answer = deferred<never>();
+      asked.push(answer);
+      return answer.promise;
+    };
+    const cache = process({ backend: { ...none(), read, reach: "fleet" } });
+    const source = new Source();
+    const early = cache.getOrSet("k", source.slow);
+    await settle();
+    const late = cache.getOrSet("k", source.slow);
+    await settle();
+    asked[0]?.reject(new Error("down"));
+    await settle();
+    // Between the answer to the first and the end of its round.
+    void early.then(() => asked[1]?.reject(new Error("down")));
+    source.ends[0]?.resolve();
+    await settle();
+    assert.equal(await early, 1);
+    asked[2]?.reject(new Error("down"));
+    await settle();
+    source.ends[1]?.resolve();
+    assert.equal(await Promise.race([late, settle().then(() => "nothing")]), 1);
   });
 
   test("without a backend at most maxConcurrentLoads run at a time, also when loads are nested", async () => {
