@@ -20,7 +20,7 @@ export interface EntryAnswer<T> {
    * `bypass`: computed without the cache, because it could not be asked.
    */
   readonly status: Status;
-  /** How long ago it was stored, by the clocks of its writer and of this host; 0 for what was just computed. */
+  /** How long ago it was set or its computation began, by the clocks of its writer and of this host; 0 for what was just computed. */
   readonly ageMs: number;
   /** How long it will be fresh; Infinity for ever, 0 for what is stale or not stored. */
   readonly ttlMs: number;
@@ -140,7 +140,7 @@ export class Caller {
       this.#resolve({
         value,
         status,
-        ageMs: Math.max(0, now - stored.createdAt),
+        ageMs: status === "miss" ? 0 : Math.max(0, now - stored.createdAt),
         ttlMs: status === "stale" ? 0 : Math.max(0, stored.freshUntil - now),
         tags: visibleTags(stored.tags),
         why,

@@ -39,6 +39,7 @@ export interface KnownProvenance extends Provenance {
 
 /** What the envelope tells. */
 export interface Header extends Provenance {
+  /** When it was set, or its computation began. */
   readonly createdAt: number;
   /** Milliseconds since 1970; Infinity for ever. */
   readonly freshUntil: number;

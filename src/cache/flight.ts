@@ -160,12 +160,14 @@ export class Flight {
       return;
     }
     const names = [...made.keys()];
-    const createdAt = Math.floor(clock.now());
+    const now = Math.floor(clock.now());
+    // As old as what it was made from: a tag may have been invalidated while it was computed.
+    const createdAt = now - Math.ceil(durationMs);
     const ttl = this.#host.jittered(loaded.ttlMs, plan.jitter);
     const bytes = pack(
       {
         createdAt,
-        freshUntil: ttl === Infinity ? Infinity : createdAt + Math.ceil(ttl),
+        freshUntil: ttl === Infinity ? Infinity : now + Math.ceil(ttl),
         version: plan.version,
         space: space.generation,
         tags: names,
@@ -186,12 +188,11 @@ export class Flight {
     const { early, late } = this.#split();
     const filling = lease.store(item, seconds);
     const unchanged = late.length === 0 ? undefined : this.#unchanged(space, new Map([...tags, ...made]));
-    answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, createdAt);
+    answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, now);
     const token = await filling;
     if (token !== undefined) this.#host.keep(this.wire, item, stored, token, this.#moment);
     this.#host.loaded(this, durationMs, token === undefined ? "refused" : "stored");
-    if (token !== undefined && (await unchanged))
-      answerAll(late, stored, serializer, true, "miss", this.why, createdAt);
+    if (token !== undefined && (await unchanged)) answerAll(late, stored, serializer, true, "miss", this.why, now);
     else if (late.length > 0) this.#host.again(late);
   }
 

@@ -110,7 +110,7 @@ export function isFor(
 
 /**
  * Until when a value may be served stale under a relaxation of `relaxedMs`, on the wall clock; `why` says what is wrong with it.
- * A tag does not say when it was invalidated: it may have been at once after the value was made.
+ * A tag does not say when it was invalidated: it may have been at once after the value began to be made.
  */
 export function staleUntil({ createdAt, freshUntil }: Stored, why: string, relaxedMs: number): number {
   if (relaxedMs === 0) return -Infinity;

@@ -929,6 +929,22 @@ describe("relaxations that were asked for", () => {
     await rejected;
   });
 
+  test("a tag that was invalidated during a slow load does not let its value be stale for longer", async () => {
+    const options = { ttl: "1h", tags: ["songs"], staleIfError: "10s" } as const;
+    const source = new Source();
+    const slow = a.getOrSet("k", source.slow, options);
+    await settle();
+    await advance(1_000);
+    await b.invalidateTags(["songs"]);
+    await advance(8_000);
+    source.ends[0]?.resolve();
+    assert.equal(await slow, 1);
+    await settle();
+    assert.equal((await b.getOrSetEntry("k", failing, options)).ageMs, 9_000);
+    await advance(1_500);
+    await assert.rejects(b.getOrSet("k", failing, options), /no database/);
+  });
+
   test("a value whose tag was invalidated is served stale for as long after it was made, whenever that was", async () => {
     const options = { ttl: "1h", tags: ["songs"], staleWhileRevalidate: "30s", staleIfError: "60s" } as const;
     const source = new Source();
