@@ -56,6 +56,11 @@ export class Inherited {
       this.note(isOurs ? tag : rawTag(from.keys.tag(tag)), inner.generations[index]);
   }
 
+  /** Nothing was found in the cache `from`. What was noted beside its key tells when somebody writes it. */
+  missed(from: Home): void {
+    if (from.backend !== this.#home?.backend) this.unknown = true;
+  }
+
   /** Notes one generation; undefined: it could not be read. */
   note(tag: string, generation: Generation | undefined): void {
     const known = this.tags.get(tag);
@@ -76,6 +81,10 @@ export class InheritedByAll extends Inherited {
 
   override add(inner: Header | undefined, from: Home, wire: string): void {
     for (const one of this.#all) one.add(inner, from, wire);
+  }
+
+  override missed(from: Home): void {
+    for (const one of this.#all) one.missed(from);
   }
 
   override note(tag: string, generation: Generation | undefined): void {

@@ -47,7 +47,7 @@ export interface ReadOptions extends ValueOptions {
   /** Invalidates first, so that this call computes; rejects with `EF_INVALIDATION_PENDING` where that is not confirmed. */
   readonly forceFresh?: boolean;
   /**
-   * Takes over the tags of everything that is read with a loader while the value is computed, and ends with it: what
+   * Takes over the tags of everything that is read from the cache while the value is computed, and ends with it: what
    * invalidates the inner value invalidates this one. Fragments and pages do. Default: false.
    */
   readonly collects?: boolean;

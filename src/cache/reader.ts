@@ -57,7 +57,7 @@ export class Reader {
       this.#shared.life.check();
       const wire = this.#keys.value(key);
       const transaction = openTransaction();
-      const outer = load === undefined ? undefined : rendering.current;
+      const outer = rendering.current;
       const plan = this.#plans.of(options);
       // Whoever is to be told of the caller needs one.
       if (load !== undefined && prepare === undefined && transaction === undefined && outer === undefined) {
@@ -68,6 +68,7 @@ export class Reader {
       if (transaction !== undefined) return this.#readInside(transaction, key, wire, load, plan, full, prepare);
       if (load !== undefined && (outer !== undefined || plan.forceFresh))
         return this.#readAfter(key, wire, load, plan, full, prepare, outer);
+      if (outer !== undefined) return this.#lookAfter(outer, key, wire, plan, full);
       return this.#call(wire, new Caller(key, plan, load, full), prepare);
     } catch (error) {
       return this.#refuse(error, key, prepare);
@@ -143,6 +144,20 @@ export class Reader {
     return await this.#call(wire, caller, prepare);
   }
 
+  /**
+   * A look for a value while another one is computed. Where nobody could be asked, it is not known what that is made from.
+   */
+  async #lookAfter(outer: Inherited, key: string, wire: string, plan: Plan, full: boolean): Promise<unknown> {
+    if (hasOwnKey(key)) await this.#noteBeside(outer, wire);
+    const { home } = this.#engine;
+    const caller = new Caller(key, plan, undefined, true);
+    caller.onHeader = (header) => header && outer.add(header, home, wire);
+    const answer = (await this.#call(wire, caller, undefined)) as EntryAnswer<unknown>;
+    if (answer.status === "miss") outer.missed(home);
+    else if (answer.status === "bypass") outer.add(undefined, home, wire);
+    return full ? answer : answer.value;
+  }
+
   /** A read inside an open transaction: a hit of what that did not touch, or computed past the cache and not stored. */
   async #readInside(
     transaction: OpenTransaction,
@@ -189,7 +204,7 @@ export class Reader {
     plan: Plan,
     isVersioned: boolean,
   ): Promise<EntryAnswer<unknown> | undefined> {
-    const outer = isVersioned ? rendering.current : undefined;
+    const outer = rendering.current;
     if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
     const looking = new Caller(key, plan, undefined, true);
     let stored: Stored | undefined;

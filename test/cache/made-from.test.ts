@@ -90,6 +90,21 @@ describe("an outer value is invalidated", () => {
       inner: () => cache.getOrSet("inner", () => row),
       write: async (by) => void (await by.incr("inner")),
     }),
+    "by a plain write of what it looks for": () => {
+      void cache.set("inner", row);
+      return { inner: () => cache.get("inner"), write: (by) => by.set("inner", row) };
+    },
+    "by a tag of what it looks for among others": () => {
+      void cache.set("inner", row, { tags: ["rows"] });
+      return {
+        inner: async () => (await cache.getMany(["nothing", "inner"])).get("inner") ?? row,
+        write: (by) => by.invalidateTags(["rows"]),
+      };
+    },
+    "by the first write of what it has not found": () => ({
+      inner: async () => (await cache.get("inner")) ?? 1,
+      write: (by) => by.add("inner", row),
+    }),
     "by a fragment within it": () => ({
       inner: () => cache.fragment("row", [1], () => String(row), { tags: ["rows"] }),
       write: (by) => by.invalidateTags(["rows"]),
@@ -239,6 +254,12 @@ describe("an outer value is not stored", () => {
       cache.getOrSet("inner", () => Promise.reject(new Error("no"))).catch(() => "a stand-in"),
     "when the inner one lives in another cache": () =>
       createCache({ backend: metaBackend(new FakeMemcached().client()) }).getOrSet("inner", () => row),
+    "when it was looked for in another cache": () =>
+      createCache({ backend: metaBackend(new FakeMemcached().client()) }).get("inner"),
+    "when nobody could be asked for the inner one": async () => {
+      world.down(world.serverOf("n=inner"));
+      return await cache.get("inner");
+    },
   };
   for (const [title, inner] of Object.entries(ways))
     test(title, async () => {
