@@ -48,6 +48,24 @@ function pages(processes: number): Actor[] {
   ]);
 }
 
+/** One actor puts values that are nowhere else; everybody reads them, and pages that show them. */
+function putters(processes: number): Actor[] {
+  const readers = Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, key: "p", does: ["get", "readShown", "readShown", "get"] },
+    { process, key: "p", does: ["readShown", "readShown", "readShown"] },
+  ]);
+  return [...readers, { process: 0, key: "p", does: ["put", "raise", "put", "readShown", "raise", "put"] }];
+}
+
+/** Who names the tags reads beside who does not, and beside pages. */
+function careless(processes: number): Actor[] {
+  return Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, does: ["readBare", "read", "readPage", "readBare"] },
+    { process, does: ["readPage", "readBare", "readMany", "read"] },
+    { process, does: ["writeTag", "write", "read", "writeTag"] },
+  ]);
+}
+
 /** A server is taken out of the pool and another one comes. */
 const changing: WorldOptions = {
   ...base,
@@ -70,6 +88,44 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   "the outbox and its relays, processes are killed": withOutbox,
   "pages that show values": { ...base, actors: pages(3), breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
   "values in chunks": { ...base, chunked: true, local: true, breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
+  "several connections": { ...base, lanes: 2, breaks: everything, earlyTimers: 5 },
+  "several connections, pages that show values": {
+    ...base,
+    lanes: 3,
+    actors: pages(3),
+    breaks: everything,
+    earlyTimers: 5,
+  },
+  "several connections, leases by add and cas, in chunks": {
+    ...base,
+    lanes: 2,
+    classic: true,
+    chunked: true,
+    breaks: everything,
+  },
+  "values that are put": { ...base, actors: putters(3), breaks: { evict: 2, flush: 1 } },
+  "values that are put, on several connections, with the tier": { ...base, lanes: 3, local: true, actors: putters(3) },
+  "values that are put, in chunks": { ...base, chunked: true, actors: putters(3), breaks: { evict: 1 } },
+  "values that are put, leases by add and cas": { ...base, classic: true, actors: putters(3), breaks: { evict: 1 } },
+  "readers who name no tags": { ...base, actors: careless(3), breaks: everything, earlyTimers: 5, countsLoads: false },
+  "readers who name no tags, with the tier": { ...base, local: true, actors: careless(3), countsLoads: false },
+  "values that are not asked about for a while": {
+    ...base,
+    local: true,
+    localMaxAgeMs: 500,
+    actors: [...crowd(3), ...pages(2)],
+    breaks: everything,
+    earlyTimers: 20,
+  },
+  "many keys at once": {
+    ...base,
+    actors: [
+      ...crowd(2, "l"),
+      ...[0, 1, 2].map((process): Actor => ({ process, does: ["readMany", "readMany", "readPage"] })),
+    ],
+    breaks: everything,
+    earlyTimers: 5,
+  },
   "a pool that changes": { ...changing, actors: [...crowd(3, "k"), ...crowd(3, "l")] },
   "a pool that changes, pages that show values": { ...changing, actors: pages(3) },
   "two keys of one turn": {

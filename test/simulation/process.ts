@@ -33,6 +33,8 @@ type Epoch = LeaseEpoch & { readonly server: string; readonly number: number };
 /** What was sent and not yet executed; what was executed and not yet heard. */
 export interface Connection {
   readonly server: SimServer;
+  /** Which of the connections to this server it is. */
+  readonly lane: number;
   epoch: Epoch;
   pipe: Call[];
   replies: Call[];
@@ -52,6 +54,7 @@ export class SimProcess {
   readonly clock: Clock;
   readonly random: Random;
   readonly #nowMs: () => number;
+  readonly #lanes: number;
   alive = true;
   /** Everything that this process has been told, in order and with the time. With the servers' state it decides what comes. */
   readonly #heard: string[] = [];
@@ -63,16 +66,21 @@ export class SimProcess {
   #order = 0;
   #draws = 0;
 
-  constructor(name: string, servers: readonly SimServer[], nowMs: () => number) {
+  /** @param lanes connections to each server */
+  constructor(name: string, servers: readonly SimServer[], lanes: number, nowMs: () => number) {
     this.name = name;
     this.#nowMs = nowMs;
-    this.connections = servers.map((server) => ({
-      server,
-      epoch: { server: server.name, number: 0 },
-      pipe: [],
-      replies: [],
-      late: [],
-    }));
+    this.#lanes = lanes;
+    this.connections = servers.flatMap((server) =>
+      Array.from({ length: lanes }, (_, lane) => ({
+        server,
+        lane,
+        epoch: { server: server.name, number: 0 },
+        pipe: [],
+        replies: [],
+        late: [],
+      })),
+    );
     this.clock = {
       now: nowMs,
       monotonic: nowMs,
@@ -96,6 +104,7 @@ export class SimProcess {
         ? Promise.reject(new EverfreshError("EF_UNSUPPORTED", "memcached before 1.6.40"))
         : (send({ kind: "get", key, flags }, call?.on) as Promise<LeaseGetResult>);
     return {
+      connections: this.#lanes,
       meta: {
         get,
         getInto: (key, flags, sink) => {
@@ -237,7 +246,8 @@ export class SimProcess {
 
   #call(to: string, command: Command, on: LeaseEpoch | undefined): Promise<unknown> {
     if (!this.alive) return new Promise(() => undefined);
-    const connection = this.connections.find(({ server }) => server.name === to);
+    const lane = sumOf(command.key) % this.#lanes;
+    const connection = this.connections.find((each) => each.server.name === to && each.lane === lane);
     if (connection === undefined) throw new Error(`no server for ${command.key}`);
     if (on !== undefined && on !== connection.epoch && !this.keepsLeases)
       return Promise.reject(new EverfreshError("EF_CONNECTION_LOST", "the connection of the lease is gone"));
@@ -262,6 +272,13 @@ export class SimProcess {
       },
     };
   }
+}
+
+/** Spreads keys over connections. */
+function sumOf(key: string): number {
+  let sum = 0;
+  for (let index = 0; index < key.length; index += 1) sum += key.charCodeAt(index);
+  return sum;
 }
 
 /** Hands an answer out as the client does: its bytes are somebody else's as soon as the sink has returned. */

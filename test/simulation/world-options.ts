@@ -9,7 +9,13 @@ export type Deed =
   | "read"
   | "readPage"
   | "readUnstored"
+  | "readBare"
   | "readPair"
+  | "readMany"
+  | "get"
+  | "readShown"
+  | "put"
+  | "raise"
   | "write"
   | "writeTag"
   | "refresh"
@@ -22,7 +28,7 @@ export interface Actor {
   /** Index of the process. */
   readonly process: number;
   /**
-   * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`. `readPair`: getOrSet of `k` and of `l` in one turn. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
+   * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`. `readBare`: getOrSet without the tags. `readPair`: getOrSet of `k` and of `l` in one turn. `readMany`: both by one getOrSetMany. `put`: commit, then set. `raise`: commit, then update; what is put must not be computed, and by one actor only. `get`: what was put. `readShown`: a fragment that shows it. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
    * commit, then refresh. `clear`: commit, then clear the namespace. `transact`: write and invalidate in a transaction of
    * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose.
    */
@@ -56,6 +62,10 @@ export interface WorldOptions {
   /** In total. Default: the sum of `breaks`. */
   readonly mostBreaks?: number;
   readonly local?: boolean;
+  /** With `local`: values this young are not asked about. */
+  readonly localMaxAgeMs?: number;
+  /** Connections of each process to each server; a key has its own. Default: 1. */
+  readonly lanes?: number;
   /** The servers are older than memcached 1.6.40: they cannot be asked for a value only if it has changed. */
   readonly oldServers?: boolean;
   /** The tags that every read gives its value. */

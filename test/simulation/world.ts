@@ -20,12 +20,20 @@ import { SimDatabase, type SimTransaction } from "./database.ts";
 import { SimProcess } from "./process.ts";
 import { quiet } from "./quiet.ts";
 import { SimServer } from "./server.ts";
+import { Truth } from "./truth.ts";
 import type { Actor, Break, Deed, WorldOptions } from "./world-options.ts";
 
 const always = () => true;
 
 /** The ways to read; a page shows the value of the key, which it reads through the cache. */
-const readings = ["read", "readPage", "readUnstored"] as const satisfies readonly Deed[];
+const readings = [
+  "read",
+  "readPage",
+  "readUnstored",
+  "readBare",
+  "get",
+  "readShown",
+] as const satisfies readonly Deed[];
 type Reading = (typeof readings)[number];
 
 function isReading(does: Deed): does is Reading {
@@ -55,14 +63,6 @@ interface Pending {
   readonly when: () => boolean;
 }
 
-interface Source {
-  version: number;
-  /** What the source held when the newest acknowledged invalidation was begun, at least. */
-  acknowledged: number;
-  /** The same, for readers in the process itself, where a rejected invalidation counts too. */
-  local: number[];
-}
-
 const leaseMs = 2_000;
 /** With chunks: a value of 16 characters and what is around it are two chunks of this size. */
 const limitBytes = 43;
@@ -78,7 +78,7 @@ export class World {
   readonly servers: SimServer[];
   readonly caches: Cache[];
   readonly #options: WorldOptions;
-  readonly #source = new Map<string, Source>();
+  readonly #source = new Map<string, Truth>();
   /** Answers of the database that are on their way, by process. */
   readonly #pending: Pending[] = [];
   readonly #database: SimDatabase | undefined;
@@ -102,7 +102,7 @@ export class World {
     this.servers = names.map((name) => new SimServer(name, now));
     this.processes = Array.from(
       { length: options.processes },
-      (_, index) => new SimProcess(String.fromCharCode(97 + index), this.servers, now),
+      (_, index) => new SimProcess(String.fromCharCode(97 + index), this.servers, options.lanes ?? 1, now),
     );
     this.caches = this.processes.map((process, index) => {
       process.keepsLeases = options.variant?.keepsLeases ?? false;
@@ -111,7 +111,10 @@ export class World {
       return createCache({
         backend: options.variant?.backend?.(backend, process) ?? backend,
         namespace: "w",
-        local: options.local ?? false,
+        local:
+          options.localMaxAgeMs === undefined
+            ? (options.local ?? false)
+            : { maxAge: { milliseconds: options.localMaxAgeMs } },
         lease: { milliseconds: leaseMs },
         clock: process.clock,
         random: process.random,
@@ -189,7 +192,7 @@ export class World {
     }
     for (const process of this.processes)
       for (const connection of process.connections) {
-        const at = `${process.name}-${connection.server.name}`;
+        const at = `${process.name}-${connection.server.name}${connection.lane > 0 ? `-${connection.lane}` : ""}`;
         const [command] = connection.pipe;
         if (command !== undefined)
           options.push({
@@ -252,7 +255,7 @@ export class World {
       this.processes.map((process) => process.state()),
       this.#pending.map(({ label }) => label),
       this.#actors.map(({ next, busy }) => [next, busy]),
-      [...this.#source],
+      [...this.#source].map(([key, source]) => [key, source.state(this.nowMs)]),
       this.#database?.state(),
     ];
     return createHash("sha1").update(JSON.stringify(parts)).digest("base64");
@@ -339,10 +342,10 @@ export class World {
       if (this.#pending[at]?.process === index) this.#pending.splice(at, 1);
   }
 
-  #sourceOf(key: string): Source {
+  #sourceOf(key: string): Truth {
     let source = this.#source.get(key);
     if (source === undefined) {
-      source = { version: 0, acknowledged: 0, local: this.#options.actors.map(() => 0) };
+      source = new Truth(this.processes.length, this.#options.localMaxAgeMs ?? 0);
       this.#source.set(key, source);
     }
     return source;
@@ -368,6 +371,7 @@ export class World {
 
   #do(process: number, key: string, does: Deed): Promise<unknown> {
     if (does === "readPair") return Promise.all(["k", "l"].map((each) => this.#read(process, each, "read")));
+    if (does === "readMany") return this.#readMany(process, ["k", "l"]);
     return isReading(does) ? this.#read(process, key, does) : this.#write(process, key, does);
   }
 
@@ -376,16 +380,35 @@ export class World {
     key: string,
     how: Reading,
   ): Promise<{ readonly value: number; readonly stale: boolean }> {
-    const source = this.#sourceOf(key);
-    const least = Math.max(source.acknowledged, source.local[process] ?? 0);
-    // What it must see at least is a part of what comes.
-    this.processes[process]?.note(`must see ${least}`);
+    const least = this.#leastOf(process, key, how !== "readBare");
     const cache = this.caches[process];
     if (cache === undefined) return { value: 0, stale: false };
     const { value, status } = await this.#ask(cache, process, key, how);
     const stale = status === "stale";
     if (!stale) assert.ok(value >= least, `stale ${how} of ${key} in ${process}: ${value}, ${least} was acknowledged`);
     return { value, stale };
+  }
+
+  #leastOf(process: number, key: string, namesTags: boolean): number {
+    const least = this.#sourceOf(key).least({ process, nowMs: this.nowMs, namesTags });
+    // What it must see at least is a part of what comes.
+    this.processes[process]?.note(`must see ${least}`);
+    return least;
+  }
+
+  async #readMany(process: number, keys: readonly string[]): Promise<void> {
+    const least = new Map(keys.map((key) => [key, this.#leastOf(process, key, true)]));
+    const { tags } = this.#options;
+    const load = (wanted: readonly string[]) => Promise.all(wanted.map((key) => this.#load(process, key)));
+    const found = (await this.caches[process]?.getOrSetMany(keys, load, tags === undefined ? {} : { tags })) ?? [];
+    for (const [key, value] of found)
+      assert.ok(value >= (least.get(key) ?? 0), `stale readMany of ${key} in ${process}: ${value}`);
+  }
+
+  /** What was put is nowhere else, so that what has been evicted is nowhere at all. */
+  #putOrGone(value: unknown): number {
+    if (typeof value === "number") return value;
+    return this.#brokenInAll > 0 ? Infinity : 0;
   }
 
   async #ask(
@@ -397,6 +420,13 @@ export class World {
     const { tags } = this.#options;
     const options = tags === undefined ? {} : { tags };
     const load = () => this.#sharedLoad(process, key);
+    if (how === "get") return { value: this.#putOrGone(await cache.get(key)), status: "got" };
+    if (how === "readShown") {
+      const show = async () => String((await cache.get(key)) ?? -1);
+      const shown = Number(await cache.fragment("shown", [key], show, options));
+      return { value: this.#putOrGone(shown === -1 ? undefined : shown), status: "shown" };
+    }
+    if (how === "readBare") return await cache.getOrSetEntry(key, load);
     if (how === "read") return await cache.getOrSetEntry(key, load, options);
     if (how === "readUnstored") return await cache.getOrSetEntry(key, (context) => (context.skip(), load()), options);
     const shown = await cache.fragment("page", [key], async () => String(await cache.getOrSet(key, load, options)));
@@ -422,7 +452,7 @@ export class World {
     });
   }
 
-  async #write(process: number, key: string, does: Exclude<Deed, Reading | "readPair">): Promise<void> {
+  async #write(process: number, key: string, does: Exclude<Deed, Reading | "readPair" | "readMany">): Promise<void> {
     const cache = this.caches[process];
     const source = this.#sourceOf(key);
     if (does === "transact") {
@@ -437,8 +467,13 @@ export class World {
       this.#soon(process, `${process} commit of ${key}`, () => resolve((source.version += 1)));
     });
     this.invalidations += 1;
+    const told = { version, process, byTag: does === "writeTag" };
     try {
-      if (does === "tooEarly") await Promise.resolve();
+      if (does === "put") {
+        if (!(await cache?.set(key, version))) return;
+      } else if (does === "raise") {
+        if ((await cache?.update(key, () => version)) === undefined) return;
+      } else if (does === "tooEarly") await Promise.resolve();
       else if (does === "write") await cache?.invalidate(key);
       else if (does === "writeTag") await cache?.invalidateTags(this.#options.tags ?? []);
       else if (does === "clear") await cache?.clear();
@@ -446,13 +481,13 @@ export class World {
     } catch (error) {
       // Not acknowledged; but this process itself reads nothing from before any more.
       if ((error as { code?: string }).code !== "EF_INVALIDATION_PENDING") throw error;
-      source.local[process] = Math.max(source.local[process] ?? 0, version);
+      source.tell({ ...told, atMs: this.nowMs, pending: true });
       return;
     }
-    source.acknowledged = Math.max(source.acknowledged, version);
+    source.tell({ ...told, atMs: this.nowMs, pending: false });
   }
 
-  async #transact(process: number, key: string, source: Source): Promise<void> {
+  async #transact(process: number, key: string, source: Truth): Promise<void> {
     const { handle, outbox } = this.#outboxes[process] ?? {};
     if (handle === undefined || outbox === undefined) return;
     let version = 0;
@@ -469,7 +504,7 @@ export class World {
       if ((error as { code?: string }).code !== "EF_INVALIDATION_PENDING") throw error;
       return;
     }
-    source.acknowledged = Math.max(source.acknowledged, version);
+    source.tell({ version, process, byTag: false, atMs: this.nowMs, pending: false });
   }
 
   #soon(process: number, label: string, happen: () => unknown, when: () => boolean = always): void {
@@ -479,13 +514,15 @@ export class World {
   /** The ways in which anybody reads `key`. */
   #ways(key: string): ReadonlySet<Reading> {
     const all = this.#actors.filter(({ actor }) => (actor.key ?? "k") === key).flatMap(({ actor }) => actor.does);
-    return new Set(["read", ...all.filter(isReading)]);
+    const readingAll = all.includes("put") ? [] : (["read"] as const);
+    return new Set([...readingAll, ...all.filter(isReading)]);
   }
 
   /** Reads once more when all is quiet, in an order that does not matter any more. */
   async #lastRead(process: number, key: string, how: Reading): Promise<void> {
     const deadline = this.nowMs + 60_000;
     await this.#drainUntil(() => this.#nothingPending(), deadline, "invalidations stayed pending");
+    this.nowMs += this.#options.localMaxAgeMs ?? 0;
     let last: { readonly value: number; readonly stale: boolean } | undefined;
     const reading = this.#read(process, key, how).then((read) => {
       last = read;
@@ -499,7 +536,9 @@ export class World {
     if (this.failure) throw this.failure;
     // A process that was killed may have committed without telling anybody; that is what the relays of the outbox are for.
     const isTold = (this.#broken.kill ?? 0) === 0 || this.#isRelayed() || this.#options.outbox === "without relays";
-    if (isTold && !last?.stale)
+    // What is put may be gone, and who names no tags need not know of the last version.
+    const mayMiss = how === "readBare" || how === "get" || how === "readShown";
+    if (isTold && !mayMiss && !last?.stale)
       assert.equal(last?.value, this.#sourceOf(key).version, `an invalidation of ${key} was lost`);
   }
 
