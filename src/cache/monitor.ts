@@ -61,6 +61,11 @@ export interface Monitor {
 const limitFound = 20;
 const channel = eventChannel("everfresh:cache:stale");
 
+type Watch = NonNullable<Engine["watch"]>;
+
+/** The monitors of each engine, which all who use its namespace share. */
+const watching = new WeakMap<Engine, Set<Watch>>();
+
 export function startMonitor(
   engine: Engine,
   keys: Keys,
@@ -103,7 +108,7 @@ export function startMonitor(
     return format === stored.format && Buffer.compare(Buffer.from(bytes as string), stored.payload) === 0;
   };
 
-  engine.watch = (caller, stored, token) => {
+  const watch: Watch = (caller, stored, token) => {
     const { load } = caller;
     if (load === undefined || running >= maxConcurrent || random.fraction() >= sample) return;
     running++;
@@ -114,6 +119,10 @@ export function startMonitor(
       .finally(() => running--);
   };
 
+  const all = watching.get(engine) ?? new Set();
+  watching.set(engine, all.add(watch));
+  engine.watch = (...hit) => all.forEach((each) => each(...hit));
+
   return {
     report: () => ({
       ...counts,
@@ -121,7 +130,8 @@ export function startMonitor(
       found: [...found],
     }),
     stop() {
-      engine.watch = undefined;
+      all.delete(watch);
+      if (all.size === 0) engine.watch = undefined;
     },
   };
 }

@@ -438,6 +438,22 @@ describe("fragments", () => {
 });
 
 describe("the freshness monitor", () => {
+  test("does not end another of the same namespace, nor is ended by it", async () => {
+    const [one, two] = [a.namespace("eu"), a.namespace("eu")].map((cache) => cache.monitor({ sample: 1 }));
+    const read = async (): Promise<void> => {
+      await a.namespace("eu").getOrSet("k", () => 1);
+      await settle();
+    };
+    await read();
+    await read();
+    assert.deepEqual([one?.report().checked, two?.report().checked], [1, 1]);
+    two?.stop();
+    await read();
+    one?.stop();
+    await read();
+    assert.deepEqual([one?.report().checked, two?.report().checked], [2, 1]);
+  });
+
   test("counts a value that its source contradicts as stale, and tells what was seen", async () => {
     let value = 1;
     const monitor = a.monitor({ sample: 1, settle: "1s" });
