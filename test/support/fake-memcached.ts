@@ -25,9 +25,10 @@ interface FakeItem {
 interface Command {
   readonly text: string;
   readonly connection: object;
-  /** The process that sent it; its commands to one server are executed and answered in their order. */
+  /** The process that sent it, and on which connection; its commands there are executed and answered in their order. */
   readonly process: number;
   readonly server: string;
+  readonly line: number;
   work(): unknown;
   resolve(value: unknown): void;
   reject(error: unknown): void;
@@ -42,6 +43,7 @@ export class FakeMemcached {
   /** Everything that was executed, oldest first. */
   readonly log: string[] = [];
   readonly #names: readonly string[];
+  readonly #lines: number;
   readonly #items = new Map<string, Map<string, FakeItem>>();
   readonly #waiting: Command[] = [];
   readonly #down = new Set<string>();
@@ -50,8 +52,10 @@ export class FakeMemcached {
   readonly #counters = new Map<string, number>();
   #processes = 0;
 
-  constructor(names: readonly string[] = ["fake:1"]) {
+  /** @param connections of each process to each server */
+  constructor(names: readonly string[] = ["fake:1"], connections = 1) {
     this.#names = names;
+    this.#lines = connections;
     for (const name of names) this.restart(name);
   }
 
@@ -85,6 +89,7 @@ export class FakeMemcached {
     };
     return {
       meta,
+      connections: this.#lines,
       serverOf: (key) => this.serverOf(key),
       servers: () =>
         this.#names.map((name) => ({ name, state: this.#down.has(name) ? ("down" as const) : ("up" as const) })),
@@ -93,9 +98,7 @@ export class FakeMemcached {
   }
 
   serverOf(key: string): string {
-    let sum = 0;
-    for (let index = 0; index < key.length; index++) sum = (sum * 31 + key.charCodeAt(index)) >>> 0;
-    return this.#names[sum % this.#names.length] ?? "";
+    return this.#names[sumOf(key) % this.#names.length] ?? "";
   }
 
   /** From now on commands wait for {@link run}. */
@@ -141,7 +144,7 @@ export class FakeMemcached {
   step(random: Random, lossy: number): boolean {
     const heads = new Map<string, Command>();
     for (const command of this.#waiting) {
-      const queue = `${command.process} ${command.server}`;
+      const queue = `${command.process} ${command.server} ${command.line}`;
       if (!heads.has(queue)) heads.set(queue, command);
     }
     const all = [...heads.values()];
@@ -262,6 +265,7 @@ export class FakeMemcached {
         connection,
         server,
         process: number,
+        line: (sumOf(key) >>> 8) % this.#lines,
         work: () => ({ ...work(this.#items.get(server) ?? new Map()), epoch: connection }),
         resolve,
         reject,
@@ -291,4 +295,10 @@ export class FakeMemcached {
     }
     throw new Error(`nothing waits that starts with ${start}, only ${this.waiting().join(", ")}`);
   }
+}
+
+function sumOf(key: string): number {
+  let sum = 0;
+  for (let index = 0; index < key.length; index++) sum = (sum * 31 + key.charCodeAt(index)) >>> 0;
+  return sum;
 }
