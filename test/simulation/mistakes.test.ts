@@ -83,6 +83,12 @@ const mistakes: readonly (readonly [string, keyof typeof variants, WorldOptions,
     /stale readPage/,
   ],
   [
+    "removing a key and what is beside it at once on two connections",
+    "trustsTheOrder",
+    { ...world([], [0, "readPage", "readPage"], [1, "write"]), lanes: 2 },
+    /stale readPage|was lost/,
+  ],
+  [
     "changing the pool without naming the other servers",
     "forgetsOtherServers",
     { ...readerAndWriter, servers: 2, moves: { from: [0], to: [1] } },

@@ -246,7 +246,7 @@ export class SimProcess {
 
   #call(to: string, command: Command, on: LeaseEpoch | undefined): Promise<unknown> {
     if (!this.alive) return new Promise(() => undefined);
-    const lane = sumOf(command.key) % this.#lanes;
+    const lane = laneOf(command.key, this.#lanes);
     const connection = this.connections.find((each) => each.server.name === to && each.lane === lane);
     if (connection === undefined) throw new Error(`no server for ${command.key}`);
     if (on !== undefined && on !== connection.epoch && !this.keepsLeases)
@@ -274,11 +274,11 @@ export class SimProcess {
   }
 }
 
-/** Spreads keys over connections. */
-function sumOf(key: string): number {
+/** Spreads keys over connections: a key and what is beside it are on different ones. */
+function laneOf(key: string, lanes: number): number {
   let sum = 0;
-  for (let index = 0; index < key.length; index += 1) sum += key.charCodeAt(index);
-  return sum;
+  for (let index = 0; index < key.length; index += 1) sum = (sum * 31 + key.charCodeAt(index)) >>> 0;
+  return (sum >>> 3) % lanes;
 }
 
 /** Hands an answer out as the client does: its bytes are somebody else's as soon as the sink has returned. */

@@ -14,6 +14,7 @@ class Around implements Backend {
   readonly keepsStale: boolean;
   readonly itemLimitBytes: number;
   readonly previous: Backend | undefined;
+  readonly reorders: boolean | undefined;
 
   constructor(inner: Backend) {
     this.inner = inner;
@@ -21,6 +22,7 @@ class Around implements Backend {
     this.keepsStale = inner.keepsStale;
     this.itemLimitBytes = inner.itemLimitBytes;
     this.previous = inner.previous;
+    this.reorders = inner.reorders;
   }
 
   describe(): string {
@@ -263,6 +265,11 @@ class ForgetsWhatIsBeside extends Around {
   }
 }
 
+/** Takes several connections for one, where nothing overtakes anything. */
+class TrustsTheOrder extends Around {
+  override readonly reorders = false;
+}
+
 /** The outbox takes its invalidations for delivered when they are sent. */
 function toldWithoutWaiting(cache: Cache): OutboxCache {
   return {
@@ -297,6 +304,7 @@ export const variants = {
   sharesUnstored: { backend: (backend) => new SharesUnstored(backend) },
   sharesLoads: { sharesLoads: true },
   forgetsWhatIsBeside: { backend: (backend) => new ForgetsWhatIsBeside(backend) },
+  trustsTheOrder: { backend: (backend) => new TrustsTheOrder(backend) },
   repeatsChunkIds: { chunkIds: zeros },
   forgetsOtherServers: { forgetsOtherServers: true },
   removesRowsTooEarly: { told: toldWithoutWaiting },

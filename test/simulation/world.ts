@@ -422,7 +422,7 @@ export class World {
     const load = () => this.#sharedLoad(process, key);
     if (how === "get") return { value: this.#putOrGone(await cache.get(key)), status: "got" };
     if (how === "readShown") {
-      const show = async () => String((await cache.get(key)) ?? -1);
+      const show = async () => String((await cache.get<number>(key)) ?? -1);
       const shown = Number(await cache.fragment("shown", [key], show, options));
       return { value: this.#putOrGone(shown === -1 ? undefined : shown), status: "shown" };
     }
