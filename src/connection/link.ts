@@ -193,7 +193,9 @@ export class Link implements ConnectionKeeper {
   /** Resolves when every call that was made until now is settled. */
   async settled(): Promise<void> {
     const queued = [...this.#fresh.slice(0, this.#freshCount), ...this.#waiting].map((call) => call?.promise);
-    await Promise.allSettled([...queued, ...(this.#connection?.promises() ?? [])]);
+    // Before that its calls are a greeting's, for which nobody waits.
+    const sent = this.state === "up" ? this.#connection?.promises() : undefined;
+    await Promise.allSettled([...queued, ...(sent ?? [])]);
   }
 
   /** Takes no more calls but steps; those that were made are still answered. */

@@ -318,6 +318,20 @@ test("a greeting that was hung up on does not change what is spoken from then on
   assert.equal(link.protocol, "meta");
 });
 
+test("closing waits for calls, not for the probe of a server that is down", async () => {
+  const { ask, clock, made, link } = rig();
+  const call = ask("a");
+  await turn();
+  made[0]?.events.closed(new Error("refused"));
+  assert.equal(await call, "EF_SERVER_DOWN");
+  await clock.pass(100);
+  made[1]?.events.opened();
+  await turn();
+  link.drain();
+  assert.equal(await Promise.race([link.settled().then(() => "settled"), turn()]), "settled");
+  link.close();
+});
+
 test("a server that has too many connections is down, whatever would have been tried next", async () => {
   const { ask, made, link } = rig({ protocol: "auto" });
   const call = ask("a");
