@@ -241,12 +241,12 @@ export class Link implements ConnectionKeeper {
     const connection = this.#connection;
     if (connection === undefined) return;
     this.#add(connection);
+    this.#connection = undefined;
+    if (this.#trying) return this.#tryNext(connection, cause);
     // Answering the greeting and nothing else is not working.
     if (connection.answers > connection.greetings) this.#suspicions = 0;
     else if (connection.lostCalls > 0) this.#suspicions++;
-    this.#connection = undefined;
-    if (this.#trying) this.#tryNext(connection, cause);
-    else if (this.state === "up") this.#lost(cause);
+    if (this.state === "up") this.#lost(cause);
   }
 
   /** Keeps the numbers of a connection that is over. */

@@ -332,6 +332,26 @@ test("closing waits for calls, not for the probe of a server that is down", asyn
   link.close();
 });
 
+test("a server that hangs after every greeting counts as down, though meta was refused before each", async () => {
+  const { ask, clock, made, say, link } = rig({ protocol: "auto", patienceMs: 100 });
+  for (let round = 1; round <= 3; round++) {
+    const call = ask("a", 100);
+    await turn();
+    made.at(-1)?.events.opened();
+    await turn();
+    say("VERSION 1.4.0\r\nERROR\r\nERROR\r\nERROR\r\nERROR\r\n");
+    await turn();
+    made.at(-1)?.events.opened();
+    await turn();
+    say("VERSION 1.4.0\r\n".repeat(5));
+    await turn();
+    assert.deepEqual([link.protocol, link.state], ["text", "up"]);
+    await clock.pass(200);
+    assert.equal(await call, "EF_TIMEOUT");
+    assert.equal(link.state, round < 3 ? "idle" : "down");
+  }
+});
+
 test("a server that has too many connections is down, whatever would have been tried next", async () => {
   const { ask, made, link } = rig({ protocol: "auto" });
   const call = ask("a");
