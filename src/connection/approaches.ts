@@ -44,8 +44,8 @@ export class Approaches {
     const hungUp = cause.code === "EF_CONNECTION_LOST" && wasOpen;
     if (!misunderstood && !hungUp) return cause;
     this.#firstCause ??= cause;
-    const isLast = this.#at + 1 === this.#all.length;
-    if (isLast || (hungUp && this.#at === this.#best)) return this.#firstCause;
+    if (hungUp && this.#at === this.#best) return cause;
+    if (this.#at + 1 === this.#all.length) return this.#firstCause;
     this.#at++;
     return undefined;
   }

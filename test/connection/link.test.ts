@@ -352,6 +352,30 @@ test("a server that hangs after every greeting counts as down, though meta was r
   }
 });
 
+test("a server that hangs up on the protocol that it knows is down; what it does not know is not the cause", async () => {
+  const { ask, made, say, link } = rig({ protocol: "auto" });
+  const connect = async (): Promise<void> => {
+    await turn();
+    made.at(-1)?.events.opened();
+    await turn();
+    say("ERROR\r\n".repeat(5));
+    await turn();
+    made.at(-1)?.events.opened();
+    await turn();
+  };
+  const first = ask("a");
+  await connect();
+  say("VERSION 1.4.0\r\n".repeat(5));
+  await turn();
+  assert.equal(link.protocol, "text");
+  made.at(-1)?.events.closed(undefined);
+  assert.equal(await first, "EF_CONNECTION_LOST");
+  const second = ask("b");
+  await connect();
+  made.at(-1)?.events.closed(undefined);
+  assert.equal(await second, "EF_SERVER_DOWN");
+});
+
 test("a server that has too many connections is down, whatever would have been tried next", async () => {
   const { ask, made, link } = rig({ protocol: "auto" });
   const call = ask("a");
