@@ -92,8 +92,9 @@ export class BulkCommands extends Commands {
     checkNames(options, storeNames);
     return this.#inSlices(
       [...entries],
+      options,
       ([key]) => key,
-      ([key, value]) => this.set(key, value, options),
+      ([key, value], step) => this.set(key, value, step),
       ([, value]) => sizeOf(value),
     );
   }
@@ -102,8 +103,9 @@ export class BulkCommands extends Commands {
     checkNames(options, callNames);
     return this.#inSlices(
       [...keys],
+      options,
       (key) => key,
-      (key) => this.delete(key, options),
+      (key, step) => this.delete(key, step),
     );
   }
 
@@ -115,8 +117,9 @@ export class BulkCommands extends Commands {
     checkNames(options, callNames);
     return this.#inSlices(
       [...keys],
+      options,
       (key) => key,
-      (key) => this.touch(key, ttl, options),
+      (key, step) => this.touch(key, ttl, step),
     );
   }
 
@@ -151,26 +154,32 @@ export class BulkCommands extends Commands {
 
   /**
    * Runs one command for each item. More than a connection lets wait are sent in slices, each when the one before is
-   * answered: a batch must not fail by its own size.
+   * answered: a batch must not fail by its own size. Each slice has the time of one call, and closing waits for all.
    */
-  async #inSlices<T, K, V>(
+  #inSlices<T, K, V, Options extends CallOptions>(
     items: readonly T[],
+    options: Options | undefined,
     keyOf: (item: T) => K,
-    run: (item: T) => Promise<V>,
+    run: (item: T, options: Options | undefined) => Promise<V>,
     bytesOf?: (item: T) => number,
   ): Promise<Many<K, V>> {
-    const values = new Map<K, V>();
-    const errors = new Map<K, EverfreshError>();
+    const wasClosing = this.operations.closing;
     // Half of what may wait, so that there is room for others.
     const most = Math.max(1, this.options.maxPending >> 1);
-    for (let start = 0; start < items.length;) {
-      let end = start;
-      for (let bytes = 0; end < items.length && end - start < most && bytes < sliceBytes; end++)
-        bytes += bytesOf?.(items[end] as T) ?? 0;
-      await each(items.slice(start, end), keyOf, run, values, errors);
-      start = end;
-    }
-    return { values, errors };
+    const work = async (): Promise<Many<K, V>> => {
+      const values = new Map<K, V>();
+      const errors = new Map<K, EverfreshError>();
+      for (let start = 0; start < items.length;) {
+        let end = start;
+        for (let bytes = 0; end < items.length && end - start < most && bytes < sliceBytes; end++)
+          bytes += bytesOf?.(items[end] as T) ?? 0;
+        const step = start === 0 || wasClosing ? options : this.step(options);
+        await each(items.slice(start, end), keyOf, (item) => run(item, step), values, errors);
+        start = end;
+      }
+      return { values, errors };
+    };
+    return this.operations.hold(work());
   }
 
   async #everywhere<T>(

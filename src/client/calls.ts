@@ -61,6 +61,11 @@ export class Calls {
     return options.timeoutMs === undefined ? this.options.timeoutMs : checkedTimeout(options.timeoutMs);
   }
 
+  /** The options of a step that has the time of a call of its own. */
+  protected step<Options extends CallOptions>(options: Options | undefined): Options & StepOptions {
+    return { ...(options as Options), [until]: this.options.clock.monotonic() + this.time(options) };
+  }
+
   /** An operation of several steps: each is made with the options that `work` is given. */
   protected operation<Options extends CallOptions, T>(
     command: string,

@@ -58,10 +58,20 @@ export class Operations {
       const timer = this.#clock.after(left, () => void setImmediate(() => reject(overdue(details))));
       work.then(resolve, reject).finally(() => timer.cancel());
     });
-    const ended = (): void => void this.#running.delete(running);
-    this.#running.add(running);
-    running.then(ended, ended);
-    return running;
+    return this.hold(running);
+  }
+
+  /** Lets closing wait for `work`. */
+  hold<T>(work: Promise<T>): Promise<T> {
+    const ended = (): void => void this.#running.delete(work);
+    this.#running.add(work);
+    work.then(ended, ended);
+    return work;
+  }
+
+  /** Whether the client closes, or has closed. */
+  get closing(): boolean {
+    return this.#closing;
   }
 
   /** Lets no more operations begin. */

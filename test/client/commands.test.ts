@@ -412,6 +412,21 @@ test("a batch does not fail by its own size", needs("memcached"), async (t) => {
   assert.deepEqual([stored.values.size, stored.errors.size], [160, 0]);
 });
 
+test("closing waits for all of a batch that was begun, and none begins after it", needs("memcached"), async (t) => {
+  const server = await startMemcached();
+  t.after(() => server.stop());
+  const client = createClient({ servers: server.address, maxPending: 100 });
+  const keys = Array.from({ length: 1000 }, (_, at) => `key-${at}`);
+  const begun = client.setMany(keys.map((key) => [key, key]));
+  const closed = client.close();
+  const late = await client.deleteMany(keys);
+  await closed;
+  const { values, errors } = await begun;
+  assert.deepEqual([values.size, errors.size], [1000, 0]);
+  assert.equal(late.errors.size, 1000);
+  assert.ok([...late.errors.values()].every((error) => error.code === "EF_CLOSED"));
+});
+
 test("a unix socket does as well", needs("memcached"), async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "everfresh-"));
   const path = join(folder, "socket");
