@@ -40,6 +40,8 @@ export class CacheServer {
   readonly #desk: Desk;
   readonly #listeners: { readonly server: Server; readonly address: string; readonly tls?: ServerTls }[] = [];
   readonly #visits = new Map<Socket, Session>();
+  /** Those that closing ends besides: who was turned away and has not left yet, and TLS's own sockets, from before the handshake. */
+  readonly #others = new Set<Socket>();
   #port = 0;
   #sweep: Timer | undefined;
   #total = 0;
@@ -91,7 +93,10 @@ export class CacheServer {
       if (tls !== undefined) socket.setNoDelay(true);
       this.#accept(socket, transport);
     });
-    if (tls !== undefined) server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
+    if (tls !== undefined) {
+      server.on("connection", (socket: Socket) => this.#keep(socket));
+      server.on("tlsClientError", (_error: Error, socket: Socket) => socket.destroy());
+    }
     if (options.path === undefined)
       server.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1", backlog: options.backlog ?? 1024 });
     else {
@@ -179,7 +184,7 @@ export class CacheServer {
       server.close();
       await done;
     });
-    for (const socket of this.#visits.keys()) socket.destroy();
+    for (const socket of [...this.#visits.keys(), ...this.#others]) socket.destroy();
     await Promise.all(closed);
   }
 
@@ -188,6 +193,9 @@ export class CacheServer {
     this.#total++;
     if (this.#visits.size >= this.#options.maxConnections) {
       this.#rejected++;
+      this.#keep(socket);
+      // What is not read never ends, and would stay for ever.
+      socket.resume();
       socket.end("ERROR Too many open connections\r\n");
       return;
     }
@@ -210,6 +218,11 @@ export class CacheServer {
       session.drop();
       this.#desk.watch?.gone(session, address, port, transport, "normal");
     });
+  }
+
+  #keep(socket: Socket): void {
+    this.#others.add(socket);
+    socket.once("close", () => this.#others.delete(socket));
   }
 
   /** Sends away who has not logged in in time, or said nothing for too long. */

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
 import { type CacheServer, type ServerOptions, createServer } from "everfresh/server";
 import { ManualClock } from "everfresh/testing";
 import { answering, freePort } from "../support/memcached.ts";
@@ -31,6 +32,33 @@ test("beyond the most connections visitors are told so and sent away", async (co
   one.send("stats\r\n");
   assert.match(await one.hearUntil("END\r\n"), /STAT rejected_connections 1\r\n/);
 });
+
+/** How many sockets this process has. */
+function openSockets(): number {
+  return process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length;
+}
+
+test(
+  "who is turned away leaves nothing behind, whether they have said something or stay",
+  { timeout: 10_000 },
+  async () => {
+    const server = await createServer({ maxConnections: 1 }).listen();
+    const inside = await talk(server.port);
+    inside.send("mn\r\n");
+    await inside.hearUntil("\r\n");
+    const before = openSockets();
+    const leaves = await talk(server.port);
+    leaves.send("version\r\n");
+    await leaves.hearAll();
+    while (openSockets() > before) await turn();
+    const stays = connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+    stays.on("error", () => undefined);
+    stays.resume();
+    await once(stays, "end");
+    await server.close();
+    stays.destroy();
+  },
+);
 
 test("who says nothing for too long is sent away, who speaks stays", async (context) => {
   const clock = new ManualClock();

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { createServer, createServerThread } from "everfresh/server";
 import { ManualClock } from "everfresh/testing";
+import { makeCertificate } from "../support/certificates.ts";
 import { scratchFolder } from "../support/scratch.ts";
 import { converse, talk } from "../support/talk.ts";
 
@@ -100,6 +101,17 @@ test(
     await server.close();
   },
 );
+
+test("closing does not wait for who never begins the handshake of TLS", { timeout: 10_000 }, async () => {
+  const server = await createServer().listen({ tls: makeCertificate() });
+  const silent = await talk(server.port);
+  // What comes after it was accepted after it.
+  const speaks = connectTls({ port: server.port, host: "127.0.0.1", rejectUnauthorized: false });
+  speaks.on("error", () => undefined);
+  await once(speaks, "secureConnect");
+  await server.close();
+  assert.equal(await silent.hearAll(), "");
+});
 
 test("in a thread of its own it serves while this one is busy, and wrong options come back as errors", async () => {
   const server = await createServerThread({ limitBytes: 8 * 1024 * 1024 });
