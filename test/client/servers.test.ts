@@ -387,6 +387,17 @@ test("commands and changes of state are told on diagnostics channels, and counte
   assert.deepEqual([numbers.hits >= 1, numbers.connects, numbers.bytesRead > 20], [true, 1, true]);
 });
 
+test("a change of servers tells which came and which went, and a server that stays is neither", async (t) => {
+  const told: unknown[] = [];
+  const listen = (message: unknown): void => void told.push(message);
+  subscribe("everfresh:client:servers", listen);
+  t.after(() => unsubscribe("everfresh:client:servers", listen));
+  const client = createClient({ servers: "a:1,b:2" });
+  client.changeServers("memcacheds://a:1,c:3");
+  await client.close();
+  assert.deepEqual(told, [{ added: ["c:3"], removed: ["b:2"] }]);
+});
+
 test("a server that has nothing but classic text is spoken to in classic text, and meta is refused, not sent", async (t) => {
   const heard: string[] = [];
   const peer = await startPeer((socket) => {
