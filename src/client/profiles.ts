@@ -198,6 +198,8 @@ function toJson(value: unknown): string {
     throw new EverfreshError("EF_VALUE", `${value} has no JSON form.`);
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer)
     throw new EverfreshError("EF_VALUE", "Bytes are a Uint8Array or a Buffer.");
+  // JSON has it; only its writer leaves the sign out.
+  if (Object.is(value, -0)) return "-0";
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

@@ -79,6 +79,7 @@ for (const setting of settings) {
         "é€😀",
         new Uint8Array([0, 13, 10, 255]),
         0,
+        -0,
         -7,
         1.5,
         true,
