@@ -1,6 +1,7 @@
 /** One caller who waits for a value: what was asked, when, and how it is answered. Answered once. */
 import { AsyncResource } from "node:async_hooks";
 import { EverfreshError } from "../errors.ts";
+import { listen, unlisten, type Abortable } from "../signals.ts";
 import type { Stored } from "./envelope.ts";
 import { visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
@@ -75,7 +76,7 @@ const executor = (resolve: Settle, reject: Settle): void => {
   nextReject = reject;
 };
 
-export class Caller {
+export class Caller implements Abortable {
   readonly key: string;
   readonly plan: Plan;
   /** Undefined for those who only look. */
@@ -101,7 +102,7 @@ export class Caller {
   onHeader: ((header: Stored | undefined) => void) | undefined = undefined;
   readonly #resolve: Settle;
   readonly #reject: Settle;
-  #unlisten: (() => void) | undefined = undefined;
+  #signal: AbortSignal | undefined = undefined;
   /** Where this caller's loader runs, whoever's answer or timer lets it begin. */
   readonly #scope: AsyncResource | undefined;
 
@@ -123,13 +124,13 @@ export class Caller {
 
   /** Ends the waiting when `signal` fires. */
   listen(signal: AbortSignal): void {
-    const abort = (): void => {
-      const cause: unknown = signal.reason;
-      this.fail(new EverfreshError("EF_ABORTED", "the caller's signal fired", { key: this.key, cause }));
-    };
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort, { once: true });
-    this.#unlisten = () => signal.removeEventListener("abort", abort);
+    if (signal.aborted) return this.abort(signal.reason, this.key);
+    this.#signal = signal;
+    listen(signal, this, this.key);
+  }
+
+  abort(cause: unknown, key: string): void {
+    this.fail(new EverfreshError("EF_ABORTED", "the caller's signal fired", { key, cause }));
   }
 
   /** Answers with what was read or just stored. */
@@ -165,7 +166,7 @@ export class Caller {
     this.done = true;
     this.onKnown?.();
     this.onHeader?.(header);
-    this.#unlisten?.();
+    if (this.#signal !== undefined) unlisten(this.#signal, this);
     return true;
   }
 }

@@ -5,8 +5,8 @@
  * its place until the answer that belongs to it has come.
  */
 import { EverfreshError, type ErrorCode } from "../errors.ts";
+import { listen, unlisten, type Abortable } from "../signals.ts";
 import { decodedKey, type Answer, type Command, type Details, type Verb } from "../protocol/index.ts";
-import { listen, unlisten, type Abortable } from "./signals.ts";
 
 /**
  * One incarnation of one connection. Opaque, compared by identity only: a token that a server gave is worth something

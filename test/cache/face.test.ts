@@ -565,6 +565,18 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     await cache.getOrSet(key, song, { signal });
     assert.deepEqual(getEventListeners(signal, "abort"), []);
   });
+
+  test("reads that share a signal share one listener, and each ends when it fires", async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const reads = Array.from({ length: 20 }, () =>
+      cache.getOrSet(fresh(), () => deferred<string>().promise, { signal }),
+    );
+    assert.equal(getEventListeners(signal, "abort").length, 1);
+    controller.abort();
+    for (const read of await Promise.allSettled(reads)) assert.equal(read.status, "rejected");
+    assert.equal(getEventListeners(signal, "abort").length, 0);
+  });
 }
 
 describe("in memory", () => face(() => memory()));

@@ -2,25 +2,26 @@
 
 /** Who can be told that its caller gave up. */
 export interface Abortable {
-  abort(reason: unknown, server: string): void;
+  /** @param asked what {@link listen} was told: the server or the key that was asked */
+  abort(reason: unknown, asked: string): void;
 }
 
 interface Waiting {
-  /** And the server that each asked. */
+  /** And what each asked. */
   readonly calls: Map<Abortable, string>;
   readonly listener: () => void;
 }
 
 const waiting = new WeakMap<AbortSignal, Waiting>();
 
-/** Tells `call`, which asked `server`, when `signal` fires. */
-export function listen(signal: AbortSignal, call: Abortable, server: string): void {
+/** Tells `call`, which asked `asked`, when `signal` fires. */
+export function listen(signal: AbortSignal, call: Abortable, asked: string): void {
   const known = waiting.get(signal);
-  if (known !== undefined) return void known.calls.set(call, server);
-  const calls = new Map([[call, server]]);
+  if (known !== undefined) return void known.calls.set(call, asked);
+  const calls = new Map([[call, asked]]);
   const listener = (): void => {
     waiting.delete(signal);
-    for (const [each, asked] of calls) each.abort(signal.reason, asked);
+    for (const [each, what] of calls) each.abort(signal.reason, what);
   };
   waiting.set(signal, { calls, listener });
   signal.addEventListener("abort", listener, { once: true });
