@@ -111,10 +111,12 @@ async function relay(made: Outbox, once_: boolean, description: string): Promise
     process.stdout.write(`relay: ${await made.relayOnce()} rows delivered\n`);
     return 0;
   }
-  process.stdout.write(`relay: running; ${description}\n`);
   const stopTelling = tellTroubles(made);
   const release = holdProcess();
-  await Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+  // Whoever reads that it runs may stop it at once.
+  const stopped = Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
+  process.stdout.write(`relay: running; ${description}\n`);
+  await stopped;
   release();
   stopTelling();
   const { delivered, failed, errors } = made.relayCounts;

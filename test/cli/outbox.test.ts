@@ -219,6 +219,12 @@ test("a relay whose PostgreSQL is not there yet says so once, and goes on trying
   assert.deepEqual(await left, [0, null]);
 });
 
+test("a relay that is told to end as soon as it says that it runs ends in order", async () => {
+  const { child, left } = startRelay(`postgres://nobody@127.0.0.1:${await freePort()}/nowhere`, "127.0.0.1:1");
+  child.stdout.once("data", () => child.kill("SIGTERM"));
+  assert.deepEqual(await left, [0, null]);
+});
+
 function skipWhereMissing(): { skip: string | false } {
   return needs("memcached").skip === false ? needsPostgres() : needs("memcached");
 }
