@@ -46,6 +46,8 @@ export interface RenderingParts {
   readonly isAlone: boolean;
   readonly now: () => number;
   readonly took: () => number;
+  /** Whether the cache takes these tags of the page. */
+  readonly takes: (tags: readonly string[]) => boolean;
   /** Takes the result: a record to store, or why there is none. */
   readonly settle: (record: PageRecord, ttlMs: number) => void;
   readonly discard: () => void;
@@ -147,7 +149,8 @@ export class Rendering {
     // A page for everybody that says it depends on cookies it does not get to see is not for everybody.
     if (!policy.isPrivate && policy.cookies === "ignore" && varyNames(head.fields).includes("cookie"))
       return "vary-cookie";
-    return learned.length + this.#unkeyed(head.fields).length > mostVaryNames ? "vary-too-many" : undefined;
+    if (learned.length + this.#unkeyed(head.fields).length > mostVaryNames) return "vary-too-many";
+    return this.#tagsObstacle();
   }
 
   #bodyObstacle(declared: string | undefined, page: Page): Reason | undefined {
@@ -155,7 +158,12 @@ export class Rendering {
     if (declared !== undefined && Number(declared) !== page.body.length) return "incomplete";
     if (page.body.length > this.#parts.policy.maxBodyBytes) return "too-large";
     if (!this.#parts.policy.isPrivate && carriesCsrfToken(page.fields, page.body)) return "csrf-token";
-    return undefined;
+    return this.#tagsObstacle();
+  }
+
+  /** What its tags cannot invalidate is kept by nobody, neither here nor by a shared cache in front. */
+  #tagsObstacle(): Reason | undefined {
+    return this.#parts.takes(this.tags) ? undefined : "option";
   }
 
   #unkeyed(fields: Fields): string[] {

@@ -300,8 +300,9 @@ export class ResponseCache<Source> {
     begin: (rendering: Rendering) => void,
   ): Promise<Buffer> {
     const ended = current.begin();
+    let kept = visit.tags;
     return new Promise<Buffer>((resolve, reject) => {
-      const page: Rendering = new Rendering({
+      const page = new Rendering({
         policy: this.policy,
         request: visit.request,
         learned,
@@ -310,10 +311,14 @@ export class ResponseCache<Source> {
         isAlone,
         now: () => this.#clock.now(),
         took: () => this.#clock.monotonic() - visit.startedMs,
+        takes: (tags: readonly string[]) => {
+          const added = tags.filter((tag) => !kept.includes(tag));
+          if (added.length > 0 && !mayAdd(context, added)) return false;
+          kept = tags;
+          return true;
+        },
         settle: (record: PageRecord, ttlMs: number) => {
-          const added = page.tags.filter((tag) => !visit.tags.includes(tag));
-          if (added.length > 0 && !mayAdd(context, added)) context.skip();
-          else if (ttlMs > 0) context.setTtl({ milliseconds: ttlMs });
+          if (ttlMs > 0) context.setTtl({ milliseconds: ttlMs });
           else context.skip();
           resolve(encodeRecord(record));
         },
