@@ -122,6 +122,13 @@ test("after an error it listens no longer, and the process ends", async (context
   assert.equal(await stopped(served, "SIGTERM"), 1, "what is stored could not be kept");
 });
 
+test("a server that is told to end as soon as it says where it listens ends in order", async (context) => {
+  const child = spawn(process.execPath, [program, "serve", "-p", "0"], { stdio: ["ignore", "pipe", "inherit"] });
+  context.after(() => child.kill("SIGKILL"));
+  child.stdout.once("data", () => child.kill("SIGTERM"));
+  assert.deepEqual(await once(child, "exit"), [0, null]);
+});
+
 test("what means nothing here is named, what is unknown or would be a lie is refused", () => {
   assert.match(refused(["--bogus"]), /bogus/);
   assert.match(refused(["-U", "11211"]), /UDP/);
