@@ -237,6 +237,8 @@ function kindOf(command: Command, code: number, state: number, key: string): Ans
   if (state === status.notStored) return "notStored";
   if (state === status.notFound) {
     if (verb === "get") return "miss";
+    // It has no numbers of that name.
+    if (verb === "stats") return "unsupported";
     return verb === "store" && !guarded ? "notStored" : "notFound";
   }
   if (state === status.exists) return verb === "store" && !guarded ? "notStored" : "exists";

@@ -312,6 +312,7 @@ for (const setting of settings) {
       const stats = (await client.stats()).values.get(server.address);
       assert.ok(stats !== undefined && Number(stats["curr_items"]) > 0);
       assert.ok(Object.keys((await client.stats("settings")).values.get(server.address) ?? {}).length > 10);
+      assert.equal((await client.stats("none")).errors.get(server.address)?.code, "EF_UNSUPPORTED");
       assert.match((await client.version()).values.get(server.address) ?? "", /^\d+\.\d+/);
       assert.equal((await client.flush()).values.get(server.address), true);
     });
