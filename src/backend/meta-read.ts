@@ -4,7 +4,7 @@
  * W, Z and X are looked at before the value, because an item that was just made looks like a hit with an empty value.
  */
 import { EverfreshError, isEverfreshError } from "../errors.ts";
-import type { Reading, ReadSink, Token, Want } from "./backend.ts";
+import { sameToken, type Reading, type ReadSink, type Token, type Want } from "./backend.ts";
 import type {
   LeaseAnswer,
   LeaseCas as Cas,
@@ -40,6 +40,8 @@ export class MetaRead implements LeaseSink {
   readonly #sink: ReadSink;
   /** The version that was asked about; undefined once the bytes are asked for. */
   #known: Token | undefined;
+  /** What was won by a question that brought no bytes, while they are asked for. */
+  #won: Token | undefined;
   /** Whether this read asked by a flag that the server may not have; others may have found that out meanwhile. */
   #conditional = false;
 
@@ -80,19 +82,28 @@ export class MetaRead implements LeaseSink {
     else if (isSame(known, answer, epoch))
       sink.found({ kind: "same", token: known, ttlSeconds: answer.ttl, won: answer.won });
     else if (answer.kind === "hit" && answer.hasData) this.#take(answer, epoch);
-    else if (answer.won) sink.found({ kind: "won", token: tokenOf(answer, epoch) });
+    else if (answer.won && !this.#mayBeKept(answer)) sink.found({ kind: "won", token: tokenOf(answer, epoch) });
     else if (answer.leased && !answer.stale) sink.found({ kind: "leased" });
     else {
+      if (answer.won) this.#won = tokenOf(answer, epoch);
       this.#known = undefined;
       this.ask();
     }
   }
 
+  /** Whether what was won may be a value, which is stale or to be refreshed ahead. */
+  #mayBeKept(answer: LeaseAnswer): boolean {
+    return answer.stale || this.#want.recache !== undefined;
+  }
+
   #take(answer: LeaseAnswer, epoch: LeaseEpoch): void {
     const sink = this.#sink;
     if (answer.kind !== "hit") sink.failed(unexpected(answer.kind));
-    else if (!isPlain(answer) || sink.glance?.(answer.data, answer.dataStart, answer.dataEnd) !== true)
-      sink.found(toReading(answer, epoch, this.#want));
+    else if (!isPlain(answer) || sink.glance?.(answer.data, answer.dataStart, answer.dataEnd) !== true) {
+      const token = tokenOf(answer, epoch);
+      const won = answer.won || (this.#won !== undefined && sameToken(this.#won, token));
+      sink.found(toReading(answer, token, won, this.#want));
+    }
   }
 
   failed(error: unknown): void {
@@ -166,9 +177,9 @@ const missed: LeaseAnswer = {
   bytes: () => nothing,
 };
 
-function toReading(answer: LeaseAnswer, epoch: LeaseEpoch, want: Want): Reading {
-  const { clientFlags: flags, won, stale, leased } = answer;
-  const token = tokenOf(answer, epoch);
+function toReading(answer: LeaseAnswer, token: Token, won: boolean, want: Want): Reading {
+  const { clientFlags: flags, stale } = answer;
+  const leased = answer.leased && !won;
   const isEmpty = answer.dataStart === answer.dataEnd || !answer.hasData;
   if (flags === leaseMark || (isEmpty && (won || leased))) {
     if (won) return { kind: "won", token };

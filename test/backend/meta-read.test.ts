@@ -1,8 +1,12 @@
 /** Reads by the meta protocol that only some servers understand in full. */
 import assert from "node:assert/strict";
+import { setImmediate as turn } from "node:timers/promises";
 import { test } from "node:test";
-import { EverfreshError, metaBackend, type LeaseClient } from "everfresh";
+import { createCache, EverfreshError, metaBackend, type Cache, type LeaseClient } from "everfresh";
 import { FakeMemcached } from "../support/fake-memcached.ts";
+import { ManualClock, seededRandom } from "../support/manual-clock.ts";
+
+const failing = (): Promise<number> => Promise.reject(new Error("no database"));
 
 /** A client of servers that lack `mg k v C<cas>`, as memcached does before 1.6.40. */
 function withoutConditions(client: LeaseClient): LeaseClient {
@@ -42,4 +46,28 @@ test("values asked about together, on a server that lacks the flag for it, leave
   assert.deepEqual(await Promise.all(readings), ["same", "same", "same"]);
   assert.deepEqual(refused, []);
   await backend.close();
+});
+
+test("a stale value is served to whom may have it also by who still has its version, on a server that lacks the flag", async () => {
+  const world = new FakeMemcached(["fake:1"]);
+  const clock = new ManualClock();
+  const open = (local: boolean): Cache =>
+    createCache({ backend: metaBackend(withoutConditions(world.client())), clock, random: seededRandom(1), local });
+  const [near, far] = [open(true), open(false)];
+  const ifError = { ttl: "1h", staleIfError: "30s" } as const;
+  const meanwhile = { ttl: "1h", staleWhileRevalidate: "30s", refreshAhead: "5s" } as const;
+  for (const [key, options, load] of [
+    ["k", ifError, failing],
+    ["m", meanwhile, () => 2],
+  ] as const) {
+    const answers = async (by: Cache): Promise<unknown> => (await by.getOrSetEntry(key, load, options)).status;
+    await near.getOrSet(key, () => 1, options);
+    assert.equal(await answers(near), "hit");
+    await far.invalidate(key, options);
+    assert.equal(await answers(near), "stale");
+    await turn();
+    assert.equal(await answers(far), key === "k" ? "stale" : "hit");
+  }
+  await far.delete("m");
+  assert.equal(await near.getOrSet("m", () => 3, meanwhile), 3);
 });
