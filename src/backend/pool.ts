@@ -8,7 +8,7 @@ import { ChunkingBackend } from "./chunking.ts";
 import { classicBackend } from "./classic.ts";
 import { metaBackend } from "./memcached.ts";
 
-export interface MemcachedOptions extends Omit<ClientOptions, "servers" | "failover"> {
+export interface MemcachedOptions extends Omit<ClientOptions, "servers" | "failover" | "discovery"> {
   /**
    * The servers before, or after, the set changed: invalidations go to the homes that keys have there, too. Change a
    * set in three deployments: old with `previousServers: new`; new with `previousServers: old`; new alone.
@@ -28,7 +28,6 @@ export function memcached(
   servers: ClientOptions["servers"] | MemcachedClient,
   options: MemcachedOptions = {},
 ): Backend {
-  refuseFailover(options);
   const { previousServers, itemBytes = 1024 * 1024, ...rest } = options;
   // Its key, its header and its place in the server's memory belong to an item, too.
   const itemLimitBytes = itemBytes - 1024;
@@ -43,18 +42,22 @@ export function memcached(
     if (rest.protocol === "text" || rest.protocol === "binary") adaptive.useClassic();
     return new ChunkingBackend(adaptive, random);
   };
+  if (isClient(servers)) servers.keepHomes();
+  const client = isClient(servers) ? servers : connect({ ...rest, servers });
   const previous =
-    previousServers === undefined ? undefined : over(createClient({ ...rest, servers: previousServers }), undefined);
-  return over(isClient(servers) ? servers : createClient({ ...rest, servers }), previous);
+    previousServers === undefined ? undefined : over(connect({ ...rest, servers: previousServers }), undefined);
+  return over(client, previous);
 }
 
-/** Another server's old values would come back with the home that was down, past every invalidation of the meantime. */
-function refuseFailover({ failover }: MemcachedOptions & Pick<ClientOptions, "failover">): void {
-  if (failover === undefined || failover === "none") return;
-  throw new EverfreshError(
-    "EF_OPTION",
-    `memcached: failover is ${JSON.stringify(failover)}; below a cache keys stay at their home, because old values would come back with it`,
-  );
+function connect(options: ClientOptions): MemcachedClient {
+  const client = createClient(options);
+  try {
+    client.keepHomes();
+  } catch (error) {
+    void client.close();
+    throw error;
+  }
+  return client;
 }
 
 function isClient(servers: ClientOptions["servers"] | MemcachedClient): servers is MemcachedClient {

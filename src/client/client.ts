@@ -106,12 +106,22 @@ export class MemcachedClient extends BulkCommands {
    * those from before. Keys whose home changes are looked for at their new home: whoever invalidates must tell both for
    * a while.
    *
-   * @throws EverfreshError `EF_OPTION` for a list that cannot be read, or names others than the options `username` and
-   *   `password` did; the old one then stays
+   * @throws EverfreshError `EF_OPTION` for a list that cannot be read, names others than the options `username` and
+   *   `password` did, or would move keys after {@link keepHomes}; the old one then stays
    */
   changeServers(servers: ClientOptions["servers"]): void {
     if (this.#closing !== undefined) throw new EverfreshError("EF_CLOSED", "The client was closed.");
     this.router.change(parseServers(servers));
+  }
+
+  /**
+   * From now on every key stays at its home, as a cache needs it that is to be fresh: `changeServers` takes the same servers only.
+   * `memcached(client)` says this for you.
+   *
+   * @throws EverfreshError `EF_OPTION` for a client with `failover` or `discovery`
+   */
+  keepHomes(): void {
+    this.router.keepHomes();
   }
 
   async #close(): Promise<void> {

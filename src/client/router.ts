@@ -7,6 +7,7 @@ import {
   type LinkState,
   type OpenTransport,
 } from "../connection/index.ts";
+import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import type { ServerAddress } from "./address.ts";
 import { oneAtATime } from "./hash.ts";
@@ -28,6 +29,8 @@ export interface Member {
 export class Router {
   #members: readonly Member[] = [];
   readonly #options: ResolvedOptions;
+  #servers: readonly ServerAddress[] = [];
+  #keepsHomes = false;
   #plan: HandshakePlan;
   #place: Placement = () => 0;
   /** The only link, where there is only one. */
@@ -60,17 +63,27 @@ export class Router {
   }
 
   /**
-   * Takes another list of servers. Those that stay, and are spoken to and logged in to as before, keep their connections; those that go finish what was asked of them.
-   * Which keys move is the placement's business.
+   * Takes another list of servers. Those that stay, and are spoken to and logged in to as before, keep their connections;
+   * those that go finish what was asked of them. Which keys move is the placement's business.
    *
-   * @throws EverfreshError `EF_OPTION` for credentials that cannot be taken; then nothing has changed
+   * @throws EverfreshError `EF_OPTION` for credentials that cannot be taken, and where keys would move that may not; then
+   *   nothing has changed
    */
   change(servers: readonly ServerAddress[]): void {
+    if (this.#keepsHomes && !haveSameHomes(servers, this.#servers)) throw moving("changeServers with other servers");
     this.#plan = this.#options.planFor(servers, this.#plan);
     this.#take(servers);
   }
 
+  /** From now on every key stays at its home. */
+  keepHomes(): void {
+    if (this.#options.failover === "next") throw moving("failover");
+    if (this.#options.discovery !== undefined) throw moving("discovery");
+    this.#keepsHomes = true;
+  }
+
   #take(servers: readonly ServerAddress[]): void {
+    this.#servers = servers;
     const plan = this.#plan;
     const staying = new Map(this.#members.map((member) => [member.name, member]));
     const before = new Set(staying.keys());
@@ -113,6 +126,21 @@ export class Router {
     }
     return own;
   }
+}
+
+function haveSameHomes(servers: readonly ServerAddress[], before: readonly ServerAddress[]): boolean {
+  return (
+    servers.length === before.length &&
+    servers.every(({ name, weight }, index) => name === before[index]?.name && weight === before[index].weight)
+  );
+}
+
+function moving(what: string): EverfreshError {
+  const instead = "name the servers, and change them in deployments with previousServers (docs/invalidation.md)";
+  return new EverfreshError(
+    "EF_OPTION",
+    `${what} below a cache: keys would move at another time in each process, and old values come back; ${instead}`,
+  );
 }
 
 const changes = eventChannel("everfresh:client:servers");

@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { channel } from "node:diagnostics_channel";
 import { test } from "node:test";
 import { cacheFromEnv, createCache, memcached, memory } from "everfresh";
+import { createClient } from "everfresh/client";
 
 const secret = "s3cret";
 
@@ -137,11 +138,36 @@ test("createCache says what was given for a backend where it is none", () => {
     assert.throws(() => createCache({ backend: backend as never }), { code: "EF_OPTION", message: given });
 });
 
-test("below a cache keys have no second home", async () => {
-  const options = { failover: "next" } as const;
+function refused(what: string): { readonly code: string; readonly message: RegExp } {
+  return { code: "EF_OPTION", message: new RegExp(`^${what} below a cache.*previousServers`) };
+}
+
+test("below a cache keys move by deployments only", async () => {
+  const discovery = { endpoint: "127.0.0.1:1" };
   // @ts-expect-error -- the types refuse it, too
-  assert.throws(() => memcached("a:1", options), { code: "EF_OPTION", message: /failover.*old values/ });
+  assert.throws(() => memcached("a:1", { failover: "next" }), refused("failover"));
+  // @ts-expect-error -- the types refuse it, too
+  assert.throws(() => memcached("a:1", { discovery }), refused("discovery"));
   await memcached("a:1", { failover: "none" } as never).close();
+  for (const [what, options] of [
+    ["failover", { failover: "next" }],
+    ["discovery", { discovery }],
+  ] as const) {
+    const client = createClient({ servers: "a:1", ...options });
+    assert.throws(() => memcached(client), refused(what));
+    await client.close();
+  }
+  const client = createClient({ servers: "a:1,b:1:2" });
+  const backend = memcached(client);
+  for (const other of ["a:1", "b:1:2,a:1", "a:1,b:1", "a:1,b:1:2,c:1"])
+    assert.throws(() => client.changeServers(other), refused("changeServers with other servers"), other);
+  client.changeServers("a:1,b:1:2");
+  client.changeServers("memcached://me:secret@a:1,memcached://me:secret@b:1:2");
+  assert.deepEqual(
+    client.servers().map(({ name }) => name),
+    ["a:1", "b:1"],
+  );
+  await backend.close();
 });
 
 test("an empty place in a list of servers is refused", async () => {
