@@ -1,5 +1,6 @@
 /** Every order of events, as in `orders.test.ts`, of what is made from leases and tags: pages, chunks, changing pools, the outbox. */
-import { inEveryOrder, withEach } from "./every-order.ts";
+import { inEveryOrder, isLarge, withEach } from "./every-order.ts";
+import type { WorldOptions } from "./world-options.ts";
 import { readerAndWriter, transactorAndReader, world } from "./worlds.ts";
 
 withEach(
@@ -9,6 +10,40 @@ withEach(
   ["restart", "cut", "timeout", "kill"],
 );
 inEveryOrder("a page that shows a value with a tag", world(["t"], [0, "readPage"], [1, "writeTag", "readPage"]));
+withEach(
+  "the same on two connections to each server",
+  { ...world([], [0, "readPage"], [1, "write", "readPage"]), lanes: 2 },
+  ["evict"],
+  ["restart", "cut", "timeout", "kill"],
+);
+inEveryOrder("a page and who names no tags, in one process, and who invalidates the tag", {
+  ...world(["t"], [0, "readBare"], [0, "readPage"], [1, "writeTag"]),
+  countsLoads: false,
+});
+const put = { warm: true, prompt: "replies and loads", processes: 2 } as const;
+withEach(
+  "a page that shows what is looked for, and who puts it",
+  {
+    ...put,
+    actors: [
+      { process: 0, key: "p", does: ["readShown"] },
+      { process: 1, key: "p", does: ["put", "readShown"] },
+    ],
+  },
+  ["evict", "timeout"],
+  ["restart", "cut", "kill"],
+);
+const putTwice: WorldOptions = {
+  ...put,
+  chunked: true,
+  actors: [
+    { process: 0, key: "p", does: ["readShown"] },
+    { process: 1, key: "p", does: ["put", "raise"] },
+  ],
+};
+inEveryOrder("the same in chunks, and the value is put twice", putTwice);
+if (isLarge)
+  inEveryOrder("the same in chunks on two connections, and the value is put twice", { ...putTwice, lanes: 2 });
 withEach(
   "values in chunks",
   { ...readerAndWriter, chunked: true },
