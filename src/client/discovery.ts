@@ -39,13 +39,21 @@ export function parseCluster(text: string, secure = false): Cluster {
   const names = nodes.split(" ").filter((node) => node !== "");
   if (!/^\d{1,15}$/.test(versionLine.trim()) || names.length === 0 || names.length > nodeLimit)
     throw new EverfreshError("EF_PROTOCOL", "The configuration endpoint did not answer with a list of servers.");
-  const servers = names.map((node) => {
-    const [host = "", ip = "", port = ""] = node.split("|");
-    // The name survives a replaced node, and certificates are made out to it.
-    const place = host === "" ? ip : host;
-    return { ...parseServer(place.includes(":") ? `[${place}]:${port}` : `${place}:${port}`), secure };
-  });
+  const servers = names.map((node) => ({ ...nodeOf(node), secure }));
+  if (new Set(servers.map(({ name }) => name)).size !== servers.length)
+    throw new EverfreshError("EF_PROTOCOL", "The configuration endpoint named a server twice.");
   return { version: Number(versionLine), servers };
+}
+
+/** `host|ip|port`. The name survives a replaced node, and certificates are made out to it. */
+function nodeOf(node: string): ServerAddress {
+  const [host = "", ip = "", port = ""] = node.split("|");
+  const place = host === "" ? ip : host;
+  try {
+    return parseServer(place.includes(":") ? `[${place}]:${port}` : `${place}:${port}`);
+  } catch (cause) {
+    throw new EverfreshError("EF_PROTOCOL", "The configuration endpoint named something that is no server.", { cause });
+  }
 }
 
 /** Asks the endpoint from time to time and tells the router. */
