@@ -220,7 +220,13 @@ export class CacheServer {
     });
   }
 
+  /** Holds who is no visitor, or not yet: connections below TLS, and who is turned away. They have a limit, too. */
   #keep(socket: Socket): void {
+    if (this.#others.size >= 2 * this.#options.maxConnections) {
+      this.#rejected++;
+      socket.destroy();
+      return;
+    }
     this.#others.add(socket);
     socket.once("close", () => this.#others.delete(socket));
   }

@@ -96,8 +96,11 @@ function wrong(what: string): EverfreshError {
   return new EverfreshError("EF_OPTION", what);
 }
 
+/** Node would wait for two minutes. */
+const handshakeMs = 10_000;
+
 export function createTlsListener(tls: ServerTls): Server {
-  return createServer({ minVersion: "TLSv1.2", ...certificates(tls) });
+  return createServer({ minVersion: "TLSv1.2", handshakeTimeout: handshakeMs, ...certificates(tls) });
 }
 
 /** Reads the files again; connections that exist keep the old certificates. False where there are no files. */

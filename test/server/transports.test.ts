@@ -113,6 +113,18 @@ test("closing does not wait for who never begins the handshake of TLS", { timeou
   assert.equal(await silent.hearAll(), "");
 });
 
+test("of those who never begin the handshake there are at most so many", { timeout: 10_000 }, async () => {
+  const server = await createServer({ maxConnections: 1 }).listen({ tls: makeCertificate() });
+  const silent = [await talk(server.port), await talk(server.port)];
+  const third = await talk(server.port);
+  assert.equal(await third.hearAll(), "");
+  assert.deepEqual(
+    silent.map(({ socket }) => socket.readyState),
+    ["open", "open"],
+  );
+  await server.close();
+});
+
 test("in a thread of its own it serves while this one is busy, and wrong options come back as errors", async () => {
   const server = await createServerThread({ limitBytes: 8 * 1024 * 1024 });
   const visitor = await talk(server.port);
