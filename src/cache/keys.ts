@@ -18,6 +18,7 @@ const longestKeyBytes = 250;
 const plain = /^[!-~]+$/;
 const namespacePattern = /^[A-Za-z0-9_.:/-]{1,100}$/;
 const longestTagBytes = 200;
+const limitTags = 100;
 const limitRemembered = 5_000;
 /** The original of a long key is stored beside its value; longer ones are a mistake, and pass through here by accident. */
 export const limitKeyLength = 16_384;
@@ -155,8 +156,10 @@ export function checkTags(tags: readonly string[]): readonly string[] {
     )
       throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes`);
     else if (!plain.test(tag)) refuseHalves(tag, "EF_OPTION", "a tag");
-  if (tags.length > 100) throw new EverfreshError("EF_OPTION", `a value has at most 100 tags; got ${tags.length}`);
-  return tags.length > 1 ? [...new Set(tags)] : [...tags];
+  const unique = tags.length > 1 ? [...new Set<string>(tags)] : [...(tags as readonly string[])];
+  if (unique.length > limitTags)
+    throw new EverfreshError("EF_OPTION", `there are at most ${limitTags} tags at a time; got ${unique.length}`);
+  return unique;
 }
 
 const loneSurrogate = /\p{Surrogate}/u;

@@ -304,6 +304,14 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.throws(() => cache.namespace(""), refused);
   });
 
+  test("more than 100 tags at a time are refused, one that is named twice counts once", async () => {
+    await cache.invalidateTags(Array.from({ length: 120 }, (_, index) => `t${index % 60}`));
+    await assert.rejects(cache.invalidateTags(Array.from({ length: 101 }, (_, index) => `t${index}`)), {
+      code: "EF_OPTION",
+      message: /at most 100 tags at a time; got 101/,
+    });
+  });
+
   test("a text in the place of a list of tags is refused, not dropped or cut into letters", async () => {
     const refused = { code: "EF_OPTION", message: /list/ };
     assert.throws(() => cache.entry("declared", { load: () => 1, tags: "songs" as never }), refused);
