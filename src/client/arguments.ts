@@ -70,9 +70,13 @@ export function wholeNumber(value: number, most: number, name: string): number {
   return value;
 }
 
+/** The longest that a timer of Node can wait. */
+const longestTimeoutMs = 2 ** 31 - 1;
+
 /** A deadline in milliseconds, from now on; fractions are rounded up. */
 export function checkedTimeout(timeoutMs: number): number {
-  if (!(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw badArgument("timeoutMs is a number of milliseconds above 0");
+  if (!(timeoutMs > 0 && timeoutMs <= longestTimeoutMs))
+    throw badArgument(`timeoutMs is a number of milliseconds above 0, up to ${longestTimeoutMs}`);
   return Math.ceil(timeoutMs);
 }
 

@@ -234,6 +234,7 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     const known = await client.meta.debug("known");
     assert.ok(known.kind === "hit" && Number(known.fields["size"]) > 0);
     assert.deepEqual((await client.meta.noop(server.address)).server, server.address);
-    await assert.rejects(client.meta.noop(server.address, { timeoutMs: -1 }), { code: "EF_OPTION" });
+    for (const timeoutMs of [-1, 2 ** 31 - 0.5])
+      await assert.rejects(client.meta.noop(server.address, { timeoutMs }), { code: "EF_OPTION" });
   });
 });
