@@ -12,6 +12,8 @@ import { isRawTag, namedBy, visibleTags } from "./keys.ts";
 export interface OpenTransaction {
   /** False once it was committed or rolled back; what still runs from inside it is outside then. */
   readonly open: boolean;
+  /** The one that was open around it when it began. */
+  readonly outer: OpenTransaction | undefined;
   /** Whether it has named this key, or one of these tags, as changed. */
   touches(namespace: string, key: string, tags: readonly string[]): boolean;
 }
@@ -33,8 +35,10 @@ export async function insideTransaction<R>(transaction: OpenTransaction, work: (
 /** The transaction that is open around the caller. */
 export function openTransaction(): OpenTransaction | undefined {
   if (running === 0) return undefined;
-  const transaction = around.getStore();
-  return transaction?.open === true ? transaction : undefined;
+  let transaction = around.getStore();
+  // What an inner one left running is still inside of the outer one.
+  while (transaction?.open === false) transaction = transaction.outer;
+  return transaction;
 }
 
 /** Whether `transaction` has named this key, or anything that its value was made from: the tags are those of the value. */

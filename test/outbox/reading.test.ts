@@ -1,7 +1,7 @@
 /** What a transaction reads through the cache: its own writes, and never for others to see. */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { createCache, memory } from "everfresh";
+import { createCache, memory, type EntryAnswer } from "everfresh";
 import { createOutbox, tag } from "everfresh/outbox";
 import { deferred } from "../support/deferred.ts";
 import { sqliteFile } from "./support.ts";
@@ -179,6 +179,13 @@ test("a transaction on another database inside one reads past the cache what eit
   await outbox.transaction(handle, async (_tx, invalidate) => {
     change("new");
     invalidate("item");
+    const over = deferred();
+    let leftRunning: Promise<EntryAnswer<unknown>> | undefined;
+    await outboxThere.transaction(there, () => {
+      leftRunning = over.promise.then(() => cache.getOrSetEntry("loaded inside", load));
+    });
+    over.resolve();
+    assert.equal((await leftRunning)?.why, "inside a transaction");
     await outboxThere.transaction(there, async (_inner, invalidateThere) => {
       invalidateThere("other");
       assert.equal(await cache.getOrSet("item", load), "new");
