@@ -129,7 +129,7 @@ describe("relaxations and failures", () => {
     ["tags", { tags: () => undefined }],
     ["tag", { tags: () => [5] }],
     ["tag", { tags: () => [""] }],
-    ["100 tags", { tags: () => Array.from({ length: 101 }, String) }],
+    ["100 tags", { tags: () => Array.from({ length: 101 }, (_, index) => String(index)) }],
     ["key", { key: () => undefined }],
     ["key", { key: () => 5 }],
     ["text", { private: () => 5 }],
