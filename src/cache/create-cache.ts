@@ -16,8 +16,8 @@ import type { Serializer } from "./serializer.ts";
 /** The in-process tier over the servers. */
 export interface LocalOptions {
   /**
-   * A relaxation: values that the server confirmed less than this ago are served without asking it. Default: it is
-   * asked on every read.
+   * A relaxation: values that the server was asked about less than this ago, or whose computation began so, are served without
+   * asking it. Default: it is asked on every read.
    */
   readonly maxAge?: Duration;
   /** The most bytes that the tier of one namespace takes. Default: 32 MiB. */

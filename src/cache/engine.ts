@@ -177,10 +177,11 @@ export class Engine implements LookupOwner {
     this.#open = new Map();
     // Everybody in these lookups came before this moment, and each question of this flush is asked after it.
     const moment = nextMoment();
-    for (const lookup of lookups.values()) this.#send(lookup, moment);
+    const askedAt = this.parts.tierMaxAgeMs > 0 ? this.clock.monotonic() : 0;
+    for (const lookup of lookups.values()) this.#send(lookup, moment, askedAt);
   }
 
-  #send(lookup: Lookup, moment: number): void {
+  #send(lookup: Lookup, moment: number, askedAt: number): void {
     const { backend, generations } = this;
     const server = backend.serverOf(lookup.wire);
     if (this.parts.deliveries.blocked(server)) {
@@ -188,6 +189,7 @@ export class Engine implements LookupOwner {
       return;
     }
     lookup.moment = moment;
+    lookup.askedAt = askedAt;
     lookup.space = generations.read(this.spaceOn(server), moment);
     // Asked in the same batch as the value; who reads the answer asks for it again by name.
     let last: Plan | undefined;
@@ -340,7 +342,7 @@ export class Engine implements LookupOwner {
     if (this.#tier !== undefined) {
       const entry = this.#tier.get(lookup.wire);
       if (entry?.item === reading.item) this.#confirm(entry, lookup);
-      else this.#tier.set(lookup.wire, reading.item, stored, reading.token, this.clock.monotonic(), lookup.moment);
+      else this.#tier.set(lookup.wire, reading.item, stored, reading.token, lookup.askedAt, lookup.moment);
     }
     if (this.watch) for (const caller of fit) if (caller.load) this.watch(caller, stored, reading.token);
     this.answer(fit, stored, "hit", undefined);
@@ -353,7 +355,7 @@ export class Engine implements LookupOwner {
 
   /** An entry of the tier was found current, its generations included: only now `local: { maxAge }` counts from this question. */
   #confirm(entry: TierEntry, lookup: Lookup): void {
-    if (this.parts.tierMaxAgeMs > 0) this.#tier?.confirm(lookup.wire, entry, this.clock.monotonic(), lookup.moment);
+    if (this.parts.tierMaxAgeMs > 0) this.#tier?.confirm(lookup.wire, entry, lookup.askedAt, lookup.moment);
   }
 
   // -- waiting, missing, bypassing -----------------------------------------------------------------------------

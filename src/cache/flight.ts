@@ -51,8 +51,8 @@ export interface FlightHost {
   loaded(flight: Flight, durationMs: number, outcome: "stored" | "refused" | "unstored" | "failed", why?: string): void;
   /** Whether stored values stay in this process, so that no caller may have the very one. */
   readonly keeps: boolean;
-  /** What was stored, for the tier. */
-  keep(wire: string, item: Item, stored: Stored, token: Token, moment: number): void;
+  /** What was stored, for the tier, and when its load began: monotonic milliseconds, and the moment. */
+  keep(wire: string, item: Item, stored: Stored, token: Token, beganAt: number, moment: number): void;
 }
 
 export interface FlightStart {
@@ -82,6 +82,8 @@ export class Flight {
   readonly #callers: Caller[];
   /** When the load began; Infinity until then. */
   #moment = Infinity;
+  /** The same, monotonic milliseconds. */
+  #beganAt = 0;
   /** A value can be served meanwhile, so new callers look before they join. */
   readonly background: boolean;
 
@@ -118,6 +120,7 @@ export class Flight {
     const { clock, serializer } = this.#host;
     this.#moment = nextMoment();
     const began = clock.monotonic();
+    this.#beganAt = began;
     let loaded: Loaded;
     try {
       const isOurs = stale !== undefined && isFor({ plan, load }, stale.stored, serializer);
@@ -190,7 +193,7 @@ export class Flight {
     const unchanged = late.length === 0 ? undefined : this.#unchanged(space, new Map([...tags, ...made]));
     answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, now);
     const token = await filling;
-    if (token !== undefined) this.#host.keep(this.wire, item, stored, token, this.#moment);
+    if (token !== undefined) this.#host.keep(this.wire, item, stored, token, this.#beganAt, this.#moment);
     this.#host.loaded(this, durationMs, token === undefined ? "refused" : "stored");
     if (token !== undefined && (await unchanged)) answerAll(late, stored, serializer, true, "miss", this.why, now);
     else if (late.length > 0) this.#host.again(late);

@@ -18,6 +18,8 @@ export class Lookup implements ReadSink {
   callers: Caller[];
   /** When it was sent; all of its callers came before. */
   moment = 0;
+  /** The same on the monotonic clock, where `local: { maxAge }` counts from it. */
+  askedAt = 0;
   /** The generation of the namespace, asked when this was sent. */
   space: GenerationRead | undefined;
   /** The generations of the tags of what was found, in their order. */

@@ -208,8 +208,8 @@ export class Renewal implements FlightHost {
     this.#hints.remember(wire, tags);
   }
 
-  keep(wire: string, item: Item, stored: Stored, token: Token, moment: number): void {
-    this.#parts.tier?.set(wire, item, stored, token, this.clock.monotonic(), moment);
+  keep(wire: string, item: Item, stored: Stored, token: Token, beganAt: number, moment: number): void {
+    this.#parts.tier?.set(wire, item, stored, token, beganAt, moment);
   }
 
   loaded(

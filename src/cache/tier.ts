@@ -20,9 +20,9 @@ export interface TierEntry {
   readonly token: Token;
   /** Whether it was made from other values, whose invalidation does not name it. */
   readonly isOuter: boolean;
-  /** When the server last said that this is the current version, monotonic milliseconds. */
+  /** When the server was last asked whether this is the current version, and it is; monotonic milliseconds. */
   askedAt: number;
-  /** The moment when that question was asked. */
+  /** The moment of that question. */
   moment: number;
   visited: boolean;
 }
@@ -54,7 +54,7 @@ export class Tier {
     return entry;
   }
 
-  /** The entry, if the server confirmed it less than `maxAgeMs` ago, and this process has not invalidated it since. */
+  /** The entry, if the server was asked less than `maxAgeMs` ago, and this process has not invalidated it since. */
   trusted(wire: string, maxAgeMs: number, now: number): TierEntry | undefined {
     const entry = this.get(wire);
     if (entry === undefined || entry.askedAt + maxAgeMs <= now || entry.moment <= this.#trustedSince) return undefined;
@@ -89,13 +89,14 @@ export class Tier {
     return moment <= this.#forgottenSince || moment <= (this.#forgotten.get(wire) ?? 0);
   }
 
-  set(wire: string, item: Item, stored: Stored, token: Token, now: number, moment: number): void {
+  /** Keeps what the server was asked for, or what began to be computed, at `asked`. */
+  set(wire: string, item: Item, stored: Stored, token: Token, asked: number, moment: number): void {
     this.delete(wire);
     const cost = costOf(wire, stored);
     // Nothing gives way to what would not fit even then.
     if (cost > this.#limitBytes) return;
     const isOuter = stored.tags.some(isRawTag);
-    const askedAt = this.#isFromBefore(wire, moment) ? -Infinity : now;
+    const askedAt = this.#isFromBefore(wire, moment) ? -Infinity : asked;
     this.#entries.set(wire, { item, stored, token, isOuter, askedAt, moment, visited: false });
     this.#bytes += cost;
     while (this.#bytes > this.#limitBytes || this.#entries.size > this.#limitEntries) this.#evictOne();

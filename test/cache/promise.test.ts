@@ -1247,4 +1247,45 @@ describe("the in-process tier", () => {
     assert.deepEqual(world.log, []);
     assert.equal(await near.getOrSet(other, () => "other"), "other");
   });
+
+  test("with maxAge counts from when the server was asked, not from when its answer came", async () => {
+    const near = process({ local: { maxAge: "250ms" } });
+    const source = new Source();
+    const read = (): Promise<number> => near.getOrSet("k", source.quick);
+    await b.getOrSet("k", source.quick);
+    world.hold();
+    const slow = read();
+    await settle();
+    await world.execute("mg n!0");
+    await world.execute("mg n=k");
+    source.value = 2;
+    const invalidation = b.invalidate("k");
+    await settle();
+    await world.run("md n=k");
+    await world.run("md n*0=k");
+    await invalidation;
+    await clock.advance(1_000);
+    world.release();
+    assert.equal(await slow, 1);
+    await settle();
+    assert.equal(await read(), 2);
+  });
+
+  test("with maxAge counts the age of what was computed from when its load began: its tag may have been invalidated since", async () => {
+    const near = process({ local: { maxAge: "250ms" } });
+    const source = new Source();
+    const read = (): Promise<number> => near.getOrSet("k", source.slow, { tags: ["t"] });
+    const first = read();
+    await settle();
+    source.value = 2;
+    await b.invalidateTags(["t"]);
+    await advance(1_000);
+    source.ends[0]?.resolve();
+    assert.equal(await first, 1);
+    await settle();
+    const second = read();
+    await settle();
+    source.ends[1]?.resolve();
+    assert.equal(await second, 2);
+  });
 });
