@@ -56,11 +56,18 @@ export function mayServeStale(why: string): boolean {
   return why === "invalidated" || why === "expired" || why.startsWith("tag ");
 }
 
+/** Why a value is computed anew that could still be served as fresh. */
+export const refreshedAhead = "refreshed ahead";
+
 /** A value that may not be served as fresh, and why. */
 export interface Stale {
   readonly stored: Stored;
+  /** With {@link refreshedAhead} it was fresh when that was begun; who joins later has found that it is so no more. */
   readonly why: string;
-  /** Of what was invalidated and kept: until when the server keeps it, and when it said so, on the wall clock. */
+  /**
+   * Of what was invalidated and kept: until when the server keeps it, and when it said so, on the wall clock. Of what is
+   * refreshed ahead: when it was found fresh.
+   */
   readonly kept: { readonly until: number; readonly seenAt: number } | undefined;
 }
 
@@ -82,6 +89,7 @@ export function mayHave(
  */
 function sinceInvalidated({ stored, why, kept }: Stale, { staleMs, errorMs }: Plan, relaxedMs: number): number {
   const until = staleUntil(stored, why, relaxedMs);
+  if (why === refreshedAhead) return Math.min(until, (kept?.seenAt ?? -Infinity) + relaxedMs);
   if (why !== "invalidated") return until;
   // Asked by somebody without a relaxation.
   if (kept === undefined) return -Infinity;

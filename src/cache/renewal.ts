@@ -13,7 +13,15 @@ import { Flight, type FlightHost } from "./flight.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import type { Hints } from "./hints.ts";
-import { isCovered, mayHave, mayServeStale, staleUntil, type ItemReading, type Stale } from "./judging.ts";
+import {
+  isCovered,
+  mayHave,
+  mayServeStale,
+  refreshedAhead,
+  staleUntil,
+  type ItemReading,
+  type Stale,
+} from "./judging.ts";
 import { Lease, type Kept } from "./lease.ts";
 import type { Loads } from "./loading.ts";
 import type { Lookup } from "./lookup.ts";
@@ -100,8 +108,9 @@ export class Renewal implements FlightHost {
     const caller = lookup.callers.find(({ load, plan }) => load !== undefined && plan.aheadMs > 0);
     if (caller === undefined) return;
     lookup.callers = [];
-    const why = "refreshed ahead";
-    this.#begin(lookup, caller, reading.token, "a fresh value", { stored, why, kept: undefined }, why);
+    const now = this.clock.now();
+    const stale = { stored, why: refreshedAhead, kept: { until: now, seenAt: now } };
+    this.#begin(lookup, caller, reading.token, "a fresh value", stale, refreshedAhead);
   }
 
   /** The lease is ours: serve stale where that is allowed, and compute. */

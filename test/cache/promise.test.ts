@@ -1054,6 +1054,24 @@ describe("relaxations that were asked for", () => {
     await settle();
     assert.equal(await b.get("k"), 2);
   });
+
+  test("a value that was refreshed ahead when it was invalidated is not stale for longer than the reader allows", async () => {
+    const options = { ttl: "1h", refreshAhead: "1h", staleIfError: "10s" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(1_000);
+    const refreshing = deferred<number>();
+    assert.equal(await a.getOrSet("k", () => refreshing.promise, options), 1);
+    await settle();
+    await b.invalidate("k");
+    await advance(11_000);
+    void b.getOrSet("k", source.slow, options);
+    await settle();
+    const joined = assert.rejects(a.getOrSet("k", failing, options), /no database/);
+    await settle();
+    refreshing.reject(new Error("no database"));
+    await joined;
+  });
 });
 
 describe("the in-process tier", () => {
