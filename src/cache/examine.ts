@@ -31,6 +31,8 @@ export async function examine(engine: Engine, wire: string, key: string, want: W
   if (reading.kind === "same") return { kind: "absent" };
   const stored = (reading.item.memo ??= unpack(reading.item.bytes)) as Stored | undefined;
   const { token } = reading;
+  // A stale value is won by whoever reads it next, also by who will not compute it.
+  if (reading.won && want.lease === undefined) void backend.expire(wire, token).catch(() => undefined);
   if (stored === undefined) return { kind: "flawed", token };
   const tags = stored.tags.map((tag) => generations.read(keys.tag(tag), moment));
   await Promise.all([space.answered, ...tags.map((read) => read.answered)]);

@@ -64,8 +64,12 @@ export class Renewal implements FlightHost {
     const now = this.clock.now();
     const stale = stored !== undefined && mayServeStale(why) ? staleOf(stored, why, reading, now) : undefined;
     this.#engine.miss(lookup, why);
-    if (lookup.callers.length === 0) return;
     const { wire } = lookup;
+    if (lookup.callers.length === 0) {
+      // A stale value is won by whoever reads it next, also by who only looks.
+      if (reading.won) void this.backend.expire(wire, reading.token).catch(() => undefined);
+      return;
+    }
     let relaxedMs = 0;
     for (const { plan } of lookup.callers) relaxedMs = Math.max(relaxedMs, plan.staleMs, plan.errorMs);
     const keepMs = stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale.stored, why, relaxedMs) - now);

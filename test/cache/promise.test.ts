@@ -1072,6 +1072,23 @@ describe("relaxations that were asked for", () => {
     refreshing.reject(new Error("no database"));
     await joined;
   });
+
+  for (const [who, look] of [
+    ["looks", (cache: Cache) => cache.get("k")],
+    ["would change it", (cache: Cache) => cache.update("k", (value: number) => value + 1)],
+    ["would give it time", (cache: Cache) => cache.touch("k", "1h")],
+  ] as const)
+    test(`who only ${who} does not keep others from computing a stale value anew`, async () => {
+      const options = { ttl: "1d", staleWhileRevalidate: "1h" } as const;
+      const source = new Source();
+      await a.getOrSet("k", source.quick, options);
+      source.value = 2;
+      await a.invalidate("k", options);
+      assert.ok([undefined, false].includes((await look(b)) as undefined));
+      assert.equal((await a.getOrSetEntry("k", source.quick, options)).value, 1);
+      await settle();
+      assert.equal((await a.getOrSetEntry("k", source.quick, options)).value, 2);
+    });
 });
 
 describe("the in-process tier", () => {
