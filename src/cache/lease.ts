@@ -9,10 +9,9 @@ import type { Clock, Timer } from "../clock.ts";
 
 /**
  * What stands under the key meanwhile. A lease beside a value that is kept lasts as long as that value, and is not
- * renewed; given back, a stale value waits for the next caller for as long as it has left (or, where it is not marked yet,
- * for `staleSeconds`), and a fresh one stays as it is.
+ * renewed; given back, a stale value waits for the next caller for as long as it has left, and a fresh one stays as it is.
  */
-export type Kept = "nothing" | "a fresh value" | "a stale value" | { readonly staleSeconds: number };
+export type Kept = "nothing" | "a fresh value" | "a stale value";
 
 export class Lease {
   readonly key: string;
@@ -54,9 +53,7 @@ export class Lease {
     const released = await this.#finish(async (token) => {
       if (kept === "a fresh value") return undefined;
       const still =
-        kept === "nothing"
-          ? await this.#backend.drop(this.key, token)
-          : await this.#backend.expire(this.key, token, kept === "a stale value" ? undefined : kept.staleSeconds);
+        kept === "nothing" ? await this.#backend.drop(this.key, token) : await this.#backend.expire(this.key, token);
       return still ? token : undefined;
     });
     return released !== undefined;

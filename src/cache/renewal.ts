@@ -78,9 +78,8 @@ export class Renewal implements FlightHost {
       this.#waitStale(lookup, stale);
     } else if (reading.stale && reading.won) {
       this.load(lookup, reading.token, "a stale value", stale, why);
-    } else if (reading.won) {
-      this.load(lookup, reading.token, { staleSeconds: Math.max(1, keepSeconds) }, stale, why);
     } else if (keepSeconds > 0 && this.backend.keepsStale) {
+      // Also what was won by `refreshAhead`: others could not tell whether that was before it expired.
       this.#claimKeeping(lookup, reading.token, keepSeconds, stale, why);
     } else {
       this.backend.claim(wire, reading.token, this.#parts.leaseSeconds).then(

@@ -1089,6 +1089,21 @@ describe("relaxations that were asked for", () => {
       await settle();
       assert.equal((await a.getOrSetEntry("k", source.quick, options)).value, 2);
     });
+
+  test("who finds an expired value whose refresh somebody has won waits for it", async () => {
+    const options = { ttl: "10s", refreshAhead: "2s", staleIfError: "1h" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(11_000);
+    const reading = [a.getOrSet("k", source.slow, options)];
+    await settle();
+    reading.push(b.getOrSet("k", source.slow, options), process().getOrSet("k", source.slow, options));
+    await settle();
+    assert.equal(source.loads, 2);
+    source.ends[0]?.resolve();
+    await advance(100);
+    assert.deepEqual(await Promise.all(reading), [1, 1, 1]);
+  });
 });
 
 describe("the in-process tier", () => {
