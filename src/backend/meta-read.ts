@@ -27,6 +27,8 @@ export interface MetaReader {
   isUnconditional(key: string): boolean;
   /** It does not take that. */
   foundUnconditional(key: string): void;
+  claim(key: string, token: Token, leaseSeconds: number): Promise<Token | undefined>;
+  drop(key: string, token: Token): Promise<boolean>;
 }
 
 /**
@@ -102,8 +104,25 @@ export class MetaRead implements LeaseSink {
     else if (!isPlain(answer) || sink.glance?.(answer.data, answer.dataStart, answer.dataEnd) !== true) {
       const token = tokenOf(answer, epoch);
       const won = answer.won || (this.#won !== undefined && sameToken(this.#won, token));
-      sink.found(toReading(answer, token, won, this.#want));
+      const reading = toReading(answer, token, won, this.#want);
+      if (reading.kind === "won" && answer.stale) this.#takeOver(token);
+      else sink.found(reading);
     }
+  }
+
+  /** An invalidation that keeps the value met a lease, and kept that: for longer than a lease lasts, and for who wanted none. */
+  #takeOver(token: Token): void {
+    const sink = this.#sink;
+    const { lease } = this.#want;
+    if (lease === undefined) {
+      void this.#backend.drop(this.#key, token).catch(() => undefined);
+      sink.found({ kind: "absent" });
+      return;
+    }
+    this.#backend.claim(this.#key, token, lease).then(
+      (mine) => sink.found(mine === undefined ? { kind: "leased" } : { kind: "won", token: mine }),
+      (error: unknown) => sink.failed(error),
+    );
   }
 
   failed(error: unknown): void {

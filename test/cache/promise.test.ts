@@ -1104,6 +1104,35 @@ describe("relaxations that were asked for", () => {
     await advance(100);
     assert.deepEqual(await Promise.all(reading), [1, 1, 1]);
   });
+
+  test("a key whose computation was invalidated, and begun anew by a process that was killed, is free after the lease", async () => {
+    const options = { ttl: "1d", staleIfError: "1h" } as const;
+    const source = new Source();
+    const killed = createCache({ backend: metaBackend(world.client()), namespace: "n", clock: new ManualClock() });
+    void a.getOrSet("k", source.slow, options);
+    await settle();
+    await b.invalidate("k", options);
+    void killed.getOrSet("k", source.slow, options);
+    await settle();
+    await advance(5_100);
+    const read = b.getOrSetEntry("k", () => 3, options);
+    await advance(100);
+    assert.deepEqual(await read.then(({ value, status }) => [value, status]), [3, "miss"]);
+  });
+
+  test("who only looks at a lease that was kept as stale does not hold it", async () => {
+    const options = { ttl: "1d", staleIfError: "1h" } as const;
+    const source = new Source();
+    const first = a.getOrSet("k", source.slow, options);
+    await settle();
+    await a.invalidate("k", options);
+    assert.equal(await b.get("k"), undefined);
+    assert.equal(await b.getOrSet("k", () => 2, options), 2);
+    source.ends[0]?.resolve();
+    assert.equal(await first, 1);
+    await settle();
+    assert.equal(await b.get("k"), 2);
+  });
 });
 
 describe("the in-process tier", () => {
