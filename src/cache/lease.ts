@@ -8,8 +8,8 @@ import type { Backend, Item, Token } from "../backend/index.ts";
 import type { Clock, Timer } from "../clock.ts";
 
 /**
- * What stands under the key meanwhile. A lease beside a value that is kept lasts as long as that value, and is not
- * renewed; given back, a stale value waits for the next caller for as long as it has left, and a fresh one stays as it is.
+ * What stands under the key meanwhile. A lease beside a value that is kept lasts as long as that value, and is not renewed;
+ * others take it when its loader must have been given up (`abandoned.ts`); given back, a stale value waits for the next caller for as long as it has left, and a fresh one stays as it is.
  */
 export type Kept = "nothing" | "a fresh value" | "a stale value";
 
@@ -42,21 +42,22 @@ export class Lease {
     return this.#finish((token) => {
       const storing = this.#backend.replace(this.key, token, item, ttlSeconds);
       // What the server refused (too large, no memory) must not keep others waiting for the end of the lease.
-      if (this.#kept === "nothing") storing.catch(() => this.#backend.drop(this.key, token)).catch(() => undefined);
+      storing.catch(() => this.#giveBack(token)).catch(() => undefined);
       return storing;
     });
   }
 
   /** Gives the lease back, so that the next caller gets it at once. True when it still stood until then. */
   async release(): Promise<boolean> {
-    const kept = this.#kept;
-    const released = await this.#finish(async (token) => {
-      if (kept === "a fresh value") return undefined;
-      const still =
-        kept === "nothing" ? await this.#backend.drop(this.key, token) : await this.#backend.expire(this.key, token);
-      return still ? token : undefined;
-    });
+    const released = await this.#finish(async (token) => ((await this.#giveBack(token)) ? token : undefined));
     return released !== undefined;
+  }
+
+  async #giveBack(token: Token): Promise<boolean> {
+    if (this.#kept === "a fresh value") return false;
+    return await (this.#kept === "nothing"
+      ? this.#backend.drop(this.key, token)
+      : this.#backend.expire(this.key, token));
   }
 
   /** Sends at once where no renewal is under way, so that the order of this tick's commands is kept. */

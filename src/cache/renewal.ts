@@ -5,6 +5,7 @@
 import type { Backend, Item, Token, Want } from "../backend/index.ts";
 import type { Clock } from "../clock.ts";
 import { eventChannel } from "../events.ts";
+import { Abandoned } from "./abandoned.ts";
 import { failAll, type Caller } from "./caller.ts";
 import type { Engine, EngineParts } from "./engine.ts";
 import type { Stored } from "./envelope.ts";
@@ -44,6 +45,7 @@ export class Renewal implements FlightHost {
   readonly #parts: EngineParts;
   readonly #hints: Hints;
   readonly #leased: Want;
+  readonly #abandoned = new Abandoned();
 
   constructor(engine: Engine, parts: EngineParts, hints: Hints) {
     this.#engine = engine;
@@ -75,7 +77,8 @@ export class Renewal implements FlightHost {
     const keepMs = stale === undefined ? 0 : Math.min(relaxedMs, staleUntil(stale.stored, why, relaxedMs) - now);
     const keepSeconds = Math.max(0, Math.ceil(keepMs / 1000));
     if (reading.stale && reading.leased) {
-      this.#waitStale(lookup, stale);
+      if (this.#isAbandoned(lookup, reading.token)) this.#claimKeeping(lookup, reading.token, undefined, stale, why);
+      else this.#waitStale(lookup, stale);
     } else if (reading.stale && reading.won) {
       this.load(lookup, reading.token, "a stale value", stale, why);
     } else if (keepSeconds > 0 && this.backend.keepsStale) {
@@ -89,8 +92,24 @@ export class Renewal implements FlightHost {
     }
   }
 
-  /** Marks the old value as stale and asks again in the same tick: one of all who do this wins. */
-  #claimKeeping(lookup: Lookup, token: Token, keepSeconds: number, stale: Stale | undefined, why: string): void {
+  /** Whether nobody can be left who computes what stands under the lease `token`. */
+  #isAbandoned({ wire, callers }: Lookup, token: Token): boolean {
+    if (this.flights.has(wire)) return false;
+    const longestMs = Math.max(...callers.map(({ plan }) => plan.hardMs)) + this.#parts.leaseSeconds * 1000;
+    return this.#abandoned.is(wire, token, longestMs, this.clock.monotonic());
+  }
+
+  /**
+   * Marks the old value as stale, for as long as it has left where nothing is said, and asks again in the same tick: one of all
+   * who do this wins.
+   */
+  #claimKeeping(
+    lookup: Lookup,
+    token: Token,
+    keepSeconds: number | undefined,
+    stale: Stale | undefined,
+    why: string,
+  ): void {
     const { wire } = lookup;
     void this.backend.expire(wire, token, keepSeconds).catch(() => undefined);
     this.backend.read(wire, this.#leased).then(

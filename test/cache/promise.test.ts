@@ -1133,6 +1133,45 @@ describe("relaxations that were asked for", () => {
     await settle();
     assert.equal(await b.get("k"), 2);
   });
+
+  test("a stale value whose computation was lost with its connection or its process is computed anew once that must be over", async () => {
+    const options = { ttl: "1d", staleWhileRevalidate: "1h", hardTimeout: "5s" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await a.invalidate("k", options);
+    const killed = createCache({ backend: metaBackend(world.client()), namespace: "n", clock: new ManualClock() });
+    void killed.getOrSet("k", source.slow, options);
+    await settle();
+    source.value = 3;
+    const read = async (): Promise<unknown[]> => {
+      const { value, status } = await b.getOrSetEntry("k", source.quick, options);
+      await settle();
+      return [value, status];
+    };
+    assert.deepEqual(await read(), [1, "stale"]);
+    await advance(9_900);
+    assert.deepEqual(await read(), [1, "stale"]);
+    assert.equal(source.loads, 2);
+    await advance(200);
+    assert.deepEqual(await read(), [1, "stale"]);
+    assert.deepEqual(await read(), [3, "hit"]);
+    source.ends[0]?.resolve();
+    await settle();
+    assert.deepEqual(await read(), [3, "hit"]);
+  });
+
+  test("a new value that cannot be stored gives back the lease beside the stale one", async () => {
+    const backend = new ChunkingBackend(metaBackend(world.client(), { itemLimitBytes: 100 }));
+    const cache = createCache({ backend, namespace: "n", clock });
+    const options = { ttl: "1d", staleIfError: "1h" } as const;
+    await cache.getOrSet("k", () => "old", options);
+    await cache.invalidate("k", options);
+    // Nobody waits for a lease here: time stands still.
+    assert.equal(await cache.getOrSet("k", () => "x".repeat(50_000), options), "x".repeat(50_000));
+    await settle();
+    assert.equal(await cache.getOrSet("k", () => "small", options), "small");
+    assert.equal(await b.get("k"), "small");
+  });
 });
 
 describe("the in-process tier", () => {
