@@ -15,30 +15,15 @@ import { metaBackend } from "#src/backend/memcached.ts";
 import { createCache, type Cache, type Serializer } from "#src/cache/index.ts";
 import { placement } from "#src/client/ring.ts";
 import { parseServers } from "#src/client/address.ts";
-import { createOutbox, tag, type KyselyLike, type Outbox } from "everfresh/outbox";
-import { SimDatabase, type SimTransaction } from "./database.ts";
+import { createOutbox, type KyselyLike, type Outbox } from "everfresh/outbox";
+import { SimDatabase } from "./database.ts";
+import { Deeds, isReading, type DeedsWorld, type Reading } from "./deeds.ts";
 import { SimProcess } from "./process.ts";
 import { quiet } from "./quiet.ts";
 import { SimServer } from "./server.ts";
-import { Truth } from "./truth.ts";
-import type { Actor, Break, Deed, WorldOptions } from "./world-options.ts";
+import type { Actor, Break, WorldOptions } from "./world-options.ts";
 
 const always = () => true;
-
-/** The ways to read; a page shows the value of the key, which it reads through the cache. */
-const readings = [
-  "read",
-  "readPage",
-  "readUnstored",
-  "readBare",
-  "get",
-  "readShown",
-] as const satisfies readonly Deed[];
-type Reading = (typeof readings)[number];
-
-function isReading(does: Deed): does is Reading {
-  return (readings as readonly Deed[]).includes(does);
-}
 
 /** One thing that can happen now. */
 export interface Option {
@@ -73,30 +58,26 @@ const padded: Serializer = {
 /** Time passes early for renewals, polls, retries and deadlines of invalidations; not for the hour that a load may take. */
 const longestEarlyMs = 10_000;
 
-export class World {
+export class World implements DeedsWorld {
   readonly processes: SimProcess[];
   readonly servers: SimServer[];
   readonly caches: Cache[];
-  readonly #options: WorldOptions;
-  readonly #source = new Map<string, Truth>();
+  readonly config: WorldOptions;
+  readonly #deeds = new Deeds(this);
   /** Answers of the database that are on their way, by process. */
   readonly #pending: Pending[] = [];
   readonly #database: SimDatabase | undefined;
-  readonly #outboxes: { readonly handle: KyselyLike; readonly outbox: Outbox }[] = [];
+  readonly outboxes: { readonly handle: KyselyLike; readonly outbox: Outbox }[] = [];
   readonly #actors: ActorState[];
   readonly #broken: Partial<Record<Break, number>> = {};
   readonly log: string[] = [];
   nowMs = 1_000_000;
-  /** Loads that began, by key. */
-  readonly loads = new Map<string, number>();
-  invalidations = 0;
-  readonly #loading = new Map<string, Promise<number>>();
   #early = 0;
-  #brokenInAll = 0;
+  brokenInAll = 0;
   failure: Error | undefined;
 
   constructor(options: WorldOptions) {
-    this.#options = options;
+    this.config = options;
     const names = Array.from({ length: options.servers ?? 1 }, (_, index) => `s${index}:1`);
     const now = () => this.nowMs;
     this.servers = names.map((name) => new SimServer(name, now));
@@ -126,10 +107,10 @@ export class World {
     });
     if (options.outbox !== undefined) {
       const database = new SimDatabase(
-        (process, label, happen, when) => this.#soon(process, label, happen, when),
+        (process, label, happen, when) => this.soon(process, label, happen, when),
         now,
         (key) => {
-          this.#sourceOf(key).version += 1;
+          this.#deeds.sourceOf(key).version += 1;
         },
       );
       this.#database = database;
@@ -138,7 +119,7 @@ export class World {
         const { clock, random } = this.processes[index] as SimProcess;
         const relay = this.#hasRelay(index);
         const caches = options.variant?.told?.(cache) ?? cache;
-        this.#outboxes.push({ handle, outbox: createOutbox({ db: handle, caches, relay, clock, random }) });
+        this.outboxes.push({ handle, outbox: createOutbox({ db: handle, caches, relay, clock, random }) });
       }
     }
     if (options.warm)
@@ -148,7 +129,7 @@ export class World {
 
   /** The backend that `memcached()` makes, on the servers of this process. */
   #backendOf(process: SimProcess, index: number): Backend {
-    const { classic, moves, chunked, variant } = this.#options;
+    const { classic, moves, chunked, variant } = this.config;
     const itemLimitBytes = chunked ? limitBytes : 1_000_000;
     const { random } = process;
     const over = (numbers: readonly number[] | undefined, previous?: Backend): Backend => {
@@ -212,7 +193,7 @@ export class World {
     const timers = this.#timers();
     if (options.length === 0 && !settled && timers[0]) return [timers[0]];
     if (settled) return options;
-    if (this.#early < (this.#options.earlyTimers ?? 0))
+    if (this.#early < (this.config.earlyTimers ?? 0))
       for (const timer of timers.filter(({ at }) => at <= this.nowMs + longestEarlyMs))
         options.push({
           ...timer,
@@ -237,12 +218,16 @@ export class World {
     for (const state of this.#actors)
       assert.ok(this.#isDone(state), `a waiter was forgotten: ${JSON.stringify(state.actor)}`);
     // Where nothing broke, no value is computed twice without an invalidation in between.
-    if (this.#brokenInAll === 0 && this.#early === 0 && (this.#options.countsLoads ?? true))
-      for (const [key, loads] of this.loads)
-        assert.ok(loads <= 1 + this.invalidations, `${loads} loads of ${key} for ${this.invalidations} invalidations`);
+    if (this.brokenInAll === 0 && this.#early === 0 && (this.config.countsLoads ?? true))
+      for (const [key, loads] of this.#deeds.loads)
+        assert.ok(
+          loads <= 1 + this.#deeds.invalidations,
+          `${loads} loads of ${key} for ${this.#deeds.invalidations} invalidations`,
+        );
     for (const [index, process] of this.processes.entries())
       if (process.alive)
-        for (const key of this.#source.keys()) for (const how of this.#ways(key)) await this.#lastRead(index, key, how);
+        for (const key of this.#deeds.sources.keys())
+          for (const how of this.#ways(key)) await this.#lastRead(index, key, how);
   }
 
   /** Everything that decides what can happen from here on, as a short text. */
@@ -255,7 +240,7 @@ export class World {
       this.processes.map((process) => process.state()),
       this.#pending.map(({ label }) => label),
       this.#actors.map(({ next, busy }) => [next, busy]),
-      [...this.#source].map(([key, source]) => [key, source.state(this.nowMs)]),
+      [...this.#deeds.sources].map(([key, source]) => [key, source.state(this.nowMs)]),
       this.#database?.state(),
     ];
     return createHash("sha1").update(JSON.stringify(parts)).digest("base64");
@@ -263,7 +248,7 @@ export class World {
 
   /** Whether nothing else may happen before this. */
   #isPrompt({ label }: Option): boolean {
-    const { prompt } = this.#options;
+    const { prompt } = this.config;
     if (prompt === undefined) return false;
     return label.endsWith(" hears") || (prompt === "replies and loads" && label.includes(" answers "));
   }
@@ -288,8 +273,8 @@ export class World {
   }
 
   #breaks(): Option[] {
-    const { breaks = {}, mostBreaks = Infinity } = this.#options;
-    if (this.#brokenInAll >= mostBreaks) return [];
+    const { breaks = {}, mostBreaks = Infinity } = this.config;
+    if (this.brokenInAll >= mostBreaks) return [];
     const options: Option[] = [];
     const offer = (kind: Break, label: string, happen: () => void) => {
       if ((this.#broken[kind] ?? 0) >= (breaks[kind] ?? 0)) return;
@@ -298,7 +283,7 @@ export class World {
         isBreak: true,
         happen: () => {
           this.#broken[kind] = (this.#broken[kind] ?? 0) + 1;
-          this.#brokenInAll += 1;
+          this.brokenInAll += 1;
           happen();
         },
       });
@@ -342,15 +327,6 @@ export class World {
       if (this.#pending[at]?.process === index) this.#pending.splice(at, 1);
   }
 
-  #sourceOf(key: string): Truth {
-    let source = this.#source.get(key);
-    if (source === undefined) {
-      source = new Truth(this.processes.length, this.#options.localMaxAgeMs ?? 0);
-      this.#source.set(key, source);
-    }
-    return source;
-  }
-
   #begin(index: number): void {
     const state = this.#actors[index];
     const does = state?.actor.does[state.next];
@@ -358,7 +334,7 @@ export class World {
     const { process, key = "k" } = state.actor;
     state.busy = true;
     this.processes[process]?.note(`actor ${index} ${does}`);
-    const work = this.#do(process, key, does);
+    const work = this.#deeds.do(process, key, does);
     void work
       .catch((error: unknown) => {
         this.failure ??= error instanceof Error ? error : new Error(String(error));
@@ -369,145 +345,8 @@ export class World {
       });
   }
 
-  #do(process: number, key: string, does: Deed): Promise<unknown> {
-    if (does === "readPair") return Promise.all(["k", "l"].map((each) => this.#read(process, each, "read")));
-    if (does === "readMany") return this.#readMany(process, ["k", "l"]);
-    return isReading(does) ? this.#read(process, key, does) : this.#write(process, key, does);
-  }
-
-  async #read(
-    process: number,
-    key: string,
-    how: Reading,
-  ): Promise<{ readonly value: number; readonly stale: boolean }> {
-    const least = this.#leastOf(process, key, how !== "readBare");
-    const cache = this.caches[process];
-    if (cache === undefined) return { value: 0, stale: false };
-    const { value, status } = await this.#ask(cache, process, key, how);
-    const stale = status === "stale";
-    if (!stale) assert.ok(value >= least, `stale ${how} of ${key} in ${process}: ${value}, ${least} was acknowledged`);
-    return { value, stale };
-  }
-
-  #leastOf(process: number, key: string, namesTags: boolean): number {
-    const least = this.#sourceOf(key).least({ process, nowMs: this.nowMs, namesTags });
-    // What it must see at least is a part of what comes.
-    this.processes[process]?.note(`must see ${least}`);
-    return least;
-  }
-
-  async #readMany(process: number, keys: readonly string[]): Promise<void> {
-    const least = new Map(keys.map((key) => [key, this.#leastOf(process, key, true)]));
-    const { tags } = this.#options;
-    const load = (wanted: readonly string[]) => Promise.all(wanted.map((key) => this.#load(process, key)));
-    const found = (await this.caches[process]?.getOrSetMany(keys, load, tags === undefined ? {} : { tags })) ?? [];
-    for (const [key, value] of found)
-      assert.ok(value >= (least.get(key) ?? 0), `stale readMany of ${key} in ${process}: ${value}`);
-  }
-
-  /** What was put is nowhere else, so that what has been evicted is nowhere at all. */
-  #putOrGone(value: unknown): number {
-    if (typeof value === "number") return value;
-    return this.#brokenInAll > 0 ? Infinity : 0;
-  }
-
-  async #ask(
-    cache: Cache,
-    process: number,
-    key: string,
-    how: Reading,
-  ): Promise<{ readonly value: number; readonly status: string }> {
-    const { tags } = this.#options;
-    const options = tags === undefined ? {} : { tags };
-    const load = () => this.#sharedLoad(process, key);
-    if (how === "get") return { value: this.#putOrGone(await cache.get(key)), status: "got" };
-    if (how === "readShown") {
-      const show = async () => String((await cache.get<number>(key)) ?? -1);
-      const shown = Number(await cache.fragment("shown", [key], show, options));
-      return { value: this.#putOrGone(shown === -1 ? undefined : shown), status: "shown" };
-    }
-    if (how === "readBare") return await cache.getOrSetEntry(key, load);
-    if (how === "read") return await cache.getOrSetEntry(key, load, options);
-    if (how === "readUnstored") return await cache.getOrSetEntry(key, (context) => (context.skip(), load()), options);
-    const shown = await cache.fragment("page", [key], async () => String(await cache.getOrSet(key, load, options)));
-    return { value: Number(shown), status: "shown" };
-  }
-
-  #sharedLoad(process: number, key: string): Promise<number> {
-    if (!this.#options.variant?.sharesLoads) return this.#load(process, key);
-    const name = `${process} ${key}`;
-    const loading = this.#loading.get(name) ?? this.#load(process, key).finally(() => this.#loading.delete(name));
-    this.#loading.set(name, loading);
-    return loading;
-  }
-
-  /** The loader: the source is read at one event, and its answer arrives at another. */
-  #load(process: number, key: string): Promise<number> {
-    this.loads.set(key, (this.loads.get(key) ?? 0) + 1);
-    return new Promise((resolve) => {
-      this.#soon(process, `${process} source read of ${key}`, () => {
-        const { version } = this.#sourceOf(key);
-        this.#soon(process, `${process} source answers ${key} ${version}`, () => resolve(version));
-      });
-    });
-  }
-
-  async #write(process: number, key: string, does: Exclude<Deed, Reading | "readPair" | "readMany">): Promise<void> {
-    const cache = this.caches[process];
-    const source = this.#sourceOf(key);
-    if (does === "transact") {
-      await this.#transact(process, key, source);
-      return;
-    }
-    if (does === "tooEarly") {
-      await cache?.invalidate(key);
-      this.invalidations += 1;
-    }
-    const version = await new Promise<number>((resolve) => {
-      this.#soon(process, `${process} commit of ${key}`, () => resolve((source.version += 1)));
-    });
-    this.invalidations += 1;
-    const told = { version, process, byTag: does === "writeTag" };
-    try {
-      if (does === "put") {
-        if (!(await cache?.set(key, version))) return;
-      } else if (does === "raise") {
-        if ((await cache?.update(key, () => version)) === undefined) return;
-      } else if (does === "tooEarly") await Promise.resolve();
-      else if (does === "write") await cache?.invalidate(key);
-      else if (does === "writeTag") await cache?.invalidateTags(this.#options.tags ?? []);
-      else if (does === "clear") await cache?.clear();
-      else await cache?.refresh(key, () => this.#load(process, key), { tags: this.#options.tags ?? [] });
-    } catch (error) {
-      // Not acknowledged; but this process itself reads nothing from before any more.
-      if ((error as { code?: string }).code !== "EF_INVALIDATION_PENDING") throw error;
-      source.tell({ ...told, atMs: this.nowMs, pending: true });
-      return;
-    }
-    source.tell({ ...told, atMs: this.nowMs, pending: false });
-  }
-
-  async #transact(process: number, key: string, source: Truth): Promise<void> {
-    const { handle, outbox } = this.#outboxes[process] ?? {};
-    if (handle === undefined || outbox === undefined) return;
-    let version = 0;
-    this.invalidations += 1;
-    try {
-      await outbox.transaction(handle, async (tx, invalidate) => {
-        (tx as unknown as SimTransaction).change(key);
-        // The transaction is the only one: what it commits is the next version.
-        version = source.version + 1;
-        invalidate(key, ...(this.#options.tags ?? []).map((name) => tag(name)));
-        await Promise.resolve();
-      });
-    } catch (error) {
-      if ((error as { code?: string }).code !== "EF_INVALIDATION_PENDING") throw error;
-      return;
-    }
-    source.tell({ version, process, byTag: false, atMs: this.nowMs, pending: false });
-  }
-
-  #soon(process: number, label: string, happen: () => unknown, when: () => boolean = always): void {
+  /** Something that takes time: it happens when it is picked. */
+  soon(process: number, label: string, happen: () => unknown, when: () => boolean = always): void {
     if (this.processes[process]?.alive) this.#pending.push({ process, label, happen, when });
   }
 
@@ -522,9 +361,9 @@ export class World {
   async #lastRead(process: number, key: string, how: Reading): Promise<void> {
     const deadline = this.nowMs + 60_000;
     await this.#drainUntil(() => this.#nothingPending(), deadline, "invalidations stayed pending");
-    this.nowMs += this.#options.localMaxAgeMs ?? 0;
+    this.nowMs += this.config.localMaxAgeMs ?? 0;
     let last: { readonly value: number; readonly stale: boolean } | undefined;
-    const reading = this.#read(process, key, how).then((read) => {
+    const reading = this.#deeds.read(process, key, how).then((read) => {
       last = read;
       return undefined;
     });
@@ -535,15 +374,15 @@ export class World {
     await this.#drainUntil(() => last !== undefined, this.nowMs + 60_000, `a last read of ${key} got no answer`);
     if (this.failure) throw this.failure;
     // A process that was killed may have committed without telling anybody; that is what the relays of the outbox are for.
-    const isTold = (this.#broken.kill ?? 0) === 0 || this.#isRelayed() || this.#options.outbox === "without relays";
+    const isTold = (this.#broken.kill ?? 0) === 0 || this.#isRelayed() || this.config.outbox === "without relays";
     // What is put may be gone, and who names no tags need not know of the last version.
     const mayMiss = how === "readBare" || how === "get" || how === "readShown";
     if (isTold && !mayMiss && !last?.stale)
-      assert.equal(last?.value, this.#sourceOf(key).version, `an invalidation of ${key} was lost`);
+      assert.equal(last?.value, this.#deeds.sourceOf(key).version, `an invalidation of ${key} was lost`);
   }
 
   #hasRelay(process: number): boolean {
-    const { outbox, relays } = this.#options;
+    const { outbox, relays } = this.config;
     return outbox === "relayed" && (relays?.includes(process) ?? true);
   }
 
