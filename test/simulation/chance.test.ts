@@ -66,6 +66,26 @@ function careless(processes: number): Actor[] {
   ]);
 }
 
+/** Values whose time is soon over, loaders that fail, and who only looks at them or gives them time. */
+function relaxed(processes: number): Actor[] {
+  return Array.from({ length: processes }, (_, process) => process).flatMap((process): Actor[] => [
+    { process, does: ["read", "rest", "read", "look", "rest", "read"] },
+    { process, does: ["readPage", "rest", "readFailing", "read", "rest", "readPage"] },
+    {
+      process,
+      does: ["write", "read", "rest", "writeTag", "look", "touch", "rest", "delete", "read", "write", "look"],
+    },
+  ]);
+}
+
+const relaxing: WorldOptions = {
+  ...base,
+  actors: relaxed(3),
+  relaxed: { ttl: "4s", staleWhileRevalidate: "3s", staleIfError: "6s", refreshAhead: "2s" },
+  breaks: { evict: 2, flush: 1, pause: 1 },
+  countsLoads: false,
+};
+
 /** A server is taken out of the pool and another one comes. */
 const changing: WorldOptions = {
   ...base,
@@ -83,6 +103,18 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   "everything breaks, and time passes at odd moments": { ...base, breaks: everything, local: true, earlyTimers: 20 },
   "processes are killed": { ...base, breaks: { ...everything, kill: 2 }, earlyTimers: 20 },
   "stale values are allowed": { ...base, breaks: everything, earlyTimers: 5, staleWhileRevalidate: true },
+  "relaxations of every kind": relaxing,
+  "relaxations of every kind, with the tier": { ...relaxing, local: true },
+  "relaxations of every kind, that are long": {
+    ...relaxing,
+    relaxed: { ttl: "1m", staleWhileRevalidate: "20s", staleIfError: "1m", refreshAhead: "1m", timeout: "1s" },
+  },
+  "only staleIfError": { ...relaxing, local: true, relaxed: { ttl: "4s", staleIfError: "4s", timeout: "1s" } },
+  "relaxations of every kind, and everything breaks": {
+    ...relaxing,
+    breaks: { ...everything, kill: 1 },
+    earlyTimers: 10,
+  },
   "leases by add and cas": { ...base, classic: true, breaks: { ...everything, kill: 1 }, earlyTimers: 5 },
   "leases by add and cas, with the tier": { ...base, classic: true, local: true, breaks: everything },
   "the outbox and its relays, processes are killed": withOutbox,

@@ -1,7 +1,9 @@
 /** What actors do in a world: reading, and writing and telling; and what they must see, or it fails. */
 import assert from "node:assert/strict";
+import { isEverfreshError } from "everfresh";
 import { tag, type KyselyLike, type Outbox } from "everfresh/outbox";
 import type { Cache } from "#src/cache/index.ts";
+import { durationMs } from "#src/duration.ts";
 import type { SimTransaction } from "./database.ts";
 import type { SimProcess } from "./process.ts";
 import { Truth } from "./truth.ts";
@@ -15,8 +17,11 @@ const readings = [
   "readBare",
   "get",
   "readShown",
+  "readFailing",
+  "look",
 ] as const satisfies readonly Deed[];
 export type Reading = (typeof readings)[number];
+type Writing = Exclude<Deed, Reading | "readPair" | "readMany" | "rest" | "touch">;
 
 export function isReading(does: Deed): does is Reading {
   return (readings as readonly Deed[]).includes(does);
@@ -31,9 +36,25 @@ export interface DeedsWorld {
   readonly nowMs: number;
   /** How often anything was broken. */
   readonly brokenInAll: number;
+  /** How often processes stood still; undefined: something has broken after which nobody knows when what was made known. */
+  readonly pauses: number | undefined;
   /** Something that takes time: `happen` is an event. */
   soon(process: number, label: string, happen: () => unknown): void;
 }
+
+/** What somebody has read. */
+interface Read {
+  readonly value: number;
+  readonly stale: boolean;
+  /** The loader failed, so there is no value. */
+  readonly failed: boolean;
+}
+
+const restMs = 2_500;
+/** How much longer than it may a value can be stale: servers count whole seconds. */
+const roundedMs = 2_000;
+/** As long as a pause takes. */
+export const pauseMs = 3_000;
 
 export class Deeds {
   /** What the source holds, by key. */
@@ -58,19 +79,45 @@ export class Deeds {
   }
 
   do(process: number, key: string, does: Deed): Promise<unknown> {
+    if (does === "rest") return this.#rest(process);
+    if (does === "touch") return this.#touch(process, key);
     if (does === "readPair") return Promise.all(["k", "l"].map((each) => this.read(process, each, "read")));
     if (does === "readMany") return this.#readMany(process, ["k", "l"]);
     return isReading(does) ? this.read(process, key, does) : this.#write(process, key, does);
   }
 
-  async read(process: number, key: string, how: Reading): Promise<{ readonly value: number; readonly stale: boolean }> {
-    const least = this.#leastOf(process, key, how !== "readBare");
+  async read(process: number, key: string, how: Reading): Promise<Read> {
+    const { nowMs } = this.#world;
+    const least = this.#leastOf(process, key, how !== "readBare" && how !== "look");
     const cache = this.#world.caches[process];
-    if (cache === undefined) return { value: 0, stale: false };
-    const { value, status } = await this.#ask(cache, process, key, how);
-    const stale = status === "stale";
+    if (cache === undefined) return { value: 0, stale: false, failed: false };
+    const { value, status, why } = await this.#ask(cache, process, key, how).catch(failedOnPurpose);
+    const stale = status === "stale" || status === "perhaps stale";
     if (!stale) assert.ok(value >= least, `stale ${how} of ${key} in ${process}: ${value}, ${least} was acknowledged`);
-    return { value, stale };
+    if (status === "stale") this.#checkAge(key, value, why, nowMs);
+    return { value, stale, failed: status === "failed" };
+  }
+
+  /** A stale value is not older than its reader allows. One that is invalidated again and again is; see docs/promise.md. */
+  #checkAge(key: string, value: number, why: string | undefined, startedAt: number): void {
+    const { relaxed } = this.#world.config;
+    const { pauses } = this.#world;
+    if (relaxed === undefined || pauses === undefined) return;
+    const name = why === "the loader failed" || why === "timeout" ? "staleIfError" : "staleWhileRevalidate";
+    const allowedMs = durationMs(relaxed[name] ?? "0s", name) + roundedMs + pauses * pauseMs;
+    const outdatedAt = this.sourceOf(key).outdatedAt(value) ?? Infinity;
+    assert.ok(outdatedAt >= startedAt - allowedMs, `${value} of ${key} was out of date since ${outdatedAt}, ${why}`);
+  }
+
+  #rest(process: number): Promise<void> {
+    return new Promise((resolve) => void this.#world.processes[process]?.clock.after(restMs, resolve));
+  }
+
+  /** It may fail as it likes, but it brings nothing back. */
+  async #touch(process: number, key: string): Promise<void> {
+    await this.#world.caches[process]?.touch(key, "10s").catch((error: unknown) => {
+      if (!isEverfreshError(error)) throw error;
+    });
   }
 
   #leastOf(process: number, key: string, namesTags: boolean): number {
@@ -101,7 +148,7 @@ export class Deeds {
     process: number,
     key: string,
     how: Reading,
-  ): Promise<{ readonly value: number; readonly status: string }> {
+  ): Promise<{ readonly value: number; readonly status: string; readonly why?: string | undefined }> {
     const { tags } = this.#world.config;
     const options = tags === undefined ? {} : { tags };
     const load = () => this.#sharedLoad(process, key);
@@ -111,11 +158,17 @@ export class Deeds {
       const shown = Number(await cache.fragment("shown", [key], show, options));
       return { value: this.#putOrGone(shown === -1 ? undefined : shown), status: "shown" };
     }
+    if (how === "look") return { value: (await cache.get<number>(key)) ?? Infinity, status: "got" };
+    if (how === "readFailing")
+      return await cache.getOrSetEntry<number>(key, () => this.#load(process, key).then(failOnPurpose), options);
     if (how === "readBare") return await cache.getOrSetEntry(key, load);
     if (how === "read") return await cache.getOrSetEntry(key, load, options);
     if (how === "readUnstored") return await cache.getOrSetEntry(key, (context) => (context.skip(), load()), options);
-    const shown = await cache.fragment("page", [key], async () => String(await cache.getOrSet(key, load, options)));
-    return { value: Number(shown), status: "shown" };
+    const show = () => cache.getOrSet(key, load, options);
+    if (this.#world.config.relaxed === undefined)
+      return { value: Number(await cache.fragment("page", [key], async () => String(await show()))), status: "shown" };
+    const { value, status } = await cache.getOrSetEntry(`page ${key}`, show, { collects: true });
+    return { value, status: status === "hit" ? "hit" : "perhaps stale" };
   }
 
   #sharedLoad(process: number, key: string): Promise<number> {
@@ -137,7 +190,7 @@ export class Deeds {
     });
   }
 
-  async #write(process: number, key: string, does: Exclude<Deed, Reading | "readPair" | "readMany">): Promise<void> {
+  async #write(process: number, key: string, does: Writing): Promise<void> {
     const cache = this.#world.caches[process];
     const source = this.sourceOf(key);
     if (does === "transact") {
@@ -160,6 +213,7 @@ export class Deeds {
         if ((await cache?.update(key, () => version)) === undefined) return;
       } else if (does === "tooEarly") await Promise.resolve();
       else if (does === "write") await cache?.invalidate(key);
+      else if (does === "delete") await cache?.delete(key);
       else if (does === "writeTag") await cache?.invalidateTags(this.#world.config.tags ?? []);
       else if (does === "clear") await cache?.clear();
       else await cache?.refresh(key, () => this.#load(process, key), { tags: this.#world.config.tags ?? [] });
@@ -191,4 +245,16 @@ export class Deeds {
     }
     source.tell({ version, process, byTag: false, atMs: this.#world.nowMs, pending: false });
   }
+}
+
+const failure = "no source";
+
+function failOnPurpose(): never {
+  throw new Error(failure);
+}
+
+/** Who shares a computation shares its failure. */
+function failedOnPurpose(error: unknown): { readonly value: number; readonly status: string; readonly why?: string } {
+  if (error instanceof Error && error.message === failure) return { value: Infinity, status: "failed" };
+  throw error;
 }

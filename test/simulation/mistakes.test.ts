@@ -89,6 +89,12 @@ const mistakes: readonly (readonly [string, keyof typeof variants, WorldOptions,
     /stale readPage|was lost/,
   ],
   [
+    "keeping the refresh of a stale value that one has won by looking at it",
+    "keepsWhatItWon",
+    { ...world([], [0, "read", "write", "look"], [1, "read"]), relaxed: { staleWhileRevalidate: "1m" } },
+    /nobody computes k/,
+  ],
+  [
     "changing the pool without naming the other servers",
     "forgetsOtherServers",
     { ...readerAndWriter, servers: 2, moves: { from: [0], to: [1] } },

@@ -45,6 +45,12 @@ export class Truth {
     return least;
   }
 
+  /** When somebody was last told that what is newer than `version` was made known; undefined: nobody was. */
+  outdatedAt(version: number): number | undefined {
+    const newer = this.#told.filter((told) => told.version > version && !told.pending);
+    return newer.length === 0 ? undefined : Math.max(...newer.map(({ atMs }) => atMs));
+  }
+
   /** Everything that decides what readers must see from here on. */
   state(nowMs: number): unknown {
     if (this.#maxAgeMs > 0) return [this.version, this.#told];

@@ -270,6 +270,13 @@ class TrustsTheOrder extends Around {
   override readonly reorders = false;
 }
 
+/** A lease beside a stale value is not given back by who does not compute. */
+class KeepsWhatItWon extends Around {
+  override async expire(key: string, token: Token, keepSeconds?: number): Promise<boolean> {
+    return keepSeconds === undefined ? true : await this.inner.expire(key, token, keepSeconds);
+  }
+}
+
 /** The outbox takes its invalidations for delivered when they are sent. */
 function toldWithoutWaiting(cache: Cache): OutboxCache {
   return {
@@ -306,6 +313,7 @@ export const variants = {
   forgetsWhatIsBeside: { backend: (backend) => new ForgetsWhatIsBeside(backend) },
   trustsTheOrder: { backend: (backend) => new TrustsTheOrder(backend) },
   repeatsChunkIds: { chunkIds: zeros },
+  keepsWhatItWon: { backend: (backend) => new KeepsWhatItWon(backend) },
   forgetsOtherServers: { forgetsOtherServers: true },
   removesRowsTooEarly: { told: toldWithoutWaiting },
   doesNotWait: { backend: (backend) => new DoesNotWait(backend) },

@@ -1,7 +1,7 @@
 /** What a simulated world is made of: who does what in it, what may break, and what is made wrong on purpose. */
 import type { OutboxCache } from "everfresh/outbox";
 import type { Backend } from "#src/backend/index.ts";
-import type { Cache } from "#src/cache/index.ts";
+import type { Cache, ValueOptions } from "#src/cache/index.ts";
 import type { Random } from "#src/clock.ts";
 import type { SimProcess } from "./process.ts";
 
@@ -14,6 +14,8 @@ export type Deed =
   | "readMany"
   | "get"
   | "readShown"
+  | "readFailing"
+  | "look"
   | "put"
   | "raise"
   | "write"
@@ -21,7 +23,10 @@ export type Deed =
   | "refresh"
   | "clear"
   | "transact"
-  | "tooEarly";
+  | "tooEarly"
+  | "delete"
+  | "touch"
+  | "rest";
 
 /** What somebody does in one of the processes, step after step. */
 export interface Actor {
@@ -30,7 +35,8 @@ export interface Actor {
   /**
    * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`. `readBare`: getOrSet without the tags. `readPair`: getOrSet of `k` and of `l` in one turn. `readMany`: both by one getOrSetMany. `put`: commit, then set. `raise`: commit, then update; what is put must not be computed, and by one actor only. `get`: what was put. `readShown`: a fragment that shows it. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
    * commit, then refresh. `clear`: commit, then clear the namespace. `transact`: write and invalidate in a transaction of
-   * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose.
+   * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose. `readFailing`: getOrSet whose loader fails. `look`: get of
+   * what is computed. `delete`: commit, then delete. `touch`: gives the value another time to live. `rest`: does nothing for a while.
    */
   readonly does: readonly Deed[];
   readonly key?: string;
@@ -71,6 +77,11 @@ export interface WorldOptions {
   /** The tags that every read gives its value. */
   readonly tags?: readonly string[];
   readonly staleWhileRevalidate?: boolean;
+  /** How long values are fresh, and what their readers allow. */
+  readonly relaxed?: Pick<
+    ValueOptions,
+    "ttl" | "staleWhileRevalidate" | "staleIfError" | "refreshAhead" | "timeout" | "jitter"
+  >;
   /** How often time may pass although something else could happen. */
   readonly earlyTimers?: number;
   /** The namespace's generation is there already: fewer events, for exhaustive runs on one server. */
