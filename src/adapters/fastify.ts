@@ -64,17 +64,24 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
     if (!isSafeMethod(request.method)) invalidateAfter(pages, request, reply.raw);
     const start = (rendering: Rendering): void => {
       const visit = { request, source, raw, res: reply.raw, identity: [source] };
-      const hooks = watchVisit(pages, visit);
+      let hooks = watchVisit(pages, visit);
       let reason = undefined as ReturnType<typeof hooks.handled>;
-      // The hooks behind `send` (sessions, cookies) are not the handler.
+      // The hooks behind `send` (sessions, cookies) are not the handler. What is read from a stream behind them is.
       const send = reply.send.bind(reply);
       reply.send = (payload) => {
         reply.send = send;
         reason = hooks.handled();
+        whenRead(payload, reply.raw, () => (hooks = watchVisit(pages, visit)));
         return send(payload);
       };
-      const inherited = fieldsOf(reply.getHeaders());
-      captureResponse(reply.raw, rendering, { ...hooks, handled: () => reason ?? hooks.handled(), inherited });
+      captureResponse(reply.raw, rendering, {
+        handled() {
+          const later = hooks.handled();
+          return reason ?? later;
+        },
+        aside: (work) => hooks.aside(work),
+        inherited: fieldsOf(reply.getHeaders()),
+      });
       done();
     };
     const errand = errandOf(raw);
@@ -93,6 +100,21 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
     const served = pages.serve(request, source, start);
     if (served instanceof Promise) void served.then(answer);
     else answer(served);
+  };
+}
+
+/** Calls `begin` when what is sent begins to be read, if it is a stream: of Node's own, of the web, or of a `Response`. */
+function whenRead(payload: unknown, res: ServerResponse, begin: () => void): void {
+  if (typeof payload !== "object" || payload === null) return;
+  const { pipe, body } = payload as { pipe?: unknown; body?: unknown };
+  if (typeof pipe === "function") res.once("pipe", begin);
+  const stream = (body ?? payload) as { getReader?: unknown };
+  const { getReader } = stream;
+  if (typeof getReader !== "function") return;
+  stream.getReader = (...args: unknown[]): unknown => {
+    stream.getReader = getReader;
+    begin();
+    return getReader.apply(stream, args);
   };
 }
 

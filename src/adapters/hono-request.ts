@@ -1,13 +1,10 @@
 /**
- * Requests of Hono as the rules see them, and as a handler gets to see them while it renders a page for the cache.
+ * Requests of Hono as the rules see them.
  *
  * Most runtimes make a `Request` lazily: on Node its headers become real `Headers` only when somebody lists them, which costs as much
  * as answering from the cache. So each header is asked for by its name.
  */
-import { canonicalQuery, onlyCookies, splitTarget, type PagePolicy, type PageRequest } from "../http/index.ts";
-
-/** RFC 9110 sections 13 and 14: the cache judges these itself, on the whole page. */
-const partial = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
+import { splitTarget, type PageRequest } from "../http/index.ts";
 
 export function requestOf(raw: Request, method: string): PageRequest {
   const { url } = raw;
@@ -30,18 +27,3 @@ const byName: ProxyHandler<Headers> = {
   get: (headers, name) =>
     typeof name === "string" && !name.startsWith(":") ? (headers.get(name) ?? undefined) : undefined,
 };
-
-/** The request without what is not part of the key, and without what would make the handler answer less than all. */
-export function narrowed(raw: Request, policy: PagePolicy<never>): Request {
-  const headers = new Headers(raw.headers);
-  for (const name of partial) headers.delete(name);
-  if (policy.negotiatesCoding) headers.delete("accept-encoding");
-  if (!policy.isPrivate && policy.cookies !== "bypass") {
-    const cookies = onlyCookies(headers.get("cookie") ?? undefined, policy.keyCookies);
-    if (cookies === undefined) headers.delete("cookie");
-    else headers.set("cookie", cookies);
-  }
-  const url = new URL(raw.url);
-  if (policy.query !== "all") url.search = canonicalQuery(url.search.slice(1), policy.query);
-  return new Request(url, { method: raw.method, headers });
-}

@@ -6,7 +6,6 @@
 import { EverfreshError } from "../errors.ts";
 import {
   errandOf,
-  identityRule,
   isSafeMethod,
   ResponseCache,
   type Answer,
@@ -20,7 +19,8 @@ import {
   type Served,
 } from "../http/index.ts";
 import { runOnHono, type HonoSite } from "./hono-errand.ts";
-import { narrowed, requestOf } from "./hono-request.ts";
+import { requestOf } from "./hono-request.ts";
+import { View } from "./hono-view.ts";
 
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
 
@@ -114,42 +114,57 @@ async function render<Context extends PageContext>(
   rendering: Rendering,
 ): Promise<"sent" | "discarded"> {
   const inherited = fieldsOf(context.res.headers);
-  const wasRead = policy.isPrivate ? () => false : watchContext(policy, context);
-  const full = context.req.raw;
-  context.req.raw = narrowed(full, policy);
+  const view = new View(policy, context, rendering);
   try {
     await next();
   } catch (error) {
+    view.end();
     rendering.fail("incomplete");
     throw error;
-  } finally {
-    context.req.raw = full;
   }
+  view.returned();
   const { res } = context;
-  if (wasRead()) {
+  if (view.wasRead) {
+    view.end();
     setFields(context, rendering.fail("identity-read"));
     return "sent";
   }
   const verdict = rendering.head({ status: res.status, fields: fieldsOf(res.headers), inherited });
   if (verdict.kind === "discard") {
     // Nothing of it is shown, neither its headers.
+    view.end();
     replace(context, new Response(null, { headers: headersOf(inherited) }));
     await res.body?.cancel();
     return "discarded";
   }
-  if (verdict.kind === "pass") setFields(context, verdict.fields);
-  else await hand(context, res, rendering, verdict.limitBytes);
+  if (verdict.kind === "pass") {
+    view.end();
+    setFields(context, verdict.fields);
+    return "sent";
+  }
+  await hand(context, res, rendering, view, verdict.limitBytes);
   return "sent";
 }
 
 /** Hands a storable response on: as a page where its body is at hand, as a stream that is copied where it is not. */
-async function hand(context: PageContext, res: Response, rendering: Rendering, limitBytes: number): Promise<void> {
+async function hand(
+  context: PageContext,
+  res: Response,
+  rendering: Rendering,
+  view: View,
+  limitBytes: number,
+): Promise<void> {
   const reader = res.body?.getReader();
   const first = await reader?.read();
   // A body that was made from a text or bytes ends at once; one that is still being made does not.
   const second = first?.done === false ? reader?.read() : undefined;
   const rest = await Promise.race([second, new Promise<"later">((resolve) => void setImmediate(resolve, "later"))]);
   if (reader === undefined || first === undefined || first.done || (rest !== "later" && rest?.done === true)) {
+    view.end();
+    if (view.wasRead) {
+      setFields(context, rendering.fail("identity-read"));
+      return;
+    }
     const answer = rendering.complete(Buffer.from(first?.value ?? []));
     const body = answer.body === undefined ? null : new Uint8Array(answer.body);
     replace(context, new Response(body, { status: answer.status, headers: headersOf(answer.fields) }));
@@ -157,7 +172,7 @@ async function hand(context: PageContext, res: Response, rendering: Rendering, l
   }
   setFields(context, rendering.streamed());
   const { status, headers } = context.res;
-  const body = copying([Promise.resolve(first), second ?? reader.read()], reader, rendering, limitBytes);
+  const body = copying([Promise.resolve(first), second ?? reader.read()], reader, rendering, view, limitBytes);
   replace(context, new Response(body, { status, headers }));
 }
 
@@ -169,6 +184,7 @@ function copying(
   begun: Promise<Read>[],
   reader: Reader,
   rendering: Rendering,
+  view: View,
   limitBytes: number,
 ): ReadableStream<Uint8Array> {
   let chunks: Uint8Array[] = [];
@@ -178,7 +194,9 @@ function copying(
     try {
       const { done, value } = await (begun.shift() ?? reader.read());
       if (done) {
-        rendering.complete(Buffer.concat(chunks, length));
+        if (view.wasRead) rendering.fail("identity-read");
+        else rendering.complete(Buffer.concat(chunks, length));
+        view.end();
         controller.close();
         return false;
       }
@@ -191,6 +209,7 @@ function copying(
       controller.enqueue(value);
       return true;
     } catch (error) {
+      view.end();
       rendering.fail("incomplete");
       controller.error(error);
       return false;
@@ -206,43 +225,11 @@ function copying(
       await step(controller);
     },
     async cancel(reason) {
+      view.end();
       rendering.fail("incomplete");
       await reader.cancel(reason);
     },
   });
-}
-
-/** Notices when the handler asks the context who asks; puts everything back when it is asked. */
-function watchContext(policy: PagePolicy<never>, context: PageContext): () => boolean {
-  const { names, onlyIfSet } = identityRule(policy);
-  const { get } = context;
-  let wasRead = false;
-  const notice = (name: string, value: unknown): void => {
-    if (names.includes(name) && !(onlyIfSet && (value === undefined || value === null))) wasRead = true;
-  };
-  context.get = (name: never): unknown => {
-    const value = get(name);
-    notice(name, value);
-    return value;
-  };
-  Object.defineProperty(context, "var", {
-    configurable: true,
-    get(this: PageContext) {
-      const all = Reflect.get(Object.getPrototypeOf(context) as object, "var", context) as Record<string, unknown>;
-      return new Proxy(all, {
-        get(target, name) {
-          const value: unknown = Reflect.get(target, name);
-          if (typeof name === "string") notice(name, value);
-          return value;
-        },
-      });
-    },
-  });
-  return () => {
-    context.get = get;
-    Reflect.deleteProperty(context, "var");
-    return wasRead;
-  };
 }
 
 /** An answer beside the headers that the layers around it have set. */

@@ -5,6 +5,11 @@ import type { Rendering } from "./render.ts";
 /** Pages that are being rendered. */
 export const current = new Ambient<Rendering>();
 
+/** Whether the code that runs is a part of `rendering`, and not of what stands around it. */
+export function isPartOf(rendering: Rendering): boolean {
+  return current.current === rendering;
+}
+
 /** What the page that is being rendered shows. */
 export const tags = {
   /**

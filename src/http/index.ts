@@ -3,7 +3,7 @@ export type { Answer, AnswerFields } from "./answer.ts";
 export type { ResponseHead } from "./cacheable.ts";
 export type { Reason } from "./cache-status.ts";
 export { onlyCookies, parseCookies } from "./cookies.ts";
-export { tags } from "./current.ts";
+export { isPartOf, tags } from "./current.ts";
 export { addressFields } from "./variants.ts";
 export { errandOf, sendFor, type Errand } from "./errand.ts";
 export { field, listOf, type Fields } from "./fields.ts";

@@ -153,6 +153,22 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.equal((await ask(blind.page, { cookie: "sid=bob" })).headers.age, "0");
     });
 
+    test("where cookies are ignored, what is streamed sees none either, and is not stored when it looks at the user", async () => {
+      async function* late(asked: Asked, n: number): AsyncIterable<string> {
+        yield `page ${n}, `;
+        // The handler has returned by now.
+        await new Promise(setImmediate);
+        yield `cookie ${asked.header("cookie")}`;
+        if (asked.url.endsWith("?user")) yield `, user ${asked.user()}`;
+      }
+      const { page, renders } = await open(framework, (asked, n) => ({ body: late(asked, n) }), { cookies: "ignore" });
+      assert.equal((await ask(page, { cookie: "sid=alice" })).text, "page 1, cookie undefined");
+      assert.equal((await ask(page, { cookie: "sid=bob" })).text, "page 1, cookie undefined");
+      assert.match((await ask(`${page}?user`, { cookie: "sid=alice" })).text, /user alice$/);
+      assert.match((await ask(`${page}?user`, { cookie: "sid=bob" })).text, /user bob$/);
+      assert.equal(renders(), 3);
+    });
+
     test("cookies that are part of the key are all that the handler sees", async () => {
       const { page, renders } = await open(framework, (asked) => ({ body: String(asked.header("cookie")) }), {
         cookies: ["lang"],
