@@ -32,7 +32,8 @@ export class View {
     this.#rendering = rendering;
     this.#full = context.req.raw;
     this.#narrowed = narrowed(this.#full, policy);
-    this.#get = context.get;
+    const { get } = context;
+    this.#get = get;
     this.#watches = !policy.isPrivate;
     context.req.raw = this.#narrowed;
     if (this.#watches) this.#watch(policy);

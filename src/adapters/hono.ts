@@ -142,7 +142,14 @@ async function render<Context extends PageContext>(
     setFields(context, verdict.fields);
     return "sent";
   }
-  await hand(context, res, rendering, view, verdict.limitBytes);
+  try {
+    await hand(context, res, rendering, view, verdict.limitBytes);
+  } catch (error) {
+    // Its body broke off before anything of it was known.
+    view.end();
+    rendering.fail("incomplete");
+    throw error;
+  }
   return "sent";
 }
 

@@ -42,6 +42,19 @@ async function* parts(): AsyncIterable<string> {
   for (let part = 0; part < 20; part++) yield "x".repeat(100);
 }
 
+async function* late(asked: Asked, n: number): AsyncIterable<string> {
+  yield `page ${n}, `;
+  // The handler has returned by now.
+  await new Promise(setImmediate);
+  yield `cookie ${asked.header("cookie")}`;
+  if (asked.url.endsWith("?user")) yield `, user ${asked.user()}`;
+}
+
+async function* broken(n: number): AsyncIterable<string> {
+  if (n === 1) throw new Error("no");
+  yield `page ${n}`;
+}
+
 const status = (got: Got): string => String(got.headers["cache-status"]);
 
 for (const framework of Object.keys(sites) as (keyof typeof sites)[])
@@ -154,19 +167,20 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
     });
 
     test("where cookies are ignored, what is streamed sees none either, and is not stored when it looks at the user", async () => {
-      async function* late(asked: Asked, n: number): AsyncIterable<string> {
-        yield `page ${n}, `;
-        // The handler has returned by now.
-        await new Promise(setImmediate);
-        yield `cookie ${asked.header("cookie")}`;
-        if (asked.url.endsWith("?user")) yield `, user ${asked.user()}`;
-      }
       const { page, renders } = await open(framework, (asked, n) => ({ body: late(asked, n) }), { cookies: "ignore" });
       assert.equal((await ask(page, { cookie: "sid=alice" })).text, "page 1, cookie undefined");
       assert.equal((await ask(page, { cookie: "sid=bob" })).text, "page 1, cookie undefined");
       assert.match((await ask(`${page}?user`, { cookie: "sid=alice" })).text, /user alice$/);
       assert.match((await ask(`${page}?user`, { cookie: "sid=bob" })).text, /user bob$/);
       assert.equal(renders(), 3);
+    });
+
+    test("a stream that breaks off before its first byte keeps nobody waiting", { timeout: 20_000 }, async () => {
+      // The handler of node:http would have to end the response itself.
+      if (framework === "node:http") return;
+      const { page } = await open(framework, (_, n) => ({ body: broken(n) }));
+      await ask(page).catch(() => undefined);
+      assert.equal((await ask(page)).text, "page 2");
     });
 
     test("cookies that are part of the key are all that the handler sees", async () => {
