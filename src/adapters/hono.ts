@@ -77,8 +77,8 @@ export function cachePage<Context extends PageContext = PageContext>(
           const { answer: stale } = served;
           rendered.then(() => resolve(replace(context, respond(context, stale))), reject);
         } else if (served.kind === "answer") resolve(respond(context, served.answer));
-        else if (served.kind === "own") resolve(undefined);
-        else next().then(() => resolve(setFields(context, served.fields)), reject);
+        // What its own handler answers leaves when it is there, also where the cache has given it up.
+        else if (served.kind === "pass") next().then(() => resolve(setFields(context, served.fields)), reject);
       };
       // A page that is rendered here leaves as soon as its head is known, while it is still being stored.
       const start = (rendering: Rendering): void => {

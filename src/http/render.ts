@@ -50,7 +50,8 @@ export interface RenderingParts {
   readonly takes: (tags: readonly string[]) => boolean;
   /** Takes the result: a record to store, or why there is none. */
   readonly settle: (record: PageRecord, ttlMs: number) => void;
-  readonly discard: () => void;
+  /** Lets the stale page go out; false where this visitor was told already to be answered by the handler. */
+  readonly discard: () => boolean;
 }
 
 /** A mark that a URL cannot be stored lasts so long. */
@@ -81,9 +82,8 @@ export class Rendering {
   head(head: ResponseHead): Verdict {
     const { policy, hasStale, discard } = this.#parts;
     this.#head = head;
-    if (hasStale && head.status >= 500 && !this.#settled) {
+    if (hasStale && head.status >= 500 && !this.#settled && discard()) {
       this.#settled = true;
-      discard();
       return { kind: "discard" };
     }
     const obstacle = this.#obstacle(head);

@@ -323,8 +323,11 @@ export class ResponseCache<Source> {
           resolve(encodeRecord(record));
         },
         discard: () => {
+          // Its deadline has passed, and nobody else answers any more.
+          if (visit.answered && !isAlone) return false;
           visit.discarded = !isAlone;
           reject(new GaveWay());
+          return true;
         },
       });
       begin(page);

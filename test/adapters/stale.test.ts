@@ -3,6 +3,7 @@
  * nothing of a visitor gets into the page; with `staleIfError` it stands for an error.
  */
 import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setTimeout as pause } from "node:timers/promises";
 import { after, describe, test } from "node:test";
 import { brotliDecompressSync } from "node:zlib";
@@ -49,6 +50,18 @@ const told = (n: number): Told => (n === 1 ? { body: "page" } : { status: 503, b
 /** Its first letters, as they were before they were compressed. */
 const text = (got: Got): string =>
   (got.headers["content-encoding"] === "br" ? brotliDecompressSync(got.body).toString() : got.text).slice(0, 6);
+
+/** When a rendering was given up because its deadline has passed. */
+function givenUp(): Promise<void> {
+  return new Promise((resolve) => {
+    const listener = (message: unknown): void => {
+      if ((message as { outcome: string }).outcome !== "failed") return;
+      unsubscribe("everfresh:cache:load", listener);
+      setImmediate(resolve);
+    };
+    subscribe("everfresh:cache:load", listener);
+  });
+}
 
 async function* two(n: number): AsyncIterable<string> {
   yield "page ";
@@ -182,6 +195,28 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.equal(got.text, "page");
       assert.equal(renders(), 2);
     });
+
+    test(
+      "a handler that answers after its deadline is heard, also when it has failed",
+      { timeout: 20_000 },
+      async () => {
+        const slow = async (_: Asked, n: number): Promise<Told> => {
+          await givenUp();
+          return told(n);
+        };
+        const { page } = await open(framework, slow, { ...relaxed, staleIfError: "1m", timeout: "50ms" });
+        assert.equal((await ask(page)).text, "page");
+        assert.equal((await ask(page)).text, "broken");
+        const later = async (_: Asked, n: number): Promise<Told> => {
+          if (n === 2) await givenUp();
+          return told(n);
+        };
+        const kept = await open(framework, later, { ...relaxed, staleIfError: "1m", timeout: "50ms" });
+        assert.equal((await ask(kept.page)).text, "page");
+        await kept.cache.invalidateTags(["t"]);
+        assert.equal((await ask(kept.page)).text, "broken");
+      },
+    );
 
     test("not where it said must-revalidate, and the error is shown", async () => {
       const headers = { "cache-control": "must-revalidate" };
