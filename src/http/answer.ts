@@ -49,6 +49,9 @@ export interface AnswerTime {
   readonly tookMs: number;
 }
 
+/** A page with more to purge it by is not kept in front: proxies refuse longer fields. */
+const longestKeys = 8_000;
+
 /** The fields of a 304 (RFC 9110 section 15.4.5), Last-Modified only where there is no entity tag. */
 const notModifiedFields = ["cache-control", "content-location", "date", "etag", "expires", "vary"] as const;
 
@@ -60,8 +63,9 @@ export interface PreparedPage {
   last: { readonly age: number; readonly ttl: number; readonly tenths: number; readonly answer: Answer } | undefined;
 }
 
-export function prepare(page: Page, style: AnswerStyle): PreparedPage {
-  const fields = outgoing(page.fields, page.tags, style);
+/** @param tags what a cache in front may keep the page by; undefined: it is to keep nothing */
+export function prepare(page: Page, style: AnswerStyle, tags?: readonly string[]): PreparedPage {
+  const fields = outgoing(page.fields, style, tags);
   if (page.status !== 204) fields["content-length"] = String(page.body.length);
   return { page, fields, last: undefined };
 }
@@ -112,11 +116,14 @@ export function answerWith(
 /**
  * The fields as they leave: with the Cache-Control that never lets a browser show an old page, unless the handler said
  * otherwise; with Vary for what the cache itself negotiates; with the keys for a cache in front.
+ *
+ * In front, only what the cache has just found to be current is kept: what was rendered may have been invalidated and purged
+ * meanwhile, and what is stale was.
  */
 export function outgoing(
   stored: Readonly<Record<string, string | readonly string[]>>,
-  tags: readonly string[],
   style: AnswerStyle,
+  tags: readonly string[] | undefined,
 ): AnswerFields {
   const fields: AnswerFields = { ...stored };
   if (fields["cache-control"] === undefined && fields["expires"] === undefined)
@@ -124,11 +131,16 @@ export function outgoing(
   if (style.isPrivate) fields["vary"] = withName(field(fields, "vary"), "Cookie");
   if (allowsOneOrigin(fields)) fields["vary"] = withName(field(fields, "vary"), "Origin");
   if (style.negotiatesCoding) fields["vary"] = withName(field(fields, "vary"), "Accept-Encoding");
-  if (style.surrogate !== undefined && !style.isPrivate) {
-    if (tags.length > 0) fields[style.surrogate.header] = tags.map(surrogateKey).join(style.surrogate.separator);
-    fields[style.surrogate.controlHeader] = `max-age=${style.surrogate.maxAgeSeconds}`;
-  }
+  if (style.surrogate !== undefined && !style.isPrivate) keepInFront(fields, style.surrogate, tags);
   return fields;
+}
+
+function keepInFront(fields: AnswerFields, style: SurrogateStyle, tags: readonly string[] | undefined): void {
+  const keys = tags?.map(surrogateKey).join(style.separator);
+  const mayKeep = keys !== undefined && keys.length <= longestKeys;
+  if (mayKeep && keys !== "") fields[style.header] = keys;
+  // Not all of them know `no-store`, and not all of them obey what is said to browsers.
+  fields[style.controlHeader] = mayKeep ? `max-age=${style.maxAgeSeconds}` : "no-store, max-age=0";
 }
 
 /** A tag as a cache in front can carry it: without white space, commas and anything beyond ASCII. */

@@ -28,8 +28,6 @@ export interface Page {
   readonly arrivalAgeSeconds: number;
   /** Until when it may be used without asking, by the renderer's clock. */
   readonly freshUntilMs: number;
-  /** What a shared cache in front may purge it by. */
-  readonly tags: readonly string[];
 }
 
 /** The names that responses of this URL vary on, sorted. */
@@ -90,9 +88,9 @@ export function decodeRecord(bytes: Buffer): PageRecord | undefined {
 function isSound(head: PageRecord): boolean {
   if (head.kind === "pass") return typeof head.reason === "string";
   if (head.kind === "vary") return isTexts(head.names) && head.names.every(isToken);
-  const { kind, status, fields, tags, storedAtMs, arrivalAgeSeconds, freshUntilMs } = head;
+  const { kind, status, fields, storedAtMs, arrivalAgeSeconds, freshUntilMs } = head;
   if (kind !== "page" || !Number.isInteger(status) || status < 200 || status > 599) return false;
-  if (![storedAtMs, arrivalAgeSeconds, freshUntilMs].every(Number.isFinite) || !isTexts(tags)) return false;
+  if (![storedAtMs, arrivalAgeSeconds, freshUntilMs].every(Number.isFinite)) return false;
   for (const name in fields) {
     const value = fields[name];
     if (typeof value !== "string" && !isTexts(value)) return false;

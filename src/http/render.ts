@@ -97,7 +97,7 @@ export class Rendering {
   streamed(): AnswerFields {
     const { policy, took } = this.#parts;
     const before = this.#head?.fields ?? {};
-    const after = outgoing(before, this.tags, policy);
+    const after = outgoing(before, policy, undefined);
     mark(after, { kind: "miss", stored: true }, policy, took());
     return Object.fromEntries(Object.entries(after).filter(([name, value]) => before[name] !== value));
   }
@@ -186,7 +186,6 @@ export class Rendering {
       storedAtMs,
       arrivalAgeSeconds: arrivalAge(head.fields, storedAtMs),
       freshUntilMs: storedAtMs + lifetimeMs(head.fields, policy, storedAtMs),
-      tags: this.tags,
     };
   }
 

@@ -102,6 +102,7 @@ export class ResponseCache<Source> {
   readonly #clock: Clock;
   readonly #learned = new Map<string, readonly string[]>();
   readonly #places: Places;
+  /** Pages that were found current, ready to be sent. */
   readonly #prepared = new WeakMap<Page, PreparedPage>();
 
   constructor(
@@ -338,11 +339,13 @@ export class ResponseCache<Source> {
     const nowMs = this.#clock.now();
     const ttl = (page.freshUntilMs - nowMs) / 1000;
     const time = { nowMs, tookMs: this.#clock.monotonic() - visit.startedMs };
+    if (result.status !== "hit" || visit.discarded) {
+      const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
+      return answerWith(prepare(page, this.policy), visit.request, outcome, this.policy, time);
+    }
     let prepared = this.#prepared.get(page);
-    if (prepared === undefined) this.#prepared.set(page, (prepared = prepare(page, this.policy)));
-    if (result.status === "hit" && !visit.discarded) return answerHit(prepared, visit.request, ttl, this.policy, time);
-    const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
-    return answerWith(prepared, visit.request, outcome, this.policy, time);
+    if (prepared === undefined) this.#prepared.set(page, (prepared = prepare(page, this.policy, result.tags)));
+    return answerHit(prepared, visit.request, ttl, this.policy, time);
   }
 
   /** Whether a stale page that was found may be shown, and why it is stale may be told. */

@@ -32,6 +32,8 @@ export interface StoreResult {
   readonly status: "hit" | "miss" | "stale" | "bypass";
   /** 0 for what is not stored. */
   readonly ttlMs: number;
+  /** What invalidates it, with the tags of what it was made from. */
+  readonly tags: readonly string[];
   /** Why it was no plain hit: `expired`, `invalidated` by its key, `tag songs`, `the loader failed` ... */
   readonly why: string | undefined;
 }

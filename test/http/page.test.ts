@@ -10,7 +10,6 @@ const page: PageRecord = {
   storedAtMs: 1_000,
   arrivalAgeSeconds: 0,
   freshUntilMs: 2_000,
-  tags: ["t"],
 };
 
 describe("records", () => {
@@ -38,7 +37,6 @@ describe("whoever writes to the server cannot make a page that splits, or ends t
     ["a status that is a text", { ...page, status: "200" }],
     ["no status", { ...page, status: undefined }],
     ["a time that is none", { ...page, freshUntilMs: null }],
-    ["tags that are none", { ...page, tags: "t" }],
     ["names that are none", { kind: "vary", names: [{}] }],
     ["a name that is no name", { kind: "vary", names: ["a b"] }],
     ["no names", { kind: "vary" }],

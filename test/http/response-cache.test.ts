@@ -34,6 +34,7 @@ async function open(cache: Cache, options: PageOptions<IncomingMessage>, handler
   });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 }
+const surrogate = { style: "surrogate-key", maxAge: "1h" } as const;
 const inMemory = (): Cache => createCache({ backend: memory({ limitBytes: 4_000_000 }) });
 
 describe("a page is invalidated by what it shows", () => {
@@ -155,7 +156,6 @@ describe("relaxations and failures", () => {
   for (const tag of ["", "\ud800"])
     test(`a page with the tag ${JSON.stringify(tag)}, which the cache refuses, is sent and kept by nobody`, async () => {
       let renders = 0;
-      const surrogate = { style: "surrogate-key", maxAge: "1h" } as const;
       const page = await open(inMemory(), { ttl: "1m", surrogate }, (_req, res) => {
         tags.add(tag);
         res.end(`page ${++renders}`);
@@ -269,19 +269,54 @@ describe("what surrounds a page", () => {
     server.close();
   });
 
-  test("a shared cache in front gets the keys to purge by, and is told how long it may keep a page", async () => {
+  test("a shared cache in front gets the keys to purge by, those of what the page was made from too, and how long it may keep it", async () => {
     const cache = inMemory();
-    const options = {
-      ttl: "1m",
-      tags: ["song:7", "a b"],
-      surrogate: { style: "surrogate-key", maxAge: "1h" },
-    } as const;
-    const page = await open(cache, options, (_req, res) => res.end("page"));
-    for (const got of [await ask(page), await ask(page)]) {
-      assert.match(String(got.headers["surrogate-key"]), /^song:7 a%20b /);
-      assert.equal(got.headers["surrogate-control"], "max-age=3600");
-      assert.equal(got.headers["cache-control"], "no-cache");
-    }
+    const page = await open(cache, { ttl: "1m", tags: ["song:7", "a b"], surrogate }, async (_req, res) => {
+      await cache.getOrSet("album", () => 1, { tags: ["albums"] });
+      res.end("page");
+    });
+    await ask(page);
+    const got = await ask(page);
+    assert.match(String(got.headers["surrogate-key"]), /^song:7 a%20b page:.* albums$/);
+    assert.equal(got.headers["surrogate-control"], "max-age=3600");
+    assert.equal(got.headers["cache-control"], "no-cache");
+  });
+
+  const notCurrent: Record<string, Handler> = {
+    "that was just rendered, and may have been purged meanwhile": (_req, res) => res.end("page"),
+    "that is streamed, and may come to be one visitor's": (_req, res) => {
+      res.write("pa");
+      res.end("ge");
+    },
+    "with more keys than fit a field": (_req, res) => {
+      tags.add(...Array.from({ length: 90 }, (_, index) => `${index}`.padStart(100)));
+      res.end("page");
+    },
+  };
+  for (const [title, handler] of Object.entries(notCurrent))
+    test(`a shared cache in front is not to keep a page ${title}`, async () => {
+      const page = await open(inMemory(), { ttl: "1m", tags: ["t"], surrogate }, handler);
+      for (let visit = 0; visit < (title.startsWith("with") ? 3 : 1); visit++) {
+        const { headers, text } = await ask(page);
+        assert.equal(text, "page");
+        assert.deepEqual([headers["surrogate-key"], headers["surrogate-control"]], [undefined, "no-store, max-age=0"]);
+      }
+    });
+
+  test("a shared cache in front is not to keep a page that stands for an error", async () => {
+    const cache = inMemory();
+    let failing = false;
+    const options = { ttl: "1m", tags: ["t"], staleIfError: "1m", surrogate } as const;
+    const page = await open(cache, options, (_req, res) => {
+      res.statusCode = failing ? 500 : 200;
+      res.end("page");
+    });
+    await ask(page);
+    assert.equal((await ask(page)).headers["surrogate-control"], "max-age=3600");
+    failing = true;
+    await cache.invalidateTags(["t"]);
+    const { status, headers } = await ask(page);
+    assert.deepEqual([status, headers["surrogate-control"]], [200, "no-store, max-age=0"]);
   });
 
   test("options that are unknown or out of range stop the start", () => {
