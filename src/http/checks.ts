@@ -6,6 +6,8 @@ import { EverfreshError } from "../errors.ts";
 
 /** @throws EverfreshError `EF_OPTION` that names what was given and what would be right */
 export function refuse(name: string, given: unknown, allowed: string): never {
+  // What an async function gave is refused as it is. That it also fails later must not end the process.
+  if (given instanceof Promise) given.catch(() => undefined);
   throw new EverfreshError("EF_OPTION", `${name} is ${shown(given)}; it is ${allowed}`);
 }
 

@@ -420,7 +420,9 @@ export class ResponseCache<Source> {
 
   #userOf(source: Source): string | undefined {
     const { userOf } = this.policy;
-    return userOf === "session" ? this.#framework.sessionOf?.(source) : userOf?.(source);
+    if (userOf === undefined) return undefined;
+    const user = userOf === "session" ? this.#framework.sessionOf?.(source) : userOf(source);
+    return user === undefined || typeof user === "string" ? user : refuse("what private gave", user, "a text");
   }
 
   #learn(visit: Visit, names: readonly string[]): void {

@@ -60,6 +60,10 @@ describe("a page is invalidated by what it shows", () => {
       });
 });
 
+function rejecting(): Promise<never> {
+  return Promise.reject(new Error("no"));
+}
+
 function refuse(): string {
   throw new Error("no");
 }
@@ -133,9 +137,10 @@ describe("relaxations and failures", () => {
     ["100 tags", { tags: () => Array.from({ length: 101 }, (_, index) => String(index)) }],
     ["key", { key: () => undefined }],
     ["key", { key: () => 5 }],
-    ["text", { private: () => 5 }],
+    ["private", { private: () => 5 }],
     ["when", { when: () => "no" }],
     ["vary by accept", { vary: [{ header: "accept", as: () => undefined }] }],
+    ...["tags", "key", "private", "when"].map((name): [string, object] => [name, { [name]: rejecting }]),
   ];
   for (const [name, wrong] of given)
     test(`${inspect(wrong)}: a result that cannot be used costs the cache, not the page, and says so`, async () => {
