@@ -20,6 +20,7 @@ export type Reason =
   | "upgrade"
   | "option"
   | "head"
+  | "nested"
   // of the response
   | "status"
   | "set-cookie"

@@ -37,6 +37,8 @@ export type Verdict =
 export interface RenderingParts {
   readonly policy: PagePolicy<never>;
   readonly request: PageRequest;
+  /** The key of the page, apart from what its response varies on. */
+  readonly base: string;
   /** The names that the key of this page already honours because they were learned. */
   readonly learned: readonly string[];
   readonly tags: readonly string[];
@@ -63,6 +65,10 @@ export class Rendering {
   /** Tags that were added while rendering. */
   readonly #added: Set<string>;
   #settled = false;
+  /** The shortest time that somebody keeps this page for. */
+  #ttlMs = Infinity;
+  /** Others declare pages of this URL, and tell more of them apart. */
+  #isOverruled = false;
 
   constructor(parts: RenderingParts) {
     this.#parts = parts;
@@ -76,6 +82,28 @@ export class Rendering {
 
   addTags(tags: readonly string[]): void {
     for (const tag of tags) this.#added.add(tag);
+  }
+
+  /**
+   * Pages that are declared within these, for a request of the handler's. Where they would be kept under the same key, these
+   * stand for both, and the answer is true. Where they would not, for the same URL, these would keep one of them for all.
+   */
+  standsFor(
+    request: PageRequest,
+    visit: { base: string; tags: readonly string[] } | undefined,
+    ttlMs: number,
+  ): boolean {
+    const { request: ours, base, policy } = this.#parts;
+    const { scheme, host, path, query } = request;
+    if (path !== ours.path || host !== ours.host || scheme !== ours.scheme) return false;
+    if (canonicalQuery(query, policy.query) !== canonicalQuery(ours.query, policy.query)) return false;
+    if (visit?.base !== base) {
+      this.#isOverruled = true;
+      return false;
+    }
+    this.addTags(visit.tags);
+    this.#ttlMs = Math.min(this.#ttlMs, ttlMs);
+    return true;
   }
 
   /** The handler's head is complete. */
@@ -136,6 +164,7 @@ export class Rendering {
 
   #obstacle(head: ResponseHead): Reason | undefined {
     const { policy, request, now, learned } = this.#parts;
+    if (this.#isOverruled) return "nested";
     const obstacle = responseObstacle(head, policy, now());
     if (obstacle !== undefined) return obstacle;
     // The answer to one spelling of a query serves all of them, and one that sends this spelling on to the right one must
@@ -185,7 +214,7 @@ export class Rendering {
       body,
       storedAtMs,
       arrivalAgeSeconds: arrivalAge(head.fields, storedAtMs),
-      freshUntilMs: storedAtMs + lifetimeMs(head.fields, policy, storedAtMs),
+      freshUntilMs: storedAtMs + Math.min(this.#ttlMs, lifetimeMs(head.fields, policy, storedAtMs)),
     };
   }
 

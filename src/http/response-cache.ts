@@ -139,7 +139,7 @@ export class ResponseCache<Source> {
     let visit: Visit | Reason;
     let atHand: StoreResult | undefined;
     try {
-      visit = this.#visit(request, source, startedMs, start);
+      visit = this.#within(request, this.#visit(request, source, startedMs, start));
       if (typeof visit !== "string") atHand = this.#store.peekEntry?.(keyOf(visit), visit.options.hasty);
     } catch (error) {
       // A function among the options threw, or gave what is refused. The handler does not need the cache.
@@ -155,13 +155,14 @@ export class ResponseCache<Source> {
    * other pages, or as a request for another page than the visitor's.
    */
   accept(errand: Errand, request: PageRequest, source: Source): Rendering | undefined {
-    if (errand.pages !== this) return undefined;
     try {
       const visit = this.#visit(request, source, 0, () => undefined);
-      return typeof visit !== "string" && visit.base === errand.base ? errand.rendering : undefined;
+      if (errand.pages !== this) this.#within(request, visit);
+      else return typeof visit !== "string" && visit.base === errand.base ? errand.rendering : undefined;
     } catch {
-      return undefined;
+      // A function among the options threw: the handler does not need the cache.
     }
+    return undefined;
   }
 
   /**
@@ -306,6 +307,7 @@ export class ResponseCache<Source> {
       const page = new Rendering({
         policy: this.policy,
         request: visit.request,
+        base: visit.base,
         learned,
         tags: visit.tags,
         hasStale: isAlone || this.#mayServe(context.stale),
@@ -407,6 +409,16 @@ export class ResponseCache<Source> {
       looks: 0,
       answered: false,
     };
+  }
+
+  /** Within pages of the same key, which are being rendered and would wait for these, a visit is theirs. */
+  #within(request: PageRequest, visit: Visit | Reason): Visit | Reason {
+    const isTheirs = current.current?.standsFor(
+      request,
+      typeof visit === "string" ? undefined : visit,
+      this.policy.ttlMs,
+    );
+    return isTheirs === true ? "nested" : visit;
   }
 
   #obstacle(request: PageRequest, source: Source, user: string | undefined): Reason | undefined {
