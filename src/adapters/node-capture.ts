@@ -77,9 +77,13 @@ export function captureResponse(res: ServerResponse, rendering: Rendering, hooks
   };
   Object.assign(res, ours);
   // A client that leaves does not stop the handler, which may still write all of it; a handler that gives up does.
-  res.once("close", () => {
+  const closed = (): void => {
     if (!res.writableEnded) capture.fail("incomplete");
-  });
+  };
+  // Whoever left while others rendered has closed it already.
+  const { stream } = res as { stream?: { readonly destroyed?: unknown } };
+  if (res.destroyed || stream?.destroyed === true) closed();
+  else res.once("close", closed);
 }
 
 /** The methods as they are now, whoever has replaced them before. */

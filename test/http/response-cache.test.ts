@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { inspect } from "node:util";
 import { after, describe, test } from "node:test";
@@ -231,6 +231,40 @@ describe("relaxations and failures", () => {
     });
     await assert.rejects(ask(page));
     assert.equal((await ask(page)).text, "whole");
+  });
+
+  test("a visitor who left before it was their turn to render keeps nobody waiting", { timeout: 20_000 }, async () => {
+    const server = new FakeMemcached();
+    const [one, two] = [server, server].map((each) => createCache({ backend: metaBackend(each.client()) }));
+    const [begun, go, came, left, gaveUp] = [deferred(), deferred(), deferred(), deferred(), deferred()];
+    const elsewhere = await open(one as Cache, { ttl: "1m" }, async (_req, res) => {
+      begun.resolve();
+      await go.promise;
+      res.destroy();
+    });
+    const when = (req: IncomingMessage): boolean => {
+      came.resolve();
+      req.socket.once("close", left.resolve);
+      return true;
+    };
+    const page = await open(two as Cache, { ttl: "1m", when }, (_req, res) => {
+      // As `pipeline` does.
+      if (res.destroyed) gaveUp.resolve();
+      else res.end("page");
+    });
+    const host = { host: "site" };
+    const first = ask(elsewhere, host).catch(() => undefined);
+    await begun.promise;
+    const visitor = connect(Number(new URL(page).port), "127.0.0.1");
+    visitor.write("GET / HTTP/1.1\r\nHost: site\r\n\r\n");
+    await came.promise;
+    visitor.destroy();
+    await left.promise;
+    go.resolve();
+    await first;
+    await gaveUp.promise;
+    assert.equal((await ask(page, host)).text, "page");
+    for (const cache of [one, two]) await cache?.close();
   });
 
   test("a body that is shorter than it said is not stored", async () => {
