@@ -37,10 +37,25 @@ export class Inherited {
   unknown = false;
   /** Until when everything that was read is fresh. */
   freshUntil = Infinity;
+  /** Reads that have not ended. */
+  #underWay = 0;
   readonly #home: Home | undefined;
 
   constructor(home: Home | undefined) {
     this.#home = home;
+  }
+
+  /** Whether everything that was read says what it was made from. */
+  get isKnown(): boolean {
+    return !this.unknown && this.#underWay === 0;
+  }
+
+  /** Until `reading` has ended, nobody knows what it says: a loader that does not wait for it shows something else. */
+  during<T>(reading: Promise<T>): Promise<T> {
+    this.#underWay++;
+    const ended = (): void => void this.#underWay--;
+    reading.then(ended, ended);
+    return reading;
   }
 
   /** `inner` is what was read or stored under `wire`, in the cache `from`; undefined: it was not stored. */
@@ -81,6 +96,11 @@ export class InheritedByAll extends Inherited {
 
   override add(inner: Header | undefined, from: Home, wire: string): void {
     for (const one of this.#all) one.add(inner, from, wire);
+  }
+
+  override during<T>(reading: Promise<T>): Promise<T> {
+    for (const one of this.#all) one.during(reading);
+    return reading;
   }
 
   override missed(from: Home): void {

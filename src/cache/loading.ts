@@ -111,7 +111,7 @@ function runLoader(load: Loader, plan: Plan, key: string, context: Context, cloc
       const { inherited } = context;
       const ttl =
         inherited.freshUntil === Infinity ? context.ttl : Math.min(context.ttl, inherited.freshUntil - clock.now());
-      const known = !inherited.unknown;
+      const known = inherited.isKnown;
       const store = value !== undefined && !context.skipped && ttl > 0 && known;
       resolve({ value, ttlMs: ttl, tags: context.tags, inherited: inherited.tags, known, store });
     };

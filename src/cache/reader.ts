@@ -65,10 +65,15 @@ export class Reader {
         if (stored !== undefined)
           return Promise.resolve(full ? this.#entryOf(stored, plan) : this.#valueOf(stored, plan));
       }
-      if (transaction !== undefined) return this.#readInside(transaction, key, wire, load, plan, full, prepare);
-      if (load !== undefined && (outer !== undefined || plan.forceFresh))
-        return this.#readAfter(key, wire, load, plan, full, prepare, outer);
-      if (outer !== undefined) return this.#lookAfter(outer, key, wire, plan, full);
+      if (transaction !== undefined) {
+        const reading = this.#readInside(transaction, key, wire, load, plan, full, prepare);
+        return outer === undefined ? reading : outer.during(reading);
+      }
+      if (outer !== undefined && load === undefined) return outer.during(this.#lookAfter(outer, key, wire, plan, full));
+      if (load !== undefined && (outer !== undefined || plan.forceFresh)) {
+        const reading = this.#readAfter(key, wire, load, plan, full, prepare, outer);
+        return outer === undefined ? reading : outer.during(reading);
+      }
       return this.#call(wire, new Caller(key, plan, load, full), prepare);
     } catch (error) {
       return this.#refuse(error, key, prepare);
@@ -145,14 +150,21 @@ export class Reader {
   }
 
   /**
-   * A look for a value while another one is computed. Where nobody could be asked, it is not known what that is made from.
+   * A look for a value while another one is computed. Where nobody could be asked, or the look was given up, it is not known what
+   * that is made from.
    */
   async #lookAfter(outer: Inherited, key: string, wire: string, plan: Plan, full: boolean): Promise<unknown> {
     if (hasOwnKey(key)) await this.#noteBeside(outer, wire);
     const { home } = this.#engine;
     const caller = new Caller(key, plan, undefined, true);
     caller.onHeader = (header) => header && outer.add(header, home, wire);
-    const answer = (await this.#call(wire, caller, undefined)) as EntryAnswer<unknown>;
+    let answer: EntryAnswer<unknown>;
+    try {
+      answer = (await this.#call(wire, caller, undefined)) as EntryAnswer<unknown>;
+    } catch (error) {
+      outer.add(undefined, home, wire);
+      throw error;
+    }
     if (answer.status === "miss") outer.missed(home);
     else if (answer.status === "bypass") outer.add(undefined, home, wire);
     return full ? answer : answer.value;

@@ -256,6 +256,8 @@ describe("an outer value is not stored", () => {
       createCache({ backend: metaBackend(new FakeMemcached().client()) }).getOrSet("inner", () => row),
     "when it was looked for in another cache": () =>
       createCache({ backend: metaBackend(new FakeMemcached().client()) }).get("inner"),
+    "when it looked for the inner one and gave up": () =>
+      cache.get("inner", { signal: AbortSignal.abort() }).catch(() => "a stand-in"),
     "when nobody could be asked for the inner one": async () => {
       world.down(world.serverOf("n=inner"));
       return await cache.get("inner");
@@ -267,6 +269,21 @@ describe("an outer value is not stored", () => {
       await page(inner);
       assert.equal(renders, 2);
     });
+
+  test("when it did not wait for the inner one", async () => {
+    const inner = (): Promise<number> => cache.getOrSet("inner", () => row);
+    const [seen, go] = [deferred(), deferred()];
+    const early = cache.getOrSet("inner", async () => {
+      seen.resolve();
+      await go.promise;
+      return row;
+    });
+    await seen.promise;
+    assert.equal(await page(() => Promise.race([inner(), settle().then(() => "a stand-in")])), "page of a stand-in");
+    go.resolve();
+    assert.equal(await early, 1);
+    assert.equal(await page(inner), "page of 1");
+  });
 
   test("when the inner one was a stale one that a relaxation allowed", async () => {
     const options = { ttl: "10s", staleWhileRevalidate: "1h" } as const;
