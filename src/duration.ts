@@ -3,6 +3,7 @@
  *
  * A bare number is refused: half of the ecosystem means seconds by it and half milliseconds.
  */
+import { inspect } from "node:util";
 import { EverfreshError } from "./errors.ts";
 
 const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
@@ -71,5 +72,7 @@ function partsMs(duration: unknown): number | undefined {
 }
 
 function shown(duration: unknown): string {
-  return typeof duration === "object" ? JSON.stringify(duration) : `${typeof duration} ${JSON.stringify(duration)}`;
+  if (duration === undefined) return "missing";
+  const text = typeof duration === "string" ? JSON.stringify(duration) : inspect(duration, { breakLength: Infinity });
+  return typeof duration === "object" ? text : `${typeof duration} ${text}`;
 }

@@ -29,10 +29,11 @@ describe("a duration", () => {
     ["5w", /string "5w"/],
     ["1e3s", /string "1e3s"/],
     ["", /string ""/],
-    [Number.NaN, /number null/],
+    [Number.NaN, /number NaN/],
+    [Infinity, /number Infinity/],
     [null, /null/],
-    [undefined, /undefined/],
-    [["5m"], /\["5m"\]/],
+    [undefined, /ttl is missing/],
+    [["5m"], /\[ '5m' \]/],
     [{}, /\{\}/],
     [{ weeks: 1 }, /weeks/],
     [{ minutes: -1 }, /minutes/],
@@ -44,6 +45,11 @@ describe("a duration", () => {
   ] as const)
     test(`${JSON.stringify(wrong)?.slice(0, 20)} is refused with its name and what would be right`, () =>
       assert.throws(() => durationMs(wrong as unknown as Duration, "ttl"), { code: "EF_OPTION", message: reason }));
+
+  test("what JSON has no text for is refused like anything else", () => {
+    assert.throws(() => durationMs(5n as never, "ttl"), { code: "EF_OPTION", message: /bigint 5n;/ });
+    assert.throws(() => durationMs({ minutes: 5n } as never, "ttl"), { code: "EF_OPTION", message: /minutes: 5n/ });
+  });
 
   test("means the same as text and as parts", () =>
     fc.assert(

@@ -10,6 +10,7 @@
  */
 import { AsyncResource } from "node:async_hooks";
 import { EverfreshError } from "../errors.ts";
+import { shown } from "./arguments.ts";
 import type { Batched, LoadContext, TakesTurns } from "./caller.ts";
 import { InheritedByAll, rendering } from "./fragments.ts";
 import type { Ttl } from "./options.ts";
@@ -104,6 +105,7 @@ export class Batch<T> implements Batched {
       const context = all.length === 1 ? first.context : new ContextOfAll(first.context.signal, all);
       const work = (): BatchResult<T> | Promise<BatchResult<T>> => this.#load(keys, context);
       const result = await (this.#collects ? context.within(work) : work());
+      checkResult(result, keys.length);
       for (const [index, { key, resolve }] of wanted.entries()) resolve(pick(result, key, index));
     } catch (error) {
       for (const { reject } of wanted) reject(error);
@@ -143,6 +145,22 @@ class ContextOfAll implements LoadContext {
 /** Whether the deadline of its callers has passed, while it waited for a turn. */
 function isGivenUp({ signal }: LoadContext): boolean {
   return signal.reason instanceof EverfreshError && signal.reason.code === "EF_LOAD_TIMEOUT";
+}
+
+/**
+ * Refuses what is no map and no list with a place for each key: rows in an order of their own, without those that are not
+ * there, would be kept under the keys of others.
+ */
+export function checkResult(result: unknown, count: number): void {
+  if (
+    Array.isArray(result) ? result.length === count : typeof result === "object" && result !== null && "get" in result
+  )
+    return;
+  const given = Array.isArray(result) ? `a list of ${result.length}` : shown(result);
+  throw new EverfreshError(
+    "EF_OPTION",
+    `a loader of many answers with a map by key, or a list with a place for each key (${count}) in their order; got ${given}`,
+  );
 }
 
 function pick<T>(result: BatchResult<T>, key: string, index: number): T | undefined {

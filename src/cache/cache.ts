@@ -6,6 +6,7 @@
 import type { ServerHealth } from "../backend/index.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
+import { checkFunction, checkKeys, checkList, noFunction, shown } from "./arguments.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
 import { Batch, type BatchLoader } from "./batch.ts";
@@ -115,6 +116,7 @@ export class Cache {
    *   because the cache failed: then the value is computed. Only with `forceFresh`, see {@link refresh}
    */
   getOrSet<T>(key: string, load: (context: LoadContext) => T | Promise<T>, options?: ReadOptions): Promise<T> {
+    if (typeof load !== "function") return Promise.reject(noFunction(load, "the loader of getOrSet"));
     return this.#reader.ask(key, load, options, false) as Promise<T>;
   }
 
@@ -124,6 +126,7 @@ export class Cache {
     load: (context: LoadContext) => T | Promise<T>,
     options?: ReadOptions,
   ): Promise<EntryAnswer<T> & { readonly value: T }> {
+    if (typeof load !== "function") return Promise.reject(noFunction(load, "the loader of getOrSet"));
     return this.#reader.ask(key, load, options, true) as Promise<EntryAnswer<T> & { readonly value: T }>;
   }
 
@@ -137,6 +140,7 @@ export class Cache {
 
   /** The values of those keys that have one. One round trip per server. */
   async getMany<T = unknown>(keys: readonly string[]): Promise<Map<string, T>> {
+    checkKeys(keys, "getMany");
     const values = await Promise.all(keys.map((key) => this.get<T>(key)));
     const found = new Map<string, T>();
     for (const [index, key] of keys.entries()) {
@@ -161,6 +165,9 @@ export class Cache {
       readonly tags?: readonly string[] | ((key: string) => readonly string[]);
     } = {},
   ): Promise<Map<string, T>> {
+    checkKeys(keys, "getOrSetMany");
+    checkFunction(load, "the loader of getOrSetMany");
+    if (typeof options !== "object" || options === null) this.#plans.of(options);
     const unique = [...new Set(keys)];
     const { tags, ...rest } = options;
     const batch = new Batch(unique, load, options.collects === true);
@@ -241,6 +248,7 @@ export class Cache {
     options: { ttl?: Ttl } = {},
   ): Promise<T | undefined> {
     this.#shared.life.check();
+    checkFunction(change, "what changes the value in update");
     checkNames(options, { ttl: true }, "update");
     const ttl = options.ttl === undefined ? undefined : ttlMs(options.ttl);
     return (await this.#writes.update(key, change as (value: unknown) => unknown, ttl, this.#plans.base)) as
@@ -256,7 +264,7 @@ export class Cache {
   async incr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
     this.#shared.life.check();
     checkNames(options, { initial: true, ttl: true }, "incr");
-    if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is ${delta}; it is a finite number`);
+    if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is a finite number; got ${shown(delta)}`);
     const plan = this.#plans.of(options.ttl === undefined ? undefined : { ttl: options.ttl });
     return await this.#writes.count(key, delta, options.initial, plan);
   }
@@ -277,6 +285,7 @@ export class Cache {
 
   /** Removes many values. */
   async deleteMany(keys: readonly string[]): Promise<void> {
+    checkKeys(keys, "deleteMany");
     await this.invalidate(keys);
   }
 
@@ -297,6 +306,7 @@ export class Cache {
     const { staleMs, errorMs } = this.#plans.of(options);
     const keepSeconds = keptSeconds(staleMs, errorMs);
     const list = typeof keys === "string" ? [keys] : keys;
+    checkList(list, `invalidate takes a key or a list of keys`);
     // All are proven before the first is sent: none may be under way when the call is refused.
     const wires = list.map((key) => this.#keys.value(key));
     await settleAll(wires.map((wire) => this.#invalidation.remove(wire, keepSeconds)));
@@ -305,7 +315,7 @@ export class Cache {
   /** Like {@link invalidate}, for all values that have one of these tags. */
   async invalidateTags(tags: readonly string[]): Promise<void> {
     this.#shared.life.check();
-    if (typeof tags === "string") throw new EverfreshError("EF_OPTION", "invalidateTags takes a list of tags");
+    checkList(tags, `invalidateTags takes a list of tags, such as ["songs"]`);
     await settleAll(checkTags(tags).map((tag) => this.#invalidation.renewTag(tag)));
     if (tagsChannel.hasSubscribers) tagsChannel.publish({ namespace: this.name, tags });
   }
@@ -349,6 +359,7 @@ export class Cache {
     load: (...args: Args) => T | Promise<T>,
     options: Omit<EntryOptions<Args, T>, "load" | "loadWith" | "loadMany"> = {},
   ): ((...args: Args) => Promise<T>) & Omit<Entry<Args, T>, "get"> {
+    checkFunction(load, "what wrap takes after the name");
     const entry = defineEntry<Args, T>(this, name, { ...options, load });
     return Object.assign((...args: Args) => entry.get(...args), entry);
   }
@@ -368,6 +379,8 @@ export class Cache {
     render: (context: LoadContext) => string | Promise<string>,
     options?: ReadOptions,
   ): Promise<string> {
+    checkList(varyOn, "a fragment takes its name, a list of what it varies on, and the function that renders it");
+    checkFunction(render, "what renders a fragment");
     const key = `${fragmentPrefix}${argumentsText([name, ...varyOn])}`;
     return (await this.#reader.ask(key, render, { ...options, collects: true }, false)) as string;
   }

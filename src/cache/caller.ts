@@ -124,7 +124,7 @@ export class Caller implements Abortable {
 
   /** Ends the waiting when `signal` fires. */
   listen(signal: AbortSignal): void {
-    if (signal.aborted) return this.abort(signal.reason, this.key);
+    if ((signal as AbortSignal | null)?.aborted === true) return this.abort(signal.reason, this.key);
     this.#signal = signal;
     listen(signal, this, this.key);
   }

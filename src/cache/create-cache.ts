@@ -143,7 +143,9 @@ function checkBackend(backend: unknown): void {
     typeof backend === "function"
       ? `a function; call it: ${backend.name || "backend"}(...)`
       : isObject
-        ? `an object without ${lacking.join(", ")}`
+        ? "meta" in backend && "getMany" in backend
+          ? "a client; write memcached(client)"
+          : `an object without ${lacking.join(", ")}`
         : typeof backend === "string"
           ? JSON.stringify(backend)
           : String(backend);

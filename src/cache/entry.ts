@@ -3,7 +3,17 @@ import type { Cache } from "./cache.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import { EverfreshError } from "../errors.ts";
 import { checkTags } from "./keys.ts";
-import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
+import { checkFunction, checkList, shown } from "./arguments.ts";
+import { checkResult } from "./batch.ts";
+import {
+  checkNames,
+  commonOptionNames,
+  type ReadOptions,
+  type Relaxations,
+  type Ttl,
+  type ValueOptions,
+} from "./options.ts";
+import { checkOptions } from "./plan.ts";
 import { settleAll } from "./settle-all.ts";
 
 export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
@@ -23,6 +33,17 @@ export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<V
   /** Names the arguments within the entry. Default: their text; equal arguments, equal key. */
   readonly key?: (...args: Args) => string;
 }
+
+const optionNames: Record<keyof EntryOptions<readonly unknown[], unknown>, true> = {
+  ...commonOptionNames,
+  version: true,
+  schema: true,
+  load: true,
+  loadWith: true,
+  loadMany: true,
+  tags: true,
+  key: true,
+};
 
 /** A declared value, or one for each list of arguments. */
 export interface Entry<Args extends readonly unknown[], T> {
@@ -46,13 +67,21 @@ export function defineEntry<Args extends readonly unknown[], T>(
   name: string,
   options: EntryOptions<Args, T>,
 ): Entry<Args, T> {
+  if (typeof name !== "string" || name === "" || /[(:]/.test(name))
+    throw new EverfreshError("EF_OPTION", `an entry has a name without "(" and ":"; got ${shown(name)}`);
+  checkNames(options, optionNames, `the entry ${name}`);
   const { load, loadWith, loadMany, ttl, tags, key: nameOf, ...rest } = options;
   if (load !== undefined && loadWith !== undefined)
     throw new EverfreshError("EF_OPTION", `the entry ${name} has load and loadWith; it takes one of them`);
   if (load === undefined && loadWith === undefined && loadMany === undefined)
     throw new EverfreshError("EF_OPTION", `the entry ${name} needs load, loadWith or loadMany`);
-  if (name === "" || /[(:]/.test(name))
-    throw new EverfreshError("EF_OPTION", `an entry has a name without "(" and ":"; got ${JSON.stringify(name)}`);
+  for (const [given, what] of [
+    [load, "load"],
+    [loadWith, "loadWith"],
+    [loadMany, "loadMany"],
+    [nameOf, "key"],
+  ] as const)
+    if (given !== undefined) checkFunction(given, `${what} of the entry ${name}`);
   if (loadMany !== undefined && typeof ttl === "function")
     throw new EverfreshError("EF_OPTION", `the entry ${name} has loadMany, so its ttl cannot depend on the value`);
   const fixed: ReadOptions = Object.freeze({
@@ -60,6 +89,7 @@ export function defineEntry<Args extends readonly unknown[], T>(
     ...(typeof ttl !== "function" && ttl !== undefined && { ttl }),
     ...(typeof tags !== "function" && tags !== undefined && { tags: Object.freeze(checkTags(tags)) }),
   });
+  checkOptions(fixed);
   const forced: ReadOptions = Object.freeze({ ...fixed, forceFresh: true });
   const { staleWhileRevalidate, staleIfError } = rest;
   const relaxations: Relaxations = Object.freeze({
@@ -68,7 +98,7 @@ export function defineEntry<Args extends readonly unknown[], T>(
   });
 
   const keyOf = (...args: Args): string => {
-    if (nameOf !== undefined) return `${name}:${nameOf(...args)}`;
+    if (nameOf !== undefined) return `${name}:${checkedName(nameOf(...args), name)}`;
     return args.length === 0 ? name : `${name}:${argumentsText(args)}`;
   };
   const optionsOf = (base: ReadOptions, args: Args): ReadOptions =>
@@ -83,9 +113,14 @@ export function defineEntry<Args extends readonly unknown[], T>(
   const computed = async (context: LoadContext, args: Args): Promise<Awaited<T> | undefined> => {
     if (load !== undefined) return await load(...args);
     if (loadWith !== undefined) return await loadWith(context, ...args);
-    return (await loadMany?.([args], context))?.[0] as Awaited<T> | undefined;
+    const values = await loadMany?.([args], context);
+    checkResult(values, 1);
+    return values?.[0] as Awaited<T> | undefined;
   };
   const getMany = async (all: readonly Args[]): Promise<(T | undefined)[]> => {
+    const form = "getMany of an entry takes a list of lists of arguments, such as [[7], [8]]";
+    checkList(all, form);
+    for (const args of all) checkList(args, form);
     // Arguments that have no key must not leave the others alone with what their loaders throw.
     if (loadMany === undefined) return await settleAll(all.map(async (args) => await get(...args)));
     const byKey = new Map(all.map((args) => [keyOf(...args), args]));
@@ -110,6 +145,12 @@ export function defineEntry<Args extends readonly unknown[], T>(
     invalidate: (...args) => cache.invalidate(keyOf(...args), relaxations),
     key: keyOf,
   };
+}
+
+/** What has no text of its own would be one key for all of its kind. */
+function checkedName(key: unknown, name: string): string {
+  if (typeof key === "string" || (typeof key === "number" && !Number.isNaN(key))) return String(key);
+  throw new EverfreshError("EF_OPTION", `key of the entry ${name} returns a text; got ${shown(key)}`);
 }
 
 /** Arguments as one text; other arguments, another text. */

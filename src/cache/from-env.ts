@@ -69,6 +69,8 @@ export async function cacheFromEnv(
   env: Environment,
   options: Omit<CacheOptions, "backend"> = {},
 ): Promise<CacheFromEnv> {
+  if (typeof env !== "object" || env === null)
+    throw new EverfreshError("EF_OPTION", `cacheFromEnv takes an environment, such as process.env; got ${String(env)}`);
   const { kind, backend, description, stop } = byHand(env) ?? pool(env) ?? (await embedded(env));
   let cache: Cache;
   try {

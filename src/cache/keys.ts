@@ -12,6 +12,7 @@
  */
 import { createHash } from "node:crypto";
 import { EverfreshError } from "../errors.ts";
+import { checkList, shown } from "./arguments.ts";
 
 /** protocol.txt, "Keys": at most 250 bytes, no control characters and no spaces. */
 const longestKeyBytes = 250;
@@ -65,7 +66,7 @@ export class Keys {
 
   #make(key: string): string {
     if (typeof key !== "string" || key === "")
-      throw new EverfreshError("EF_KEY", `a key is a text that is not empty; got ${typeof key}`);
+      throw new EverfreshError("EF_KEY", `a key is a text that is not empty; got ${shown(key)}`);
     if (key.length > limitKeyLength)
       throw new EverfreshError("EF_KEY", `a key has at most ${limitKeyLength} characters; this one has ${key.length}`);
     if (!plain.test(key)) refuseHalves(key, "EF_KEY", "a key");
@@ -146,7 +147,7 @@ export function visibleTags(tags: readonly string[]): readonly string[] {
 
 /** Proves the tags of a value: texts of 1 to 200 bytes, at most 100 of them. Answers a list of its own, each once. */
 export function checkTags(tags: readonly string[]): readonly string[] {
-  if (!Array.isArray(tags)) throw new EverfreshError("EF_OPTION", "tags is a list of texts");
+  checkList(tags, `tags is a list of texts, such as ["songs"]`);
   for (const tag of tags)
     if (
       typeof tag !== "string" ||
@@ -154,7 +155,7 @@ export function checkTags(tags: readonly string[]): readonly string[] {
       isRawTag(tag) ||
       (tag.length > 66 && Buffer.byteLength(tag) > longestTagBytes)
     )
-      throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes`);
+      throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes; got ${shown(tag)}`);
     else if (!plain.test(tag)) refuseHalves(tag, "EF_OPTION", "a tag");
   const unique = tags.length > 1 ? [...new Set<string>(tags)] : [...(tags as readonly string[])];
   if (unique.length > limitTags)
@@ -167,10 +168,9 @@ const loneSurrogate = /\p{Surrogate}/u;
 /** UTF-8 has no half of a pair: all of them would become one and the same character, and their keys one key. */
 function refuseHalves(text: string, code: "EF_KEY" | "EF_OPTION", what: string): void {
   if (!loneSurrogate.test(text)) return;
-  const shown = JSON.stringify(text.slice(0, 40));
   throw new EverfreshError(
     code,
-    `${what} holds half of a surrogate pair, as a text that was cut within an emoji: ${shown}`,
+    `${what} holds half of a surrogate pair, as a text that was cut within an emoji: ${shown(text)}`,
   );
 }
 

@@ -18,6 +18,7 @@ import type { Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
 import { examine } from "./examine.ts";
 import type { Keys } from "./keys.ts";
+import { checkNames } from "./options.ts";
 import { span, type Plan } from "./plan.ts";
 import { encode, type Serializer } from "./serializer.ts";
 
@@ -74,6 +75,11 @@ export function startMonitor(
   serializer: Serializer | undefined,
   options: MonitorOptions,
 ): Monitor {
+  checkNames(
+    options,
+    { sample: true, settle: true, maxConcurrent: true } satisfies Record<keyof MonitorOptions, true>,
+    "monitor",
+  );
   const { sample = 0.001, maxConcurrent = 1 } = options;
   if (!(sample >= 0 && sample <= 1)) throw new EverfreshError("EF_OPTION", `sample is ${sample}; it is from 0 to 1`);
   const settleMs = span(options.settle, "settle", 5_000);

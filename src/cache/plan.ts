@@ -2,6 +2,7 @@
 import type { Random } from "../clock.ts";
 import { durationMs, type Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
+import { shown } from "./arguments.ts";
 import { checkTags } from "./keys.ts";
 import { checkNames, readOptionNames, type ReadOptions, type StandardSchema, type Ttl } from "./options.ts";
 
@@ -112,6 +113,11 @@ function isFixed(options: ReadOptions): boolean {
   return Object.isFrozen(options) && (options.tags === undefined || Object.isFrozen(options.tags));
 }
 
+/** @throws EverfreshError `EF_OPTION` for options that could not be obeyed when their time comes */
+export function checkOptions(options: ReadOptions): void {
+  resolve(defaultPlan, options);
+}
+
 /** @throws EverfreshError `EF_OPTION` */
 function resolve(base: Plan, options: ReadOptions): Plan {
   checkNames(options, readOptionNames, "this call");
@@ -124,8 +130,8 @@ function resolve(base: Plan, options: ReadOptions): Plan {
     aheadMs: span(options.refreshAhead, "refreshAhead", base.aheadMs),
     softMs: span(options.timeout, "timeout", base.softMs),
     hardMs: span(options.hardTimeout, "hardTimeout", base.hardMs),
-    version: options.version === undefined ? base.version : hash(String(options.version)),
-    schema: options.schema ?? base.schema,
+    version: options.version === undefined ? base.version : hash(checkedVersion(options.version)),
+    schema: options.schema === undefined ? base.schema : checkedSchema(options.schema),
     forceFresh: options.forceFresh ?? base.forceFresh,
     signal: options.signal ?? base.signal,
     collects: options.collects ?? base.collects,
@@ -141,6 +147,8 @@ export function jittered(ttl: number, jitter: number, random: Random): number {
 /** @throws EverfreshError `EF_OPTION` */
 export function ttlMs(ttl: Ttl): number {
   if (ttl === undefined) throw new EverfreshError("EF_OPTION", `ttl is missing; it is a duration or "forever"`);
+  if ((ttl as unknown) === Infinity)
+    throw new EverfreshError("EF_OPTION", `ttl is Infinity; that is written "forever"`);
   return ttl === "forever" ? Infinity : span(ttl, "ttl", 0);
 }
 
@@ -161,6 +169,21 @@ export function span(duration: Duration | undefined, name: string, otherwise: nu
 function fraction(jitter: number): number {
   if (typeof jitter === "number" && jitter >= 0 && jitter < 1) return jitter;
   throw new EverfreshError("EF_OPTION", `jitter is ${String(jitter)}; it is a fraction from 0 to below 1`);
+}
+
+/** Objects have one text for all of them, and so would be one version. */
+function checkedVersion(version: string | number): string {
+  if (typeof version === "string" || typeof version === "number") return String(version);
+  throw new EverfreshError("EF_OPTION", `version is a text or a number; got ${shown(version)}`);
+}
+
+function checkedSchema(schema: StandardSchema): StandardSchema {
+  const isObject = (typeof schema === "object" || typeof schema === "function") && schema !== null;
+  if (isObject && typeof schema["~standard"]?.validate === "function") return schema;
+  throw new EverfreshError(
+    "EF_OPTION",
+    `schema is a Standard Schema, which has ["~standard"].validate; got ${shown(schema)}`,
+  );
 }
 
 /** FNV-1a, 32 bits, never 0. Only tells versions apart that the same developer wrote. */

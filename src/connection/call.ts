@@ -128,7 +128,7 @@ export class Call<T> implements Command, Abortable {
 
   /** Ends the waiting for `server` when `signal` fires. */
   listen(signal: AbortSignal, server: string): void {
-    if (signal.aborted) return this.abort(signal.reason, server);
+    if ((signal as AbortSignal | null)?.aborted === true) return this.abort(signal.reason, server);
     this.#signal = signal;
     listen(signal, this, server);
   }

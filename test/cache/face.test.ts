@@ -323,6 +323,84 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     );
   });
 
+  test("what is no function in the place of a loader is refused, and nothing waits for it", async () => {
+    const key = fresh();
+    const refused = { code: "EF_OPTION", message: /is a function; got / };
+    for (const wrong of [undefined, null, 5, { ttl: "5m" }]) {
+      await assert.rejects(cache.getOrSet(key, wrong as never), refused);
+      await assert.rejects(cache.getOrSetEntry(key, wrong as never), refused);
+      await assert.rejects(cache.refresh(key, wrong as never), refused);
+      await assert.rejects(cache.getOrSetMany([key], wrong as never), refused);
+      await assert.rejects(cache.fragment("f", [key], wrong as never), refused);
+      await assert.rejects(cache.update(key, wrong as never), refused);
+      assert.throws(() => cache.wrap("f", wrong as never), refused);
+    }
+    const promise = Promise.resolve(1);
+    await assert.rejects(cache.getOrSet(key, promise as never), { message: /got a promise; write \(\) => before/ });
+    assert.equal(await cache.getOrSet(key, () => 1), 1);
+  });
+
+  test("what is no list in the place of keys is refused, not cut into letters", async () => {
+    const refused = { code: "EF_OPTION", message: /list of/ };
+    for (const wrong of ["songs", undefined, 5, new Set(["songs"])]) {
+      await assert.rejects(cache.getMany(wrong as never), refused);
+      await assert.rejects(cache.deleteMany(wrong as never), refused);
+      await assert.rejects(
+        cache.getOrSetMany(wrong as never, (keys) => keys),
+        refused,
+      );
+      await assert.rejects(cache.invalidateTags(wrong as never), refused);
+      if (wrong !== "songs") await assert.rejects(cache.invalidate(wrong as never), refused);
+      await assert.rejects(
+        cache.fragment("f", wrong as never, () => ""),
+        { code: "EF_OPTION", message: /a list of what it varies on/ },
+      );
+    }
+    const entry = cache.entry("lists", { load: (id: string) => id });
+    for (const wrong of ["ab", ["ab", "cd"], undefined])
+      await assert.rejects(entry.getMany(wrong as never), { code: "EF_OPTION", message: /lists of arguments/ });
+  });
+
+  test("options of the wrong form are refused where they would be passed over or found out much later", async () => {
+    for (const [wrong, message] of [
+      [{ signal: 5 }, /signal is an AbortSignal/],
+      [{ signal: {} }, /signal is an AbortSignal/],
+      [{ schema: {} }, /schema is a Standard Schema/],
+      [{ schema: null }, /schema is a Standard Schema/],
+      [{ version: { shape: 2 } }, /version is a text or a number/],
+      [{ ttl: Infinity }, /"forever"/],
+      [{ ttl: 5n }, /bigint 5n;/],
+    ] as const)
+      await assert.rejects(
+        cache.getOrSet(fresh(), () => 1, wrong as never),
+        { code: "EF_OPTION", message },
+      );
+    assert.throws(() => cache.monitor({ sampel: 1 } as never), { code: "EF_OPTION", message: /sampel/ });
+  });
+
+  test("an entry refuses when it is declared what it could not obey when it is read", async () => {
+    for (const [wrong, message] of [
+      [undefined, /the entry declared takes an object of options; got undefined/],
+      [{ load: () => 1, tll: "1m" }, /the entry declared has no option tll; there are ttl, /],
+      [{ load: () => 1, forceFresh: true }, /no option forceFresh/],
+      [{ load: 5 }, /load of the entry declared is a function; got 5/],
+      [{ load: () => 1, key: "id" }, /key of the entry declared is a function; got "id"/],
+      [{ load: () => 1, ttl: 300 }, /ttl is number 300/],
+      [{ load: () => 1, version: {} }, /version is a text or a number/],
+    ] as const)
+      assert.throws(() => cache.entry("declared", wrong as never), { code: "EF_OPTION", message });
+    assert.throws(() => cache.entry({ name: "declared", load: () => 1 } as never, undefined as never), {
+      code: "EF_OPTION",
+    });
+  });
+
+  test("a key of an entry that is no text is refused: all of its kind would be one key", async () => {
+    for (const name of [undefined, null, {}, Number.NaN, Promise.resolve("a")]) {
+      const entry = cache.entry("odd", { load: () => 1, key: () => name as never });
+      assert.throws(() => entry.key(), { code: "EF_OPTION", message: /key of the entry odd returns a text; got / });
+    }
+  });
+
   test("a time to live of zero means that nothing is stored, and what was there is gone", async () => {
     const key = fresh();
     await cache.set(key, 1);

@@ -127,15 +127,30 @@ test("options that are refused leave no server behind, so the process can end", 
   assert.deepEqual({ status, stdout }, { status: 0, stdout: "EF_OPTION\n" });
 });
 
-test("createCache says what was given for a backend where it is none", () => {
+test("cacheFromEnv says what it takes where it is given nothing", async () => {
+  for (const wrong of [undefined, null, "production"])
+    await assert.rejects(cacheFromEnv(wrong as never), { code: "EF_OPTION", message: /such as process\.env/ });
+});
+
+test("memcached says what it takes where it is given something else", async () => {
+  for (const wrong of [null, 11211, { servers: "a" }])
+    assert.throws(() => memcached(wrong as never), { code: "EF_OPTION", message: /a text or a list, such as/ });
+  for (const wrong of [null, "user"])
+    assert.throws(() => memcached("a", wrong as never), { code: "EF_OPTION", message: /an object of options/ });
+});
+
+test("createCache says what was given for a backend where it is none", async () => {
+  const client = createClient({ servers: "127.0.0.1:1" });
   for (const [backend, given] of [
     [memory, /got a function; call it: memory\(\.\.\.\)/],
     [{}, /got an object without describe, .*, close$/],
     ["memory", /got "memory"$/],
+    [client, /got a client; write memcached\(client\)$/],
     [null, /got null$/],
     [undefined, /got undefined$/],
   ] as const)
     assert.throws(() => createCache({ backend: backend as never }), { code: "EF_OPTION", message: given });
+  await client.close();
 });
 
 function refused(what: string): { readonly code: string; readonly message: RegExp } {

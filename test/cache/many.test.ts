@@ -216,6 +216,19 @@ describe("getOrSetMany", () => {
     assert.equal((await a.getMany(keys)).size, 0);
   });
 
+  test("refuses a list that has not a place for each key, and keeps nothing of it", async () => {
+    const rows = new Map([["r2", { id: "r2" }]]);
+    for (const wrong of [[...rows.values()], [], [1, 2, 3], 5, undefined, null, { r1: 1, r2: 2 }])
+      await assert.rejects(
+        a.getOrSetMany(["r1", "r2"], () => wrong as never),
+        { code: "EF_OPTION", message: /a place for each key \(2\) in their order; got / },
+      );
+    assert.equal((await a.getMany(["r1", "r2"])).size, 0);
+    assert.deepEqual([...(await a.getOrSetMany(["r1", "r2"], () => rows))], [...rows]);
+    const entry = a.entry("rows", { loadMany: () => [] as readonly string[] });
+    await assert.rejects(entry.get(), { code: "EF_OPTION", message: /got a list of 0/ });
+  });
+
   test("refuses a key or tags that are wrong before it asks for any, so that nobody waits for the others", async () => {
     let loads = 0;
     const load = (keys: readonly string[]): readonly string[] => (loads++, keys);

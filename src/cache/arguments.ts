@@ -1,0 +1,32 @@
+/** Arguments of calls that have the wrong form: what they are, and what would be right. */
+import { EverfreshError } from "../errors.ts";
+
+/** What was given instead of something else, in the few words of an error. */
+export function shown(given: unknown): string {
+  if (typeof given === "string") return JSON.stringify(given.length > 40 ? `${given.slice(0, 40)}...` : given);
+  if (typeof given === "function") return "a function";
+  if (typeof given !== "object" || given === null) return String(given);
+  if (Array.isArray(given)) return "a list";
+  return given instanceof Promise ? "a promise" : "an object";
+}
+
+/** The error for `given`, which is no function. */
+export function noFunction(given: unknown, what: string): EverfreshError {
+  const hint = given instanceof Promise ? "; write () => before what makes it" : "";
+  return new EverfreshError("EF_OPTION", `${what} is a function; got ${shown(given)}${hint}`);
+}
+
+/** @throws EverfreshError `EF_OPTION` for what is no function */
+export function checkFunction(given: unknown, what: string): void {
+  if (typeof given !== "function") throw noFunction(given, what);
+}
+
+/** @throws EverfreshError `EF_OPTION` for what is no list: the characters of a text would be taken for its elements */
+export function checkList(given: unknown, what: string): void {
+  if (!Array.isArray(given)) throw new EverfreshError("EF_OPTION", `${what}; got ${shown(given)}`);
+}
+
+/** @throws EverfreshError `EF_OPTION` for what is no list of keys */
+export function checkKeys(keys: unknown, method: string): void {
+  checkList(keys, `${method} takes a list of keys, such as ["song:7", "song:8"]`);
+}
