@@ -17,6 +17,8 @@ export interface MemoryOptions {
   readonly clock?: Clock;
 }
 
+const optionNames: Record<keyof MemoryOptions, true> = { limitBytes: true, limitEntries: true, clock: true };
+
 /** What an entry costs besides its key and its bytes; an estimate of the engine's own overhead. */
 const entryOverheadBytes = 200;
 
@@ -31,6 +33,17 @@ interface Slot {
 
 /** A bounded memory as a backend. */
 export function memory(options: MemoryOptions = {}): Backend {
+  if (typeof options !== "object" || options === null)
+    throw new EverfreshError(
+      "EF_OPTION",
+      `memory takes an object such as { limitBytes: 64e6 }; got ${String(options)}`,
+    );
+  for (const name in options)
+    if (!Object.hasOwn(optionNames, name))
+      throw new EverfreshError(
+        "EF_OPTION",
+        `memory has no option ${name}; there are ${Object.keys(optionNames).join(", ")}`,
+      );
   return new Memory(options);
 }
 

@@ -28,6 +28,8 @@ export function memcached(
   servers: ClientOptions["servers"] | MemcachedClient,
   options: MemcachedOptions = {},
 ): Backend {
+  if (typeof options !== "object" || options === null)
+    throw new EverfreshError("EF_OPTION", `memcached takes servers and an object of options; got ${String(options)}`);
   const { previousServers, itemBytes = 1024 * 1024, ...rest } = options;
   // Its key, its header and its place in the server's memory belong to an item, too.
   const itemLimitBytes = itemBytes - 1024;
@@ -61,5 +63,5 @@ function connect(options: ClientOptions): MemcachedClient {
 }
 
 function isClient(servers: ClientOptions["servers"] | MemcachedClient): servers is MemcachedClient {
-  return typeof servers === "object" && "meta" in servers;
+  return typeof servers === "object" && servers !== null && "meta" in servers;
 }

@@ -44,7 +44,8 @@ export interface ServerSpec {
  */
 export function parseServers(list: string | readonly (string | ServerSpec)[]): readonly ServerAddress[] {
   const parts = typeof list === "string" ? list.split(/[\s,]+/).filter((part) => part !== "") : list;
-  if (!Array.isArray(parts) || parts.length === 0) throw bad("the list of servers is empty");
+  if (!Array.isArray(parts)) throw bad('a text or a list, such as "10.0.0.1:11211,10.0.0.2:11211"');
+  if (parts.length === 0) throw bad("the list of servers is empty");
   const servers = parts.map((part: string | ServerSpec) =>
     typeof part === "string" ? parseServer(part) : parseSpec(part),
   );
@@ -83,6 +84,10 @@ function decoded(part: string): string {
 }
 
 function parseSpec(spec: ServerSpec): ServerAddress {
+  if (typeof spec !== "object" || spec === null) throw bad("a server is a text, or { host, port, weight } or { path }");
+  for (const name of Object.keys(spec))
+    if (!["host", "port", "path", "weight"].includes(name))
+      throw bad(`a server has no ${name}; there are host, port, path, weight`);
   const { host, port = defaultPort, path, weight = 1 } = spec;
   if ((path === undefined) === (host === undefined)) throw bad("a server has either a host or a path");
   if (path !== undefined) return unixServer(path, weight);

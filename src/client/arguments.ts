@@ -82,6 +82,8 @@ export function checkedTimeout(timeoutMs: number): number {
 
 /** A number that memcached counts with: 64 bits, unsigned. */
 export function counter(value: bigint | number, name: string): bigint {
+  if (typeof value !== "number" && typeof value !== "bigint")
+    throw badArgument(`${name} is ${shown(value)}; it is a whole number or a bigint`);
   if (typeof value === "number" && !Number.isSafeInteger(value))
     throw badArgument(`${name} is ${shown(value)}; from 2^53 on use a bigint`);
   const big = BigInt(value);
@@ -106,7 +108,13 @@ export function checkedOpaque(opaque: string): string {
 /** A value as it can be sent: text or bytes. */
 export function wireValue(value: string | Uint8Array): string | Uint8Array {
   if (typeof value === "string" || value instanceof Uint8Array) return value;
-  throw badArgument("a value is text or bytes");
+  throw badArgument("a value for meta.set, append, prepend, or with clientFlags, is text or bytes");
+}
+
+/** What has one element for each key. A text has one for each of its characters. */
+export function checkedList<T>(list: Iterable<T>, what: string): Iterable<T> {
+  if (typeof list === "object" && list !== null && Symbol.iterator in list) return list;
+  throw badArgument(`${what}, not ${list === null ? "null" : `a ${typeof list}`}`);
 }
 
 export function badArgument(message: string): EverfreshError {

@@ -3,7 +3,7 @@ import { EverfreshError, isEverfreshError } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
 import { hashedLength, want, type Answer, type Verb } from "../protocol/index.ts";
-import { anyKey, badArgument, ownKey } from "./arguments.ts";
+import { anyKey, badArgument, checkedList, ownKey } from "./arguments.ts";
 import type { DeleteResult, Many, ReadAs, StoreOptions, StoreResult, TouchResult } from "./command-types.ts";
 import { shownKey, type KeyLike } from "./calls.ts";
 import { Commands, missing } from "./commands.ts";
@@ -30,6 +30,9 @@ const lineLimit = 15_000;
 /** A slice of a batch ends with the value that brings it to so many bytes: a quarter of what may wait for one server. */
 const sliceBytes = 32 * 2 ** 20;
 
+const keysForm = "keys are a list, such as ['song:7', 'song:8']";
+const entriesForm = "what setMany stores is a list of pairs, or a Map: [['song:7', song]]";
+
 /** All typed commands: for one key, for many, for all servers. */
 export class BulkCommands extends Commands {
   /**
@@ -43,7 +46,7 @@ export class BulkCommands extends Commands {
     const values = new Map<K, unknown>();
     const errors = new Map<K, EverfreshError>();
     const late: Promise<void>[] = [];
-    const groups = this.#group(keys);
+    const groups = this.#group(checkedList(keys, keysForm));
     const sent: Promise<unknown>[] = [];
     for (const [link, group] of groups) {
       const read: Reading<true> = (answer, call, epoch, last) => {
@@ -91,7 +94,7 @@ export class BulkCommands extends Commands {
   ): Promise<Many<K, StoreResult>> {
     checkNames(options, storeNames);
     return this.#inSlices(
-      [...entries],
+      [...checkedList(entries, entriesForm)],
       options,
       ([key]) => key,
       ([key, value], step) => this.set(key, value, step),
@@ -102,7 +105,7 @@ export class BulkCommands extends Commands {
   async deleteMany<K extends KeyLike>(keys: Iterable<K>, options?: CallOptions): Promise<Many<K, DeleteResult>> {
     checkNames(options, callNames);
     return this.#inSlices(
-      [...keys],
+      [...checkedList(keys, keysForm)],
       options,
       (key) => key,
       (key, step) => this.delete(key, step),
@@ -115,8 +118,9 @@ export class BulkCommands extends Commands {
     options?: CallOptions,
   ): Promise<Many<K, TouchResult>> {
     checkNames(options, callNames);
+    this.seconds(ttl);
     return this.#inSlices(
-      [...keys],
+      [...checkedList(keys, keysForm)],
       options,
       (key) => key,
       (key, step) => this.touch(key, ttl, step),

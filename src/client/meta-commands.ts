@@ -211,7 +211,10 @@ export class MetaCommands {
     try {
       checkNames(call, callNames);
       const link = this.#router.members.find((member) => member.name === server)?.links[0];
-      if (link === undefined) throw badArgument(`${server} is not a server of this client`);
+      if (link === undefined) {
+        const names = this.#router.members.map(({ name }) => name);
+        throw badArgument(`${server} is not a server of this client; there are ${names.join(", ")}`);
+      }
       return this.#send(
         link,
         new Call("noop", "", false, 0, undefined, undefined, undefined, this.#time(call), call?.on, false, readEpoch),

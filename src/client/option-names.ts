@@ -78,8 +78,10 @@ export const metaArithmeticNames = names<MetaArithmeticFlags>({
  */
 export function checkNames(options: object | undefined, known: ReadonlySet<string>): void {
   if (options === undefined) return;
-  if (typeof options !== "object")
-    throw badArgument(`options are an object with ${[...known].join(", ")}, not a ${typeof options}`);
+  if (typeof options !== "object" || options === null)
+    throw badArgument(
+      `options are an object with ${[...known].join(", ")}, not ${options === null ? "null" : `a ${typeof options}`}`,
+    );
   // A list of the names would be one more object for each call.
   for (const name in options) if (!known.has(name) && Object.hasOwn(options, name)) throw unknown(name, known);
 }

@@ -200,6 +200,10 @@ function toJson(value: unknown): string {
     throw new EverfreshError("EF_VALUE", "Bytes are a Uint8Array or a Buffer.");
   // JSON has it; only its writer leaves the sign out.
   if (Object.is(value, -0)) return "-0";
+  if (value instanceof Promise) throw new EverfreshError("EF_VALUE", "The value is a promise; is an await missing?");
+  // JSON makes `{}` of them.
+  if (value instanceof Map || value instanceof Set)
+    throw new EverfreshError("EF_VALUE", "A Map or a Set has no JSON form; store a list: [...value].");
   let text: string | undefined;
   try {
     text = JSON.stringify(value);

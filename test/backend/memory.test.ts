@@ -21,3 +21,9 @@ test("a value that can never fit is not stored, and nothing else gives way to it
   assert.equal((await cache.getMany(keys)).size, 99);
   await cache.close();
 });
+
+test("options that it does not have are refused: a limit that is misspelled would be none", () => {
+  assert.throws(() => memory({ limit: 5e6 } as never), { code: "EF_OPTION", message: /no option limit; .*limitBytes/ });
+  for (const wrong of [64e6, null, "64mb"])
+    assert.throws(() => memory(wrong as never), { code: "EF_OPTION", message: /an object such as/ });
+});

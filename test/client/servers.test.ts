@@ -71,6 +71,42 @@ test("an option that is not one is answered with those that are", () => {
     assert.throws(() => createClient({ servers: "a", ...options }), { code: "EF_OPTION", message });
 });
 
+test("servers that are no servers are answered with how they are written", () => {
+  for (const [servers, message] of [
+    [11211, /a text or a list, such as "10\.0\.0\.1:11211/],
+    [null, /a text or a list, such as/],
+    [{ host: "a" }, /a text or a list, such as/],
+    [[null], /a server is a text, or \{ host, port, weight \} or \{ path \}/],
+    [[5], /a server is a text, or/],
+    [[{ host: "a", prt: 5 }], /a server has no prt; there are host, port, path, weight/],
+  ] as const)
+    assert.throws(() => createClient({ servers: servers as never }), { code: "EF_OPTION", message });
+});
+
+test("arguments of the wrong form are answered with what is right, and nothing is sent", async (t) => {
+  const peer = await startSpeaker(politely);
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address, protocol: "meta" });
+  t.after(() => client.close());
+  for (const wrong of ["song", undefined, null, 5, { song: 1 }]) {
+    const keys = { code: "EF_OPTION", message: /keys are a list, such as .*, not / };
+    await assert.rejects(client.getMany(wrong as never), keys);
+    await assert.rejects(client.deleteMany(wrong as never), keys);
+    await assert.rejects(client.touchMany(wrong as never, "1m"), keys);
+    await assert.rejects(client.setMany(wrong as never), { code: "EF_OPTION", message: /list of pairs, or a Map/ });
+  }
+  await assert.rejects(client.touchMany(["k"], undefined as never), { code: "EF_OPTION", message: /ttl is missing/ });
+  for (const signal of [{}, null, 5, {}])
+    await assert.rejects(client.get("k", { signal: signal as never }), { code: "EF_OPTION", message: /AbortSignal/ });
+  for (const delta of ["2", {}])
+    await assert.rejects(client.incr("k", { delta: delta as never }), { code: "EF_OPTION", message: /delta is / });
+  await assert.rejects(client.meta.noop("elsewhere:1"), {
+    code: "EF_OPTION",
+    message: `elsewhere:1 is not a server of this client; there are ${peer.address}.`,
+  });
+  assert.equal(peer.connections(), 0);
+});
+
 test("an option of a call that is not one is answered with those that are, and nothing is sent", async (t) => {
   const peer = await startSpeaker(politely);
   t.after(() => peer.stop());
@@ -121,6 +157,7 @@ test("an option of a call that is not one is answered with those that are, and n
       code: "EF_OPTION",
       message: /options are an object with .*, not a number/,
     });
+    await assert.rejects(call(null as never), { code: "EF_OPTION", message: /not null/ });
   }
   await assert.rejects(client.getMany(["k"], { as: "byte" as never }), { code: "EF_OPTION" });
   assert.equal(peer.connections(), 0);

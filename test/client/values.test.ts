@@ -199,6 +199,13 @@ describe("values on a real memcached", needs("memcached"), () => {
       await assert.rejects(client.set("odd", value as never), { code: "EF_VALUE" });
   });
 
+  test("what JSON would make an empty object of is refused: a promise, a Map, a Set", async () => {
+    const client = clientOf({});
+    await assert.rejects(client.set("k", Promise.resolve(1) as never), { code: "EF_VALUE", message: /await missing/ });
+    for (const value of [new Map([[1, 2]]), new Set([1])])
+      await assert.rejects(client.set("k", value as never), { code: "EF_VALUE", message: /store a list/ });
+  });
+
   test("pickles are never opened", async () => {
     for (const flags of ["pylibmc", "pymemcache", "everfresh"] as const) {
       const client = clientOf({ flags });
