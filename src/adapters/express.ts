@@ -8,6 +8,7 @@ import { ResponseCache, type Errand, type PageOptions, type PageStore } from "..
 import { requestOf, visitPage } from "./node.ts";
 import { runOnNode } from "./node-errand.ts";
 
+import { EverfreshError } from "../errors.ts";
 import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
 
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";
@@ -78,6 +79,8 @@ export function sessionStore<Base extends object>(
   cache: SessionCache,
   options?: SessionStoreOptions,
 ): Base {
+  if (typeof Store !== "function")
+    throw new EverfreshError("EF_OPTION", "sessionStore takes session.Store, and then the cache");
   const sessions = new SessionStore(cache, options);
   // `express-session` makes such objects itself; only its types call the class abstract.
   const store = Reflect.construct(Store, []) as Base;

@@ -27,10 +27,10 @@ export interface SessionStoreOptions {
   readonly ttl?: Duration;
 }
 
-/** A session as the middleware hands it over: properties, and a cookie that says until when. */
-export type SessionLike = Record<string, unknown> & {
+/** A session as the middleware hands it over: properties of the app's own, and a cookie that says until when. */
+export interface SessionLike {
   readonly cookie?: { readonly maxAge?: number | null; readonly expires?: unknown; readonly originalMaxAge?: unknown };
-};
+}
 
 type Done = (error?: unknown, session?: unknown) => void;
 type Data = Record<string, unknown>;
@@ -49,6 +49,10 @@ export class SessionStore {
   readonly #saved = new WeakMap<object, Data>();
 
   constructor(cache: SessionCache, options: SessionStoreOptions = {}) {
+    if (typeof options !== "object" || options === null)
+      throw new EverfreshError("EF_OPTION", `sessions take an object of options; got ${String(options)}`);
+    if (typeof cache?.getEntry !== "function" || typeof cache.update !== "function")
+      throw new EverfreshError("EF_OPTION", "sessions are kept in a cache, such as createCache makes");
     for (const name in options)
       if (name !== "prefix" && name !== "ttl")
         throw new EverfreshError("EF_OPTION", `there is no option ${name} for sessions; there are prefix and ttl`);
@@ -59,8 +63,9 @@ export class SessionStore {
     this.#ttlMs = durationMs(options.ttl ?? "1d", "ttl");
   }
 
-  get(id: string, done: Done): void {
-    void settle(this.load(id), done);
+  /** @param done is given a session of its middleware's own type */
+  get(id: string, done: (error?: unknown, session?: never) => void): void {
+    void settle(this.load(id), done as Done);
   }
 
   set(id: string, session: SessionLike, done?: Done): void {
@@ -87,7 +92,7 @@ export class SessionStore {
   async save(id: string, session: SessionLike): Promise<void> {
     const key = this.#prefix + id;
     const data = plain(session);
-    const loaded = session[baseName];
+    const loaded: unknown = Reflect.get(session, baseName);
     const base = this.#saved.get(session) ?? (loaded instanceof Base ? loaded.data : {});
     const options = { ttl: { milliseconds: this.#ttlOf(session) } };
     for (let attempt = 0; attempt < mostAttempts; attempt++) {

@@ -79,7 +79,7 @@ const withFastify: Start = async (cache, pause, started) => {
   const app = fastify({ forceCloseConnections: true });
   await app.register(fastifyCookie);
   await app.register(fastifySession, {
-    store: fastifyStore(cache) as never,
+    store: fastifyStore(cache),
     secret,
     saveUninitialized: false,
     cookie: { secure: false, maxAge: 60_000 },
@@ -117,6 +117,20 @@ async function open(start: Start): Promise<{
   };
   return { visit, pause, started, cache };
 }
+
+test("what is no cache, and options that are none, are refused when the store is made", () => {
+  const refused = { code: "EF_OPTION" };
+  for (const wrong of [undefined, 5, {}]) {
+    assert.throws(() => fastifyStore(wrong as never), refused);
+    assert.throws(() => expressStore(session.Store, wrong as never), refused);
+  }
+  const cache = createCache({ backend: memory({ limitBytes: 4_000_000 }) });
+  assert.throws(() => fastifyStore(cache, null as never), refused);
+  assert.throws(() => expressStore(cache as never, session.Store as never), {
+    ...refused,
+    message: /session\.Store, and then the cache/,
+  });
+});
 
 for (const [name, start] of [
   ["express-session", withExpress],
