@@ -89,7 +89,14 @@ export class PageWithHoles<const Name extends string, Facts = unknown> {
     // Letters and digits, so that no template engine changes it.
     const mark = `hole${Buffer.from(this.#random.bytes(16)).toString("hex")}x`;
     const holes = Object.fromEntries(this.#names.map((name, index) => [name, `${mark}${index}z`]));
-    const [start = "", ...rest] = (await render(holes as Record<Name, string>)).split(mark);
+    if (typeof render !== "function")
+      throw new EverfreshError("EF_OPTION", `what renders a page with holes is ${typeof render}; it is a function`);
+    const rendered: unknown = await render(holes as Record<Name, string>);
+    // Hono's JSX makes an object of type String.
+    const html = typeof rendered === "object" ? rendered?.valueOf() : rendered;
+    if (typeof html !== "string")
+      throw new EverfreshError("EF_VALUE", `a page with holes was rendered as ${typeof html}; it is a text`);
+    const [start = "", ...rest] = html.split(mark);
     const pieces = [Buffer.from(start)];
     const places: [number, string][] = [];
     let offset = pieces[0]?.length ?? 0;
@@ -120,6 +127,8 @@ export class PageWithHoles<const Name extends string, Facts = unknown> {
   }
 
   #takeApart(bytes: Uint8Array): OpenedPage<Name, Facts> {
+    if (!(bytes instanceof Uint8Array))
+      throw new EverfreshError("EF_VALUE", "what open takes are the bytes that cut made");
     const all = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (all.length < headAt || all[0] !== format) throw new EverfreshError("EF_VALUE", "these bytes are no cut page");
     const bodyAt = headAt + all.readUInt32BE(1);
@@ -128,7 +137,7 @@ export class PageWithHoles<const Name extends string, Facts = unknown> {
       if (!this.#names.includes(name as Name))
         throw new EverfreshError("EF_VALUE", `this page has a hole ${JSON.stringify(name)} that nobody fills`);
     const pieces = piecesOf(all.subarray(bodyAt), holes);
-    return { facts: facts as Facts, fillIn: (values) => filled(pieces, values) };
+    return { facts: facts as Facts, fillIn: (values) => filled(pieces, values ?? {}) };
   }
 }
 

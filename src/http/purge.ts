@@ -6,6 +6,7 @@
  */
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { systemClock, type Clock } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
 import { eventChannel, type EventShapes } from "../events.ts";
 import { surrogateKey } from "./answer.ts";
 
@@ -31,6 +32,8 @@ const notices = eventChannel("everfresh:notice");
  * const end = purgeInFront((keys) => fetch(url, { method: "POST", headers: { "surrogate-key": keys.join(" ") } }));
  */
 export function purgeInFront(purge: Purge, { namespace, clock = systemClock }: PurgeOptions = {}): () => void {
+  if (typeof purge !== "function")
+    throw new EverfreshError("EF_OPTION", `what purges in front is ${typeof purge}; it is a function of keys`);
   const waiting = new Set<string>();
   let pauseMs = firstPauseMs;
   let isBusy = false;

@@ -62,6 +62,21 @@ test("a hole that nobody fills, or fills with no text, is refused by its name", 
   assert.throws(() => new PageWithHoles("token" as never), { code: "EF_OPTION" });
 });
 
+test("what is no rendering, and what is no cut page, is refused by what it is", async () => {
+  await assert.rejects(page.cut(undefined as never), { code: "EF_OPTION", message: /it is a function/ });
+  await assert.rejects(
+    page.cut(() => 5 as never),
+    { code: "EF_VALUE", message: /rendered as number; it is a text/ },
+  );
+  const jsx = await page.cut(
+    (holes) => Object.assign(new String(`<b>${holes.name}</b>`), { isEscaped: true }) as never,
+  );
+  assert.equal(page.open(jsx).fillIn({ name: "x", token: "" }).toString(), "<b>x</b>");
+  for (const wrong of [undefined, "text", Buffer.from("text")])
+    assert.throws(() => page.open(wrong as never), { code: "EF_VALUE" });
+  assert.throws(() => page.open(jsx).fillIn(undefined as never), { code: "EF_OPTION", message: /hole name/ });
+});
+
 test("a hole may be missing, and a page may have none", async () => {
   assert.equal(
     page
