@@ -89,6 +89,20 @@ export interface OutboxWatch {
   readonly namespace?: string;
 }
 
+const transactionNames: Record<keyof TransactionOptions, true> = { isolation: true };
+const watchNames: Record<keyof OutboxWatch, true> = { tags: true, namespace: true };
+const isolations: readonly Isolation[] = ["read committed", "repeatable read", "serializable"];
+
+/** A misspelled isolation would run with less than was asked for. */
+function checkTransaction(work: unknown, options: TransactionOptions): void {
+  if (typeof work !== "function")
+    throw new EverfreshError("EF_OPTION", "transaction takes a database and a function (tx, invalidate) => ...");
+  checkNames(options, transactionNames, "transaction");
+  const { isolation } = options;
+  if (isolation !== undefined && !isolations.includes(isolation))
+    throw new EverfreshError("EF_OPTION", `isolation is ${isolation}; it is ${isolations.join(", ")}`);
+}
+
 const failed = eventChannel("everfresh:outbox:error");
 const committed = eventChannel("everfresh:outbox:committed");
 
@@ -155,6 +169,7 @@ export class Outbox {
     options: TransactionOptions = {},
   ): Promise<R> {
     this.#mustBeOpen();
+    checkTransaction(work, options);
     if (isInside(db))
       throw new EverfreshError(
         "EF_OPTION",
@@ -197,6 +212,7 @@ export class Outbox {
 
   /** Puts triggers on `table`, so that writers who bypass the app are seen. Run again, it replaces them. */
   async watch(table: string, options: OutboxWatch): Promise<void> {
+    checkNames(options, watchNames, "watch");
     const { database, dialect } = await this.#outside();
     const namespace = options.namespace ?? this.#delivery.namespaces[0] ?? "";
     await database.transaction(async (_tx, session) => {

@@ -285,6 +285,21 @@ for (const kind of kinds)
       assert.throws(() => late?.(), { code: "EF_OPTION" });
     });
 
+    test("an isolation or an option that is misspelled, or no callback, is refused before anything runs", async () => {
+      const outbox = open(new RememberingCache());
+      const committedBefore = await it.committedItems();
+      const work = async (tx: unknown): Promise<void> => await it.insert(tx, "x");
+      for (const [options, message] of [
+        [{ isolatoin: "serializable" }, /transaction has no option isolatoin; there are isolation/],
+        [{ isolation: "serialisable" }, /it is read committed, repeatable read, serializable/],
+        [null, /takes an object of options/],
+      ] as const)
+        await assert.rejects(outbox.transaction(it.db, work, options as never), { code: "EF_OPTION", message });
+      await assert.rejects(outbox.transaction(it.db, undefined as never), { code: "EF_OPTION", message: /a function/ });
+      await assert.rejects(outbox.watch("items", undefined as never), { code: "EF_OPTION", message: /watch takes/ });
+      assert.equal(await it.committedItems(), committedBefore);
+    });
+
     test("a namespace that no cache here has cannot be named", async () => {
       const outbox = open(new RememberingCache());
       await assert.rejects(
