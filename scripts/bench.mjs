@@ -4,10 +4,6 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { build, install, installIn, root, run } from "./run.mjs";
 
-install();
-build();
-if (existsSync(join(root, "bench", "package-lock.json"))) installIn("bench");
-
 const all = readdirSync(join(root, "bench"))
   .filter((file) => file.endsWith(".bench.mjs"))
   .map((file) => file.slice(0, -".bench.mjs".length));
@@ -16,5 +12,8 @@ if (name !== undefined && !all.includes(name)) {
   process.stderr.write(`There is no benchmark "${name}"; there are ${all.join(", ")}.\n`);
   process.exit(1);
 }
+install();
+build();
+if (existsSync(join(root, "bench", "package-lock.json"))) installIn("bench");
 for (const each of name === undefined ? all : [name])
   run(process.execPath, [join("bench", `${each}.bench.mjs`), ...args]);

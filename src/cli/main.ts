@@ -30,6 +30,7 @@ async function main(args: string[]): Promise<number> {
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (command === undefined) {
     const isAsked = name === "--help" || name === "-h" || name === "help";
+    if (!isAsked && name !== "") process.stderr.write(`everfresh: there is no command ${JSON.stringify(name)}\n`);
     (isAsked ? process.stdout : process.stderr).write(usage());
     return isAsked ? 0 : 2;
   }

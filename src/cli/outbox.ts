@@ -51,7 +51,10 @@ export async function outbox(args: string[]): Promise<number> {
   const takesTable = command === "watch" || command === "unwatch";
   const isKnown = takesTable || command === "install" || command === "status" || command === "relay";
   if (!isKnown || positionals.length !== (takesTable ? 2 : 1)) {
-    process.stderr.write(help);
+    const wrong = isKnown
+      ? `${command} takes ${takesTable ? "one table" : "nothing else"}`
+      : `there is no command ${command}`;
+    process.stderr.write(`everfresh outbox: ${wrong}\n\n${help}`);
     return 2;
   }
   const database = await openDatabase(values.db ?? process.env["DATABASE_URL"], command === "install");

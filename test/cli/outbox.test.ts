@@ -45,7 +45,16 @@ test("without a database, a command or a known table it says what is missing", (
   assert.match(outbox("", "install").error, /set DATABASE_URL, or give --db/);
   assert.equal(outbox("", "install").status, 1);
   assert.equal(outbox(file.path).status, 2);
-  assert.equal(outbox(file.path, "watch").status, 2);
+  assert.deepEqual(
+    [outbox(file.path, "watch"), outbox(file.path, "status", "items"), outbox(file.path, "wacth", "items")].map(
+      ({ status, error }) => [status, error.split("\n", 1)[0]],
+    ),
+    [
+      [2, "everfresh outbox: watch takes one table"],
+      [2, "everfresh outbox: status takes nothing else"],
+      [2, "everfresh outbox: there is no command wacth"],
+    ],
+  );
   assert.match(outbox(file.path, "install", "--no-such-flag").error, /no-such-flag/);
   assert.match(outbox(file.path, "watch", "items").error, /1 to 16 tags/);
   assert.match(outbox(file.path, "--help").out, /unwatch/);

@@ -158,5 +158,5 @@ test("help and version are shown without starting anything", () => {
   }
   const nothing = spawnSync(process.execPath, [program, "sreve"], { encoding: "utf8" });
   assert.equal(nothing.status, 2);
-  assert.match(nothing.stderr, /everfresh serve/);
+  assert.match(nothing.stderr, /^everfresh: there is no command "sreve"\nUsage:\n[^]*everfresh serve/);
 });
