@@ -20,4 +20,5 @@ export {
 export type * from "./cache/index.ts";
 export { cacheFromEnv, createCache } from "./cache/index.ts";
 export type { Duration } from "./duration.ts";
+export type { EventName, EventShapes } from "./events.ts";
 export { EverfreshError, errorCodes, isEverfreshError, type ErrorCode } from "./errors.ts";

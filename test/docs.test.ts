@@ -36,6 +36,30 @@ test("every variable that the app and the cache read is in the table of the conf
   );
 });
 
+test("every option of the cache and of pages is in the table of its page", () => {
+  const places = [
+    ["src/cache/options.ts", "ReadOptions", "docs/cache.md"],
+    ["src/cache/options.ts", "CommonOptions", "docs/cache.md"],
+    ["src/cache/create-cache.ts", "CacheOptions", "docs/cache.md"],
+    ["src/http/options.ts", "PageOptions", "docs/pages.md"],
+  ] as const;
+  const missing = places.flatMap(([file, type, manual]) => {
+    const source = readFileSync(file, "utf8");
+    const [, names = ""] = new RegExp(`Record<keyof ${type}, true> = \\{([^}]*)\\}`).exec(source) ?? [];
+    const rows = readFileSync(manual, "utf8")
+      .split("\n")
+      .filter((line) => line.startsWith("| `"))
+      .map((line) => line.split("|", 2)[1] ?? "");
+    const options = [...names.matchAll(/^ {2}(\w+): true,$/gm)].map(([, name = ""]) => name);
+    assert.ok(options.length > 5, `${file} has no names of ${type}`);
+    return options
+      .filter((name) => !rows.some((row) => row.includes(`\`${name}\``)))
+      .map((name) => `${manual}: ${name}`);
+  });
+  // Time and chance are for tests.
+  assert.deepEqual(missing, ["docs/cache.md: clock", "docs/cache.md: random"]);
+});
+
 test("links in the manual lead to files that exist", () => {
   const broken = manuals.flatMap((manual) =>
     [...readFileSync(manual, "utf8").matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)]
