@@ -61,6 +61,15 @@ export class EverfreshError extends Error {
   }
 }
 
+/** An error of ours that was thrown where nobody knew the server, command and key, with them; any other as it is. */
+export function located(error: unknown, details: ErrorDetails): unknown {
+  if (!(error instanceof EverfreshError) || error.command !== undefined || error.key !== undefined) return error;
+  const found = new EverfreshError(error.code, error.message, { ...details, cause: error.cause });
+  // Where it was thrown says more than where it was completed.
+  if (error.stack !== undefined) found.stack = error.stack;
+  return found;
+}
+
 /** Whether `error` is one of ours, and, if `code` is given, that one. */
 export function isEverfreshError(error: unknown, code?: ErrorCode): error is EverfreshError {
   return error instanceof EverfreshError && (code === undefined || error.code === code);

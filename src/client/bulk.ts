@@ -1,5 +1,5 @@
 /** Commands for many keys at once, and for all servers. */
-import { EverfreshError, isEverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError, located } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Link, type Reading } from "../connection/index.ts";
 import { hashedLength, want, type Answer, type Verb } from "../protocol/index.ts";
@@ -52,7 +52,7 @@ export class BulkCommands extends Commands {
       const read: Reading<true> = (answer, call, epoch, last) => {
         if (answer.kind === "hit") {
           this.counters.hits++;
-          this.#gather(group.keys[answer.index] as K, answer, call, decode, values, errors, late);
+          this.#gather(group.keys[answer.index] as K, epoch.server, answer, call, decode, values, errors, late);
         } else if (answer.kind === "oversized") {
           const key = group.keys[answer.index] as K;
           errors.set(key, tooLarge(answer.text, shownKey(key), epoch.server));
@@ -223,8 +223,9 @@ export class BulkCommands extends Commands {
     return (answer, call) => this.decode(answer, call);
   }
 
-  #gather<K>(
+  #gather<K extends KeyLike>(
     key: K,
+    server: string,
     answer: Answer,
     call: Call<unknown>,
     decode: (answer: Answer, call: Call<unknown>) => unknown,
@@ -241,11 +242,12 @@ export class BulkCommands extends Commands {
       late.push(
         this.operations.run(value, call.deadline, { command: "getMany" }).then(
           (ready: unknown) => void (ready === missing || values.set(key, ready)),
-          (error: unknown) => void errors.set(key, asError(error)),
+          (error: unknown) =>
+            void errors.set(key, asError(located(error, { command: "getMany", key: shownKey(key), server }))),
         ),
       );
     } catch (error) {
-      errors.set(key, asError(error));
+      errors.set(key, asError(located(error, { command: "getMany", key: shownKey(key), server })));
     }
   }
 

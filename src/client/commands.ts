@@ -3,12 +3,12 @@
  *
  * Results are values with a `kind`, failures are errors. Nothing is ever sent twice.
  */
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, located } from "../errors.ts";
 import type { Duration } from "../duration.ts";
 import { Call, unfinished, type CallOptions, type Reading } from "../connection/index.ts";
 import { want, type Answer, type Details, type StoreMode } from "../protocol/index.ts";
 import { anyKey, badArgument, checkedCas, counter, ownKey, wholeNumber, wireValue, type Cas } from "./arguments.ts";
-import { Calls, type KeyLike } from "./calls.ts";
+import { Calls, shownKey, type KeyLike } from "./calls.ts";
 import type * as types from "./command-types.ts";
 import type { Counters } from "./counters.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -198,7 +198,8 @@ export class Commands extends Calls {
         );
       return this.#storeEncoded(mode, key, encoded, cas, options);
     } catch (error) {
-      return Promise.reject(error);
+      const isKey = typeof key === "string" || key instanceof Uint8Array;
+      return Promise.reject(located(error, { command: mode, ...(isKey && { key: shownKey(key) }) }));
     }
   }
 
@@ -365,7 +366,7 @@ export class Commands extends Calls {
       const result = value.then((ready: unknown): types.GetResult =>
         ready === missing ? { kind: "miss", epoch } : { kind: "hit", value: ready, clientFlags, cas, epoch },
       );
-      call.finishWith(this.operations.run(result, call.deadline, { command: "get", key: call.shownKey() }));
+      call.finishWith(this.operations.run(result, call.deadline, { command: "get", key: call.shownKey() }), epoch);
       return unfinished;
     };
   }

@@ -4,7 +4,7 @@
  * A call is settled once, by an answer or by a failure; after that it may still lie in a queue, where it only keeps
  * its place until the answer that belongs to it has come.
  */
-import { EverfreshError, type ErrorCode } from "../errors.ts";
+import { EverfreshError, located, type ErrorCode } from "../errors.ts";
 import { listen, unlisten, type Abortable } from "../signals.ts";
 import { decodedKey, type Answer, type Command, type Details, type Verb } from "../protocol/index.ts";
 
@@ -153,8 +153,14 @@ export class Call<T> implements Command, Abortable {
       this.#settle();
       this.#resolve?.(result);
     } catch (error) {
-      this.failWith(error);
+      this.#failReading(error, epoch);
     }
+  }
+
+  /** What was read cannot be understood; whoever found out does not know whose it was. */
+  #failReading(error: unknown, { server }: ConnectionEpoch): void {
+    const key = this.key === "" ? {} : { key: this.shownKey() };
+    this.failWith(located(error, { server, command: this.verb, ...key }));
   }
 
   #tell(sink: CallSink, answer: Answer, epoch: ConnectionEpoch): void {
@@ -167,12 +173,12 @@ export class Call<T> implements Command, Abortable {
    * The answer is there, and its value takes a while longer: the call ends when `result` does, or when its caller gives
    * up. Its deadline is `result`'s to keep.
    */
-  finishWith(result: Promise<T>): void {
+  finishWith(result: Promise<T>, epoch: ConnectionEpoch): void {
     // Classic text ends every read with a line of its own, which must not settle a call that has its value.
     this.#read = awaited;
     result.then(
       (value) => this.#finish(value),
-      (error: unknown) => this.failWith(error),
+      (error: unknown) => this.#failReading(error, epoch),
     );
   }
 

@@ -185,6 +185,18 @@ describe("values on a real memcached", needs("memcached"), () => {
         }
   });
 
+  test("an error about a value says whose it is, of one key and of many", async () => {
+    const client = clientOf({});
+    await client.set("odd", "x", { clientFlags: 1 });
+    const whose = { code: "EF_VALUE", server: server.address, key: "odd" };
+    await assert.rejects(client.get("odd"), { ...whose, command: "get" });
+    const { errors } = await client.getMany(["odd"]);
+    await assert.rejects(Promise.reject(errors.get("odd")), { ...whose, command: "getMany" });
+    await assert.rejects(client.set("odd", undefined as never), { code: "EF_VALUE", command: "set", key: "odd" });
+    const stored = await client.setMany([["odd", NaN]]);
+    assert.equal(stored.errors.get("odd")?.key, "odd");
+  });
+
   test("what would come back as something else is not stored", async () => {
     const client = clientOf({});
     for (const value of [
