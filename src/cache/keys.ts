@@ -157,7 +157,7 @@ export function checkTags(tags: readonly string[]): readonly string[] {
     )
       throw new EverfreshError("EF_OPTION", `a tag is a text of 1 to ${longestTagBytes} bytes; got ${shown(tag)}`);
     else if (!plain.test(tag)) refuseHalves(tag, "EF_OPTION", "a tag");
-  const unique = tags.length > 1 ? [...new Set<string>(tags)] : [...(tags as readonly string[])];
+  const unique = tags.length > 1 ? [...new Set<string>(tags)] : [...tags];
   if (unique.length > limitTags)
     throw new EverfreshError("EF_OPTION", `there are at most ${limitTags} tags at a time; got ${unique.length}`);
   return unique;
