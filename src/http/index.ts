@@ -16,5 +16,6 @@ export { urlTag } from "./places.ts";
 export { canonicalQuery } from "./query.ts";
 export type { Rendering, Verdict } from "./render.ts";
 export { isOddTarget, isSafeMethod, splitTarget, type PageRequest } from "./request.ts";
-export { ResponseCache, type Framework, type Served } from "./response-cache.ts";
+export { ResponseCache, type Served } from "./response-cache.ts";
 export type { PageStore, StoreContext, StoreOptions, StoreResult } from "./store.ts";
+export type { Framework } from "./visits.ts";
