@@ -27,6 +27,8 @@ export interface Errand {
   /** What the handler is asked for: path and query as it gets to see them. */
   readonly target: string;
   readonly request: PageRequest;
+  /** Whether it has come to its pages. */
+  isUnderWay: boolean;
 }
 
 const errands = new WeakMap<object, Errand>();

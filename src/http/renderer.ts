@@ -46,6 +46,7 @@ export class Renderer {
           rendering,
           target,
           request: bare(request, policy, learned),
+          isUnderWay: false,
         };
         nowhere.runInAsyncScope(() => context.within(() => current.within(rendering, () => run(errand))));
       });

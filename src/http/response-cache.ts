@@ -94,7 +94,7 @@ export class ResponseCache<Source> {
     } catch (error) {
       // A function among the options threw, or gave what is refused. The handler does not need the cache.
       if (notices.hasSubscribers) notices.publish({ message: `a page went past the cache: ${String(error)}` });
-      visit = isEverfreshError(error, "EF_CLOSED") ? "unavailable" : "option";
+      visit = this.#visits.within(request, isEverfreshError(error, "EF_CLOSED") ? "unavailable" : "option");
     }
     if (typeof visit === "string") return this.#pass("bypass", visit, startedMs);
     return atHand === undefined ? this.#look(visit) : this.#found(visit, atHand);
@@ -105,14 +105,19 @@ export class ResponseCache<Source> {
    * other pages, or as a request for another page than the visitor's.
    */
   accept(errand: Errand, request: PageRequest, source: Source): Rendering | undefined {
+    const isOurs = errand.pages === this;
+    // On its way it comes through the pages that these stand within, too.
+    if (!isOurs && !errand.isUnderWay) return undefined;
+    let visit: Visit | Reason;
     try {
-      const visit = this.#visits.of(request, source, 0, () => undefined);
-      if (errand.pages !== this) this.#visits.within(request, visit);
-      else return typeof visit !== "string" && visit.base === errand.base ? errand.rendering : undefined;
+      visit = this.#visits.of(request, source, 0, () => undefined);
     } catch {
-      // A function among the options threw: the handler does not need the cache.
+      visit = "option";
     }
-    return undefined;
+    if (!isOurs) this.#visits.within(request, visit);
+    if (!isOurs || typeof visit === "string" || visit.base !== errand.base) return undefined;
+    errand.isUnderWay = true;
+    return errand.rendering;
   }
 
   /**

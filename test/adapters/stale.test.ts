@@ -8,10 +8,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { after, describe, test } from "node:test";
 import { brotliDecompressSync } from "node:zlib";
 import { createCache, memory, type Cache } from "everfresh";
+import express from "express";
+import { cachePage as expressPage } from "everfresh/express";
 import { cachePage as honoPage } from "everfresh/hono";
 import { cachePages } from "everfresh/node";
 import { deferred } from "../support/deferred.ts";
-import { ask, sites, type Asked, type Got, type Route, type Told } from "./sites.ts";
+import { ask, siteOn, sites, type Asked, type Got, type Route, type Told } from "./sites.ts";
 
 const opened: (() => Promise<void>)[] = [];
 after(async () => {
@@ -239,4 +241,30 @@ describe("staleWhileRevalidate is refused at the start", () => {
       code: "EF_OPTION",
       message: /option app/,
     }));
+});
+
+describe("where pages are declared within others, past its time is rendered anew", () => {
+  const swr = { ttl: "150ms", staleWhileRevalidate: "1m" } as const;
+  const rows = {
+    "the outer one, with the tags of both": [swr, { ttl: "1m", tags: ["inner"] }],
+    "the inner one, which tells more apart": [{ ttl: "1m" }, { ...swr, tags: ["inner"], vary: ["x-tone"] }],
+  } as const;
+  for (const [title, [outer, inner]] of Object.entries(rows))
+    test(title, async () => {
+      const cache = createCache({ backend: memory({ limitBytes: 8_000_000 }) });
+      let renders = 0;
+      const app = express().use(expressPage(cache, outer));
+      app.get("/page", expressPage(cache, inner), (_req, res) => void res.send(`page ${++renders}`));
+      const site = await siteOn(app.listen(0, "127.0.0.1"));
+      opened.push(async () => {
+        await site.close();
+        await cache.close();
+      });
+      const page = `${site.origin}/page`;
+      const { text: before } = await askUntil(isStale, page);
+      const { text } = await askUntil((each) => / hit; ttl=\d/.test(status(each)), page);
+      assert.notEqual(text, before);
+      await cache.invalidateTags(["inner"]);
+      assert.notEqual((await ask(page)).text, text);
+    });
 });
