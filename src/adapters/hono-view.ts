@@ -51,7 +51,9 @@ export class View {
       configurable: true,
       enumerable: true,
       get: () => (isPartOf(this.#rendering) ? this.#narrowed : this.#full),
-      set: (raw: Request) => (this.#full = raw),
+      set: (raw: Request) => {
+        this.#full = raw;
+      },
     });
   }
 

@@ -99,7 +99,7 @@ export class InheritedByAll extends Inherited {
   }
 
   override during<T>(reading: Promise<T>): Promise<T> {
-    for (const one of this.#all) one.during(reading);
+    for (const one of this.#all) void one.during(reading);
     return reading;
   }
 

@@ -42,7 +42,7 @@ async function* parts(): AsyncIterable<string> {
   for (let part = 0; part < 20; part++) yield "x".repeat(100);
 }
 
-async function* late(asked: Asked, n: number): AsyncIterable<string> {
+async function* streamed(asked: Asked, n: number): AsyncIterable<string> {
   yield `page ${n}, `;
   // The handler has returned by now.
   await new Promise(setImmediate);
@@ -167,7 +167,9 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
     });
 
     test("where cookies are ignored, what is streamed sees none either, and is not stored when it looks at the user", async () => {
-      const { page, renders } = await open(framework, (asked, n) => ({ body: late(asked, n) }), { cookies: "ignore" });
+      const { page, renders } = await open(framework, (asked, n) => ({ body: streamed(asked, n) }), {
+        cookies: "ignore",
+      });
       assert.equal((await ask(page, { cookie: "sid=alice" })).text, "page 1, cookie undefined");
       assert.equal((await ask(page, { cookie: "sid=bob" })).text, "page 1, cookie undefined");
       assert.match((await ask(`${page}?user`, { cookie: "sid=alice" })).text, /user alice$/);

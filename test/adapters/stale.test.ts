@@ -65,6 +65,16 @@ function givenUp(): Promise<void> {
   });
 }
 
+/** A handler whose renderings are given up, and one whose second one is. */
+async function slow(_: Asked, n: number): Promise<Told> {
+  await givenUp();
+  return told(n);
+}
+async function later(_: Asked, n: number): Promise<Told> {
+  if (n === 2) await givenUp();
+  return told(n);
+}
+
 async function* two(n: number): AsyncIterable<string> {
   yield "page ";
   await pause(1);
@@ -202,17 +212,9 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       "a handler that answers after its deadline is heard, also when it has failed",
       { timeout: 20_000 },
       async () => {
-        const slow = async (_: Asked, n: number): Promise<Told> => {
-          await givenUp();
-          return told(n);
-        };
         const { page } = await open(framework, slow, { ...relaxed, staleIfError: "1m", timeout: "50ms" });
         assert.equal((await ask(page)).text, "page");
         assert.equal((await ask(page)).text, "broken");
-        const later = async (_: Asked, n: number): Promise<Told> => {
-          if (n === 2) await givenUp();
-          return told(n);
-        };
         const kept = await open(framework, later, { ...relaxed, staleIfError: "1m", timeout: "50ms" });
         assert.equal((await ask(kept.page)).text, "page");
         await kept.cache.invalidateTags(["t"]);
@@ -261,10 +263,10 @@ describe("where pages are declared within others, past its time is rendered anew
         await cache.close();
       });
       const page = `${site.origin}/page`;
-      const { text: before } = await askUntil(isStale, page);
-      const { text } = await askUntil((each) => / hit; ttl=\d/.test(status(each)), page);
-      assert.notEqual(text, before);
+      const before = await askUntil(isStale, page);
+      const anew = await askUntil((each) => / hit; ttl=\d/.test(status(each)), page);
+      assert.notEqual(anew.text, before.text);
       await cache.invalidateTags(["inner"]);
-      assert.notEqual((await ask(page)).text, text);
+      assert.notEqual((await ask(page)).text, anew.text);
     });
 });

@@ -68,20 +68,21 @@ function refuse(): string {
   throw new Error("no");
 }
 
-describe("pages that are declared within others of the same URL", () => {
-  async function nested(
-    inner: PageOptions<IncomingMessage>,
-    outer: Partial<PageOptions<IncomingMessage>> = {},
-  ): Promise<{ cache: Cache; page: string }> {
-    const cache = inMemory();
-    let renders = 0;
-    const within = cachePages(cache, inner, (_req, res) => {
-      res.setHeader("cache-control", "max-age=60");
-      res.end(`page ${++renders}`);
-    });
-    return { cache, page: await open(cache, { ttl: "1m", ...outer }, within) };
-  }
+/** Pages that are declared within others. */
+async function nested(
+  inner: PageOptions<IncomingMessage>,
+  outer: Partial<PageOptions<IncomingMessage>> = {},
+): Promise<{ cache: Cache; page: string }> {
+  const cache = inMemory();
+  let renders = 0;
+  const within = cachePages(cache, inner, (_req, res) => {
+    res.setHeader("cache-control", "max-age=60");
+    res.end(`page ${++renders}`);
+  });
+  return { cache, page: await open(cache, { ttl: "1m", ...outer }, within) };
+}
 
+describe("pages that are declared within others of the same URL", () => {
   test("are kept once where they would share a key, with the tags of both", { timeout: 20_000 }, async () => {
     const { cache, page } = await nested({ ttl: "1m", tags: ["inner"] }, { tags: ["outer"] });
     let latest = "page 0";
@@ -244,7 +245,7 @@ describe("relaxations and failures", () => {
     });
     const when = (req: IncomingMessage): boolean => {
       came.resolve();
-      req.socket.once("close", left.resolve);
+      req.socket.once("close", () => left.resolve());
       return true;
     };
     const page = await open(two as Cache, { ttl: "1m", when }, (_req, res) => {
