@@ -29,6 +29,8 @@ export interface AnswerStyle {
   readonly showsTiming: boolean;
   readonly isPrivate: boolean;
   readonly negotiatesCoding: boolean;
+  /** The headers that the options tell pages apart by. */
+  readonly varies: readonly string[];
   /** What to tell a shared cache in front; undefined where there is none. */
   readonly surrogate: SurrogateStyle | undefined;
 }
@@ -115,7 +117,7 @@ export function answerWith(
 
 /**
  * The fields as they leave: with the Cache-Control that never lets a browser show an old page, unless the handler said
- * otherwise; with Vary for what the cache itself negotiates; with the keys for a cache in front.
+ * otherwise; with Vary for what the options tell apart and the cache itself negotiates; with the keys for a cache in front.
  *
  * In front, only what the cache has just found to be current is kept: what was rendered may have been invalidated and purged
  * meanwhile, and what is stale was.
@@ -128,6 +130,7 @@ export function outgoing(
   const fields: AnswerFields = { ...stored };
   if (fields["cache-control"] === undefined && fields["expires"] === undefined)
     fields["cache-control"] = style.isPrivate ? "private, no-cache" : "no-cache";
+  for (const name of style.varies) fields["vary"] = withName(field(fields, "vary"), name);
   if (style.isPrivate) fields["vary"] = withName(field(fields, "vary"), "Cookie");
   if (allowsOneOrigin(fields)) fields["vary"] = withName(field(fields, "vary"), "Origin");
   if (style.negotiatesCoding) fields["vary"] = withName(field(fields, "vary"), "Accept-Encoding");

@@ -136,6 +136,8 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
   const isPrivate = options.private !== undefined;
   const codings = codingsOf(options.compress, isPrivate);
   const cookies = options.cookies ?? "bypass";
+  const keyCookies = typeof cookies === "string" ? [] : cookies;
+  const vary = varyOf(options.vary);
   if (isPrivate && options.cookies !== undefined)
     throw new EverfreshError("EF_OPTION", "cookies is for pages for everybody; a private page is keyed by its user");
   if (isPrivate && options.staleWhileRevalidate !== undefined)
@@ -152,12 +154,13 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
     when: options.when,
     isPrivate,
     cookies,
-    keyCookies: typeof cookies === "string" ? [] : cookies,
+    keyCookies,
     statuses: statusesOf(options.statuses),
     negotiatesCoding: codings.length > 0,
     codings,
     query: options.query ?? "all",
-    vary: varyOf(options.vary),
+    vary,
+    varies: [...vary.map(({ header }) => header), ...(keyCookies.length > 0 ? ["Cookie"] : [])],
     maxBodyBytes: bytesOf(options.maxBodyBytes),
     staleWhileRevalidateMs: span(options.staleWhileRevalidate, "staleWhileRevalidate"),
     staleIfErrorMs: span(options.staleIfError, "staleIfError"),

@@ -369,6 +369,13 @@ describe("what surrounds a page", () => {
     assert.equal(got.headers["cache-control"], "no-cache");
   });
 
+  test("caches in front are told by what the options tell pages apart", async () => {
+    const options = { ttl: "1m", vary: ["x-tone"], cookies: ["lang"], surrogate } as const;
+    const page = await open(inMemory(), options, (_req, res) => res.end("page"));
+    for (let visit = 0; visit < 2; visit++)
+      assert.equal((await ask(page)).headers.vary, "x-tone, Cookie, Accept-Encoding");
+  });
+
   const notCurrent: Record<string, Handler> = {
     "that was just rendered, and may have been purged meanwhile": (_req, res) => res.end("page"),
     "that is streamed, and may come to be one visitor's": (_req, res) => {
