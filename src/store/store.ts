@@ -1,122 +1,26 @@
 /**
  * One memory: what is stored under which key, until when, and who must go. Knows no socket and no protocol.
  *
- * It works on ranges of bytes and on items (the index of their first word, see `layout.ts`), and answers with numbers
- * from the tables below, so that a request costs no object. An item is valid until the next call that stores something.
- * `Memory` beside it is the same with objects, for those who store less than a hundred thousand times a second.
+ * `Items` are found, counted and forgotten; this is how they come to be: a draft is put, replaces, extends or counts. The
+ * numbers of `draft.ts` say what came of it.
  */
 import { type Halves, add, copyBytes, highOf, lowOf, readDecimal, subtract, writeDecimal } from "../protocol/index.ts";
-import { Arena } from "./arena.ts";
 import { type Draft, type Mode, type Outcome, emptyDraft, memcachedSize, mode, nothing, outcome } from "./draft.ts";
 import { hashOf } from "./hash.ts";
+import { Items } from "./items.ts";
 import * as at from "./layout.ts";
-import { type ResolvedStoreOptions, type StoreOptions, resolveStoreOptions } from "./options.ts";
-import { type Departure, Reclaimer } from "./reclaimer.ts";
-import { Seconds } from "./seconds.ts";
-import { Table } from "./table.ts";
 
 /** Digits of the largest counter. */
 const longestNumber = 20;
 
-export class Store {
-  readonly options: ResolvedStoreOptions;
-  readonly seconds: Seconds;
-  /** The memory of all items; see `layout.ts`. */
-  readonly words: Int32Array;
-  readonly bytes: Uint8Array;
+export class Store extends Items {
   /** What the next `put` stores. */
   readonly draft: Draft = emptyDraft();
   /** The item that the last `put` or `count` left behind, or 0. */
   last = 0;
   /** The number that the last `count` arrived at. */
   readonly counted: Halves = { high: 0, low: 0 };
-  /** Why the last `find` found nothing: it was never there, expired or flushed. */
-  missed: "absent" | "expired" | "flushed" = "absent";
-  /** Is told of every item that leaves without being asked to, while it can still be read. */
-  onDeparture: ((item: number, why: Departure) => void) | undefined;
-
-  /** Bytes of all items as memcached counts them. */
-  bytesStored = 0;
-  totalItems = 0;
-  evictions = 0;
-  evictedUnfetched = 0;
-  evictedActive = 0;
-  expiredUnfetched = 0;
-  reclaimed = 0;
-
-  readonly #arena: Arena;
-  readonly #table: Table;
-  readonly #reclaimer: Reclaimer;
   readonly #digits = new Uint8Array(longestNumber);
-  #lastCas = 0;
-  #crawled = 0;
-  /** The second up to which a delayed flush takes everything, or 0. */
-  #flushAt = 0;
-
-  constructor(options: StoreOptions) {
-    this.options = resolveStoreOptions(options);
-    this.seconds = new Seconds(this.options.clock);
-    this.#arena = new Arena(this.options.limitBytes);
-    this.words = this.#arena.words;
-    this.bytes = this.#arena.bytes;
-    // Divided, not shifted: 4 GiB are 0 in 32 bits.
-    this.#table = new Table(this.words, Math.floor(this.#arena.limitBytes / 64));
-    this.#reclaimer = new Reclaimer(this.#arena, this.#table, this.options.evicts, (item, why) =>
-      this.#left(item, why),
-    );
-  }
-
-  /** How many items there are, those included that expired unnoticed. */
-  get count(): number {
-    return this.#table.count;
-  }
-
-  get buckets(): number {
-    return this.#table.buckets;
-  }
-
-  /** The memory for items, in bytes, and how much of it has been written to. */
-  get limitBytes(): number {
-    return this.#arena.limitBytes;
-  }
-  get usedBytes(): number {
-    return (this.#arena.segments - this.#arena.freeSegments) * this.#arena.segmentWords * 4;
-  }
-
-  /** Reads the clock. Call it before a group of commands that belong to one moment. */
-  tick(): void {
-    if (!this.seconds.tick()) return;
-    this.#reclaimer.now = this.seconds.now;
-    if (this.#flushAt !== 0 && this.seconds.now > this.#flushAt) this.clear();
-    const batch = Math.min(64, 1 + Math.ceil(this.#arena.segments / 60));
-    for (let segments = 0; segments < batch; segments++) this.#reclaimer.crawl(this.#crawled++);
-  }
-
-  /** The item of a key, or 0. Counts as no use: see `use`. */
-  find(key: Uint8Array, start: number, end: number): number {
-    return this.#find(key, start, end, hashOf(key, start, end, this.options.seed));
-  }
-
-  /** The item was read: it is fresh, and less likely to be dropped. */
-  use(item: number): void {
-    const words = this.words;
-    let state = (words[item + at.STATE] as number) | at.FETCHED;
-    if ((state & at.USES) !== at.USES) state += at.ONE_USE;
-    words[item + at.STATE] = state;
-    words[item + at.TIME] = this.seconds.now;
-  }
-
-  /** Where the value of an item begins in `bytes`; it is `words[item + LENGTH]` long. */
-  valueStart(item: number): number {
-    return item * 4 + at.headerBytes + ((this.words[item + at.STATE] as number) & at.KEY_LENGTH);
-  }
-
-  /** The size of an item as memcached counts it: header, CAS, key and zero, flags if any, value and line end. */
-  sizeOf(item: number): number {
-    const words = this.words;
-    const keyLength = (words[item + at.STATE] as number) & at.KEY_LENGTH;
-    return memcachedSize(keyLength, words[item + at.FLAGS] as number, words[item + at.LENGTH] as number);
-  }
 
   /** Whether an item of these lengths may be stored at all. */
   fits(keyLength: number, flags: number, valueLength: number): boolean {
@@ -129,7 +33,7 @@ export class Store {
     const { key, keyStart, keyEnd } = draft;
     const hash = hashOf(key, keyStart, keyEnd, this.options.seed);
     const length = draft.valueEnd - draft.valueStart;
-    const old = this.#find(key, keyStart, keyEnd, hash);
+    const old = this.findHashed(key, keyStart, keyEnd, hash);
     this.last = 0;
     if (!this.fits(keyEnd - keyStart, draft.flags, length)) return this.#refuse(outcome.tooLarge, how, old);
     if (old === 0) {
@@ -158,13 +62,6 @@ export class Store {
     return this.#replace(old, hash, kept);
   }
 
-  /** Removes an item. */
-  remove(item: number): void {
-    this.bytesStored -= this.sizeOf(item);
-    this.#table.remove(item);
-    this.#arena.release(item);
-  }
-
   /** Marks an item as stale, to be renewed by whoever reads it next. */
   invalidate(item: number): void {
     const words = this.words;
@@ -189,6 +86,11 @@ export class Store {
     this.#replace(item, words[item + at.HASH] as number, 0);
   }
 
+  override clear(): void {
+    super.clear();
+    this.last = 0;
+  }
+
   /** Gives an item the next CAS, or the one that the draft chooses. */
   renewCas(item: number): void {
     const { draft, words } = this;
@@ -197,7 +99,7 @@ export class Store {
       words[item + at.CAS_LOW] = draft.newCas.low;
       return;
     }
-    const cas = ++this.#lastCas;
+    const cas = ++this.givenCas;
     words[item + at.CAS_HIGH] = highOf(cas);
     words[item + at.CAS_LOW] = lowOf(cas);
   }
@@ -221,88 +123,6 @@ export class Store {
     return this.#rewrite(item, this.#digits, digits);
   }
 
-  /** The Unix time of the flush that is waiting, or 0. */
-  get flushTime(): number {
-    return this.#flushAt === 0 ? 0 : this.#flushAt + this.seconds.epoch;
-  }
-  set flushTime(time: number) {
-    this.#flushAt = time === 0 ? 0 : Math.max(1, time - this.seconds.epoch);
-  }
-
-  /** The CAS that was given last; items with chosen ones may have higher. */
-  get lastCas(): number {
-    return this.#lastCas;
-  }
-
-  /** CAS values go on above `cas`, so that none of before a restart is given again. */
-  continueCas(cas: number): void {
-    this.#lastCas = Math.max(this.#lastCas, cas);
-  }
-
-  /**
-   * Forgets everything: at once, or in `delay` seconds. As memcached does it, a delayed flush comes a second early and
-   * takes what is stored until then.
-   */
-  flush(delay: number): void {
-    this.#lastCas++;
-    if (delay <= 0) this.clear();
-    else {
-      this.#flushAt = this.seconds.expiry(delay) - 1;
-      if (this.#flushAt < this.seconds.now) this.clear();
-    }
-  }
-
-  clear(): void {
-    this.#flushAt = 0;
-    this.#arena.clear();
-    this.#table.clear();
-    this.#reclaimer.clear();
-    this.bytesStored = 0;
-    this.last = 0;
-  }
-
-  /** Every living item, segment by segment; `visit` may read but not store. Resumable: returns where to go on, or -1. */
-  walk(segment: number, visit: (item: number) => void): number {
-    const arena = this.#arena;
-    if (segment >= arena.segments) return -1;
-    const end = (segment << arena.shift) + (arena.used[segment] as number);
-    for (let item = arena.startOf(segment); item < end;) {
-      const state = this.words[item + at.STATE] as number;
-      const expires = (this.words[item + at.EXPIRES] as number) >>> 0;
-      const size = at.wordsOf(state & at.KEY_LENGTH, this.words[item + at.LENGTH] as number);
-      if ((state & at.LIVE) !== 0 && (expires === 0 || expires > this.seconds.now)) visit(item);
-      item += size;
-    }
-    return segment + 1 < arena.segments ? segment + 1 : -1;
-  }
-
-  #find(key: Uint8Array, start: number, end: number, hash: number): number {
-    const { words, bytes } = this;
-    const length = end - start;
-    for (let item = this.#table.first(hash); item !== 0; item = words[item + at.NEXT] as number) {
-      if (words[item + at.HASH] !== hash) continue;
-      if (((words[item + at.STATE] as number) & at.KEY_LENGTH) !== length) continue;
-      let mine = item * 4 + at.headerBytes;
-      let theirs = start;
-      while (theirs < end && bytes[mine] === key[theirs]) {
-        mine++;
-        theirs++;
-      }
-      if (theirs === end) return this.#alive(item);
-    }
-    this.missed = "absent";
-    return 0;
-  }
-
-  #alive(item: number): number {
-    const expires = (this.words[item + at.EXPIRES] as number) >>> 0;
-    const flushed = this.#flushAt !== 0 && this.seconds.now >= this.#flushAt;
-    if (!flushed && (expires === 0 || expires > this.seconds.now)) return item;
-    this.missed = flushed ? "flushed" : "expired";
-    this.remove(item);
-    return 0;
-  }
-
   #refuse(why: Outcome, how: Mode, old: number): Outcome {
     if (how === mode.set && !this.draft.compares && old !== 0) this.remove(old);
     return why;
@@ -313,15 +133,15 @@ export class Store {
     const { draft } = this;
     const keyLength = draft.keyEnd - draft.keyStart;
     const length = draft.valueEnd - draft.valueStart;
-    while (this.#table.count >= this.options.limitItems) {
+    while (this.table.count >= this.options.limitItems) {
       if (!this.options.evicts) return outcome.noMemory;
-      this.#reclaimer.evictOne();
+      this.reclaimer.evictOne();
     }
-    const item = this.#reclaimer.allocate(at.wordsOf(keyLength, length), hash);
+    const item = this.reclaimer.allocate(at.wordsOf(keyLength, length), hash);
     if (item === 0) return outcome.noMemory;
     this.words[item + at.HASH] = hash;
     this.#fill(item, kept);
-    this.#table.add(item);
+    this.table.add(item);
     copyBytes(draft.key, draft.keyStart, draft.keyEnd, this.bytes, item * 4 + at.headerBytes);
     this.#finish(item, length);
     return outcome.stored;
@@ -359,15 +179,15 @@ export class Store {
       return outcome.stored;
     }
     // The old item may be moved or dropped to make room; pinned, it is at least found again.
-    this.#reclaimer.pinned = old;
-    const item = this.#reclaimer.allocate(size, hash);
-    const moved = this.#reclaimer.pinned;
-    this.#reclaimer.pinned = 0;
+    this.reclaimer.pinned = old;
+    const item = this.reclaimer.allocate(size, hash);
+    const moved = this.reclaimer.pinned;
+    this.reclaimer.pinned = 0;
     if (moved !== 0) this.remove(moved);
     if (item === 0) return outcome.noMemory;
     words[item + at.HASH] = hash;
     this.#fill(item, kept | uses);
-    this.#table.add(item);
+    this.table.add(item);
     copyBytes(draft.key, draft.keyStart, draft.keyEnd, this.bytes, item * 4 + at.headerBytes);
     this.#finish(item, length);
     return outcome.stored;
@@ -403,10 +223,10 @@ export class Store {
   #grow(old: number, length: number): number {
     const words = this.words;
     const keyLength = (words[old + at.STATE] as number) & at.KEY_LENGTH;
-    this.#reclaimer.pinned = old;
-    const item = this.#reclaimer.allocate(at.wordsOf(keyLength, length), words[old + at.HASH] as number);
-    const from = (this.last = this.#reclaimer.pinned);
-    this.#reclaimer.pinned = 0;
+    this.reclaimer.pinned = old;
+    const item = this.reclaimer.allocate(at.wordsOf(keyLength, length), words[old + at.HASH] as number);
+    const from = (this.last = this.reclaimer.pinned);
+    this.reclaimer.pinned = 0;
     if (item === 0) return 0;
     words.copyWithin(item, from, from + at.headerWords);
     words[item + at.LENGTH] = length;
@@ -419,25 +239,10 @@ export class Store {
 
   #swap(old: number, item: number): void {
     this.remove(old);
-    this.#table.add(item);
+    this.table.add(item);
     this.renewCas(item);
     this.bytesStored += this.sizeOf(item);
     this.totalItems++;
     this.last = item;
-  }
-
-  #left(item: number, why: Departure): void {
-    const state = this.words[item + at.STATE] as number;
-    const unfetched = (state & at.FETCHED) === 0;
-    this.bytesStored -= this.sizeOf(item);
-    if (why === "evicted") {
-      this.evictions++;
-      if (unfetched) this.evictedUnfetched++;
-      else this.evictedActive++;
-    } else {
-      this.reclaimed++;
-      if (unfetched) this.expiredUnfetched++;
-    }
-    this.onDeparture?.(item, why);
   }
 }
