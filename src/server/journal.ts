@@ -2,6 +2,7 @@
  * What tests see of a server, and how they disturb it: every command is written down, and a fault that waits for such
  * a command strikes.
  */
+import { EverfreshError } from "../errors.ts";
 import type { RequestLine } from "../protocol/index.ts";
 import type { Session } from "./session.ts";
 
@@ -59,6 +60,7 @@ export class Journal {
 
   /** `fault` strikes the next commands that fit it; the returned function takes it back. */
   add(fault: Fault): () => void {
+    checkFault(fault);
     const waiting = { fault, left: fault.times ?? 1 };
     this.#faults.push(waiting);
     return () => {
@@ -111,6 +113,25 @@ export class Journal {
     waiting.left--;
     return strike(session, waiting.fault, key);
   }
+}
+
+const faultKinds: Record<FaultKind, true> = {
+  cut: true,
+  cutAfter: true,
+  stall: true,
+  slow: true,
+  outOfMemory: true,
+  evict: true,
+};
+const faultNames: Record<keyof Fault, true> = { kind: true, command: true, key: true, times: true, delayMs: true };
+
+/** A fault that is misspelled never strikes, or strikes everything, and its test would prove nothing. */
+function checkFault(fault: Fault): void {
+  if (typeof fault !== "object" || fault === null || !Object.hasOwn(faultKinds, fault.kind))
+    throw new EverfreshError("EF_OPTION", `a fault has a kind: ${Object.keys(faultKinds).join(", ")}`);
+  for (const name of Object.keys(fault))
+    if (!Object.hasOwn(faultNames, name))
+      throw new EverfreshError("EF_OPTION", `a fault has no ${name}; there are ${Object.keys(faultNames).join(", ")}`);
 }
 
 function strike(session: Session, fault: Fault, key: string): boolean {

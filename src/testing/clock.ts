@@ -1,5 +1,6 @@
 /** Time that moves when the test moves it. */
 import type { Clock, Timer } from "../clock.ts";
+import { EverfreshError } from "../errors.ts";
 
 /** A clock for tests: it stands still until `advance` is called, and fires timers in their order. */
 export class ManualClock implements Clock {
@@ -28,6 +29,12 @@ export class ManualClock implements Clock {
 
   /** Lets `ms` milliseconds pass; timers that become due fire on the way, also those that are set meanwhile. */
   advance(ms: number): void {
+    // Time that is no number, or runs back, would stop every timer without a word.
+    if (!(typeof ms === "number" && ms >= 0 && ms < Infinity))
+      throw new EverfreshError(
+        "EF_OPTION",
+        `advance takes a number of milliseconds, such as 60_000; got ${String(ms)}`,
+      );
     const end = this.#monotonicMs + ms;
     for (;;) {
       const due = [...this.#timers].filter(({ at }) => at <= end).toSorted((a, b) => a.at - b.at)[0];

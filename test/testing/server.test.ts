@@ -92,6 +92,18 @@ test("a fault strikes as often as it was ordered, and can be taken back", async 
   );
 });
 
+test("a fault that there is not, and time that is no number, are refused: their test would prove nothing", async (context) => {
+  const [server] = await started(context);
+  for (const [wrong, message] of [
+    [undefined, /a fault has a kind: cut, cutAfter, /],
+    [{ kind: "explode" }, /a fault has a kind/],
+    [{ kind: "cut", comand: "get" }, /a fault has no comand; there are kind, command, /],
+  ] as const)
+    assert.throws(() => server.fault(wrong as never), { code: "EF_OPTION", message });
+  for (const wrong of ["1m", undefined, Number.NaN, -1, Infinity])
+    assert.throws(() => server.clock.advance(wrong as never), { code: "EF_OPTION", message: /milliseconds/ });
+});
+
 test("forget drops everything, as a restart would", async (context) => {
   const [server, visitor] = await started(context);
   visitor.send("set k 0 0 1\r\nx\r\n");
