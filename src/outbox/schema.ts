@@ -47,7 +47,14 @@ export const sqliteNow = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTE
  */
 export function outboxSchema(dialect: Dialect, table: string = defaultTable): readonly string[] {
   const name = tableName(table);
+  checkDialect(dialect);
   return dialect === "postgres" ? postgresSchema(name) : sqliteSchema(name);
+}
+
+/** @throws EverfreshError `EF_OPTION` for what would be taken for SQLite */
+export function checkDialect(dialect: unknown): void {
+  if (dialect !== "postgres" && dialect !== "sqlite")
+    throw new EverfreshError("EF_OPTION", `the dialect is "postgres" or "sqlite"; got ${JSON.stringify(dialect)}`);
 }
 
 function postgresSchema({ quoted, base }: TableName): string[] {

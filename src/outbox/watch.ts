@@ -9,7 +9,7 @@
 import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Dialect, Session } from "./database.ts";
-import { defaultTable, shortened, tableName, type TableName } from "./schema.ts";
+import { checkDialect, defaultTable, shortened, tableName, type TableName } from "./schema.ts";
 import { rowsSetting } from "./statements.ts";
 
 /** What a watched table invalidates. */
@@ -37,6 +37,9 @@ const mostTags = 16;
  * @throws EverfreshError `EF_OPTION` for names and tags that are not legal
  */
 export function watchStatements(dialect: Dialect, table: string, options: WatchOptions): readonly string[] {
+  checkDialect(dialect);
+  if (!Array.isArray(options?.tags) || typeof options.namespace !== "string")
+    throw new EverfreshError("EF_OPTION", "what watches a table takes { namespace, tags }, tags being a list of texts");
   const watched = tableName(table, "the watched table");
   const outbox = tableName(options.outbox ?? defaultTable);
   const tags = options.tags.map(parseTag);

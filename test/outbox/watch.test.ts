@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { createOutbox, watchStatements, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import { createOutbox, outboxSchema, watchStatements, type DatabaseHandle, type Outbox } from "everfresh/outbox";
 import pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
@@ -267,3 +267,14 @@ for (const [what, table, tags] of [
     for (const dialect of ["postgres", "sqlite"] as const)
       assert.throws(() => watchStatements(dialect, table, { namespace: "shop", tags }), { code: "EF_OPTION" });
   });
+
+test("another dialect, or statements for nothing, are refused rather than written for SQLite", () => {
+  const refused = { code: "EF_OPTION", message: /"postgres" or "sqlite"; got "mysql"/ };
+  assert.throws(() => outboxSchema("mysql" as never), refused);
+  assert.throws(() => watchStatements("mysql" as never, "items", { namespace: "shop", tags: ["items"] }), refused);
+  for (const wrong of [undefined, {}, { namespace: "shop", tags: "items" }, { tags: ["items"] }])
+    assert.throws(() => watchStatements("postgres", "items", wrong as never), {
+      code: "EF_OPTION",
+      message: /takes \{ namespace, tags \}/,
+    });
+});
