@@ -155,7 +155,13 @@ export interface Fragments {
 export function fragments(cache: FragmentCache): Fragments {
   return {
     one: (name, varyOn, render, options) => cache.fragment(name, varyOn, render, options),
-    async each(name, items, render, { varyOn, tagsOf, tags = [], ...options }) {
+    async each(name, items, render, each) {
+      if (!Array.isArray(items) || typeof each?.varyOn !== "function")
+        throw new EverfreshError(
+          "EF_OPTION",
+          "each takes a name, a list, the function that renders one of it, and { varyOn: (item) => [item.id] }",
+        );
+      const { varyOn, tagsOf, tags = [], ...options } = each;
       const texts = items.map((item) =>
         cache.fragment(name, varyOn(item), () => render(item), {
           ...options,

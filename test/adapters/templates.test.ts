@@ -94,6 +94,20 @@ test("Eta: the fragments of a list are read in one round trip, and only what is 
   assert.equal(renders.length, 30);
 });
 
+test("a list of fragments says what it takes where it is given something else", async () => {
+  const list = fragments(cache);
+  for (const [items, options] of [
+    ["abc", { varyOn: () => [] }],
+    [undefined, { varyOn: () => [] }],
+    [["a"], undefined],
+    [["a"], {}],
+  ])
+    await assert.rejects(
+      list.each("item", items as never, () => "x", options as never),
+      { code: "EF_OPTION", message: /each takes a name, a list, / },
+    );
+});
+
 test("Hono's JSX: an asynchronous component whose children are rendered when they are missing", async () => {
   const Cached = honoFragment(cache);
   const show = async (name: string): Promise<string> => {
