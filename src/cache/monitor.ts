@@ -115,8 +115,8 @@ export function startMonitor(
   };
 
   const watch: Watch = (caller, stored, token) => {
-    const { load } = caller;
-    if (load === undefined || running >= maxConcurrent || random.fraction() >= sample) return;
+    const { load, plan } = caller;
+    if (load === undefined || !plan.monitored || running >= maxConcurrent || random.fraction() >= sample) return;
     running++;
     const ageMs = Math.max(0, clock.now() - stored.createdAt);
     void check(caller, load, stored, token, ageMs)

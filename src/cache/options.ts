@@ -51,6 +51,8 @@ export interface ReadOptions extends ValueOptions {
    * invalidates the inner value invalidates this one. Fragments and pages do. Default: false.
    */
   readonly collects?: boolean;
+  /** Whether a monitor may call the loader again, to compare. Pages say no: a handler answers one visitor. Default: true. */
+  readonly monitored?: boolean;
   /**
    * For values that nobody changes: everybody gets the very same one, without a copy of their own. A promise of the
    * caller's that is not checked. Default: false.
@@ -85,6 +87,7 @@ export const readOptionNames: Record<keyof ReadOptions, true> = {
   tags: true,
   forceFresh: true,
   collects: true,
+  monitored: true,
   shared: true,
   signal: true,
 };

@@ -24,6 +24,8 @@ export interface Plan {
   readonly signal: AbortSignal | undefined;
   /** Whether it takes over the tags of what is read while it is computed. */
   readonly collects: boolean;
+  /** Whether a monitor may compute it again. */
+  readonly monitored: boolean;
   /** Whether everybody gets the same value. */
   readonly shared: boolean;
 }
@@ -43,6 +45,7 @@ export const defaultPlan: Plan = Object.freeze({
   forceFresh: false,
   signal: undefined,
   collects: false,
+  monitored: true,
   shared: false,
 });
 
@@ -135,6 +138,7 @@ function resolve(base: Plan, options: ReadOptions): Plan {
     forceFresh: options.forceFresh ?? base.forceFresh,
     signal: options.signal ?? base.signal,
     collects: options.collects ?? base.collects,
+    monitored: options.monitored ?? base.monitored,
     shared: options.shared ?? base.shared,
   };
 }

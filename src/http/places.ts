@@ -85,6 +85,7 @@ function optionsOf(policy: PagePolicy<never>, further: readonly string[]): Place
     ttl: { milliseconds: ttlMs },
     hardTimeout: { milliseconds: timeoutMs },
     collects: true,
+    monitored: false,
     shared: true,
     // Relaxations that the cache may have for its values, and that nobody has asked for here.
     refreshAhead: never,

@@ -7,6 +7,7 @@ export interface StoreOptions {
   readonly hardTimeout: DurationParts;
   /** What is read while a page is rendered is what it was made from. */
   readonly collects: true;
+  readonly monitored: false;
   /** Nobody changes a record, so nobody needs a copy. */
   readonly shared: true;
   readonly staleWhileRevalidate: DurationParts;

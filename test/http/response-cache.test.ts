@@ -484,3 +484,19 @@ describe("what surrounds a page", () => {
     assert.match(String((await ask(page)).headers["cache-status"]), /unstorable|too-large/);
   });
 });
+
+test("a monitor of the cache does not have pages rendered again", async () => {
+  const cache = inMemory();
+  const monitor = cache.monitor({ sample: 1 });
+  let renders = 0;
+  const page = await open(cache, { ttl: "1m" }, (_req, res) => res.end(`page ${++renders}`));
+  assert.equal((await ask(page)).text, "page 1");
+  const again = await ask(page);
+  assert.equal(again.text, "page 1");
+  assert.match(String(again.headers["cache-status"]), /hit/);
+  await cache.getOrSet("k", () => 1);
+  await cache.getOrSet("k", () => 1);
+  while (monitor.report().checked === 0) await new Promise(setImmediate);
+  const { checked, failed } = monitor.report();
+  assert.deepEqual([checked, failed, renders], [1, 0, 1]);
+});
