@@ -27,21 +27,31 @@ export class Invalidation {
     }
   }
 
-  /** Removes what is under `wire` where it lived before the set of servers changed, if it lives elsewhere now. */
+  /**
+   * Removes what is under `wire` where it lived before the set of servers changed, if it lives elsewhere now, and invalidates
+   * what was made from it there.
+   */
   async removePrevious(wire: string): Promise<void> {
     const { backend } = this.#shared;
     const { previous } = backend;
-    if (previous !== undefined && previous.serverOf(wire) !== backend.serverOf(wire))
-      await this.#removeAt(previous, wire, 0);
+    if (previous === undefined) return;
+    if (previous.serverOf(wire) !== backend.serverOf(wire)) await this.#removeAt(previous, wire, 0);
+    // What is beside a key may live under another name where the key has not moved.
+    else if (this.#keys.beside(previous, wire) !== this.#keys.beside(backend, wire))
+      await this.#removeBesideAt(previous, wire);
   }
 
   /** Invalidates what was made from the value under `wire`, and not the value; resolves when that is confirmed. */
   async removeBeside(wire: string): Promise<void> {
-    const { backend, deliveries, invalidationMs } = this.#shared;
-    if (backend.reach === "nobody") return;
-    const key = this.#keys.beside(backend, wire);
-    const attempt = async (): Promise<void> => void (await backend.remove(key));
-    await deliveries.deliver({ server: backend.serverOf(wire), key, attempt }, invalidationMs);
+    const { backend } = this.#shared;
+    if (backend.reach !== "nobody") await this.#removeBesideAt(backend, wire);
+  }
+
+  async #removeBesideAt(place: Backend, wire: string): Promise<void> {
+    const { deliveries, invalidationMs } = this.#shared;
+    const key = this.#keys.beside(place, wire);
+    const attempt = async (): Promise<void> => void (await place.remove(key));
+    await deliveries.deliver({ server: place.serverOf(wire), key, attempt }, invalidationMs);
   }
 
   async #removeAt(place: Backend, wire: string, keepSeconds: number): Promise<boolean> {

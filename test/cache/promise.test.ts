@@ -649,6 +649,31 @@ describe("servers that fail", () => {
     assert.deepEqual(await Promise.all(writes.map(([key]) => cache.get(key))), [1, 2, 1, 1, 2, undefined]);
   });
 
+  test("a plain write reaches what other servers' users made from a key that has not moved, whose page has", async () => {
+    world = new FakeMemcached(Array.from({ length: 7 }, (_, at) => `s:${at}`));
+    const home = world.serverOf("n!0");
+    const key = Array.from({ length: 100 }, (_, at) => `k${at}`).find(
+      (name) => world.serverOf(`n=${name}`) === home && world.serverOf(`n*0=${name}`) !== home,
+    ) as string;
+    const client = world.client();
+    const only = {
+      ...client,
+      serverOf: () => home,
+      servers: () => client.servers().filter(({ name }) => name === home),
+    };
+    const old = createCache({ backend: metaBackend(only), namespace: "n", clock });
+    const backend = metaBackend(world.client(), { previous: metaBackend(only) });
+    const cache = createCache({ backend, namespace: "n", clock });
+    const page = (): Promise<unknown> => old.getOrSet("page", () => old.get(key), { collects: true });
+    await cache.set(key, 1);
+    for (const write of [() => cache.set(key, 2), () => cache.incr(key), () => cache.update(key, () => undefined)]) {
+      assert.equal(await page(), await cache.get(key));
+      await write();
+      await settle();
+      assert.equal(await page(), await cache.get(key), String(write));
+    }
+  });
+
   test("what is set stays where the set of servers has changed and the key has not moved", async () => {
     const backend = metaBackend(world.client(), { previous: metaBackend(world.client()) });
     const cache = createCache({ backend, namespace: "n", clock });

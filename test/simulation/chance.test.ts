@@ -160,6 +160,7 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   },
   "a pool that changes": { ...changing, actors: [...crowd(3, "k"), ...crowd(3, "l")] },
   "a pool that changes, pages that show values": { ...changing, actors: pages(3) },
+  "a pool that changes, values that are put": { ...changing, breaks: { evict: 1 }, actors: putters(3) },
   "two keys of one turn": {
     ...base,
     actors: [

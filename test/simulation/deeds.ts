@@ -137,10 +137,10 @@ export class Deeds {
       assert.ok(value >= (least.get(key) ?? 0), `stale readMany of ${key} in ${process}: ${value}`);
   }
 
-  /** What was put is nowhere else, so that what has been evicted is nowhere at all. */
+  /** What was put is nowhere else, so that what has been evicted, or is asked for where it was not put, is nowhere at all. */
   #putOrGone(value: unknown): number {
     if (typeof value === "number") return value;
-    return this.#world.brokenInAll > 0 ? Infinity : 0;
+    return this.#world.brokenInAll > 0 || this.#world.config.moves !== undefined ? Infinity : 0;
   }
 
   async #ask(
