@@ -275,7 +275,7 @@ export class Cache {
   }
 
   /**
-   * Removes a value, as {@link invalidate} does. Returns whether anything was there, be it a value that could not have been
+   * Removes a value: {@link invalidate} that keeps nothing for those who allow a stale one. Returns whether anything was there, be it a value that could not have been
    * served any more or one that is being computed.
    */
   async delete(key: string): Promise<boolean> {
@@ -283,10 +283,11 @@ export class Cache {
     return await this.#invalidation.remove(this.#keys.value(key), 0);
   }
 
-  /** Removes many values. */
+  /** Removes many values: as {@link delete}, it keeps nothing for those who allow a stale one. */
   async deleteMany(keys: readonly string[]): Promise<void> {
     checkKeys(keys, "deleteMany");
-    await this.invalidate(keys);
+    this.#shared.life.check();
+    await this.#removeAll(keys, 0);
   }
 
   // -- invalidating --------------------------------------------------------------------------------------------
@@ -304,7 +305,10 @@ export class Cache {
   async invalidate(keys: string | readonly string[], options?: Relaxations): Promise<void> {
     this.#shared.life.check();
     const { staleMs, errorMs } = this.#plans.of(options);
-    const keepSeconds = keptSeconds(staleMs, errorMs);
+    await this.#removeAll(keys, keptSeconds(staleMs, errorMs));
+  }
+
+  async #removeAll(keys: string | readonly string[], keepSeconds: number): Promise<void> {
     const list = typeof keys === "string" ? [keys] : keys;
     checkList(list, `invalidate takes a key or a list of keys`);
     // All are proven before the first is sent: none may be under way when the call is refused.

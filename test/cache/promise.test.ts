@@ -1080,6 +1080,15 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.get("k"), 2);
   });
 
+  test("what was deleted, alone or with others, is served stale to nobody", async () => {
+    const relaxed = process({ staleWhileRevalidate: "30s" });
+    for (const remove of [() => relaxed.delete("k"), () => relaxed.deleteMany(["k"])]) {
+      await relaxed.set("k", 1);
+      await remove();
+      assert.equal((await relaxed.getOrSetEntry("k", () => 2)).value, 2, String(remove));
+    }
+  });
+
   test("a value that was refreshed ahead when it was invalidated is not stale for longer than the reader allows", async () => {
     const options = { ttl: "1h", refreshAhead: "1h", staleIfError: "10s" } as const;
     const source = new Source();
