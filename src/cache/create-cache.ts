@@ -17,7 +17,8 @@ import type { Serializer } from "./serializer.ts";
 export interface LocalOptions {
   /**
    * A relaxation: values that the server was asked about less than this ago, or whose computation began so, are served without
-   * asking it. Default: it is asked on every read.
+   * asking it. What was invalidated by this cache or its namespaces is asked about at once; another `createCache` is to
+   * this one as another process. Default: it is asked on every read.
    */
   readonly maxAge?: Duration;
   /** The most bytes that the tier of one namespace takes. Default: 32 MiB. */
