@@ -220,12 +220,17 @@ export class Reader {
     if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
     const looking = new Caller(key, plan, undefined, true);
     let stored: Stored | undefined;
-    looking.onHeader = (header) => (stored = header);
+    let version: number | undefined;
+    looking.onHeader = (header) => {
+      stored = header;
+      // Now, while its bytes are lent.
+      version = header?.version;
+    };
     this.#engine.ask(wire, looking);
     const found = (await looking.promise) as EntryAnswer<unknown>;
     if (found.status !== "hit" || stored === undefined) return undefined;
     // Who only looks is not asked for a version; who brings a loader has one.
-    if (isVersioned && stored.version !== plan.version) return undefined;
+    if (isVersioned && version !== plan.version) return undefined;
     if (touchesAny(transaction, this.#namespace, key, stored.tags)) return undefined;
     outer?.add(stored, this.#engine.home, wire);
     return found;

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { setImmediate as turn } from "node:timers/promises";
 import { test } from "node:test";
 import { createCache, EverfreshError, metaBackend, type Cache, type LeaseClient } from "everfresh";
+import { insideTransaction } from "#src/cache/transactions.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
 
@@ -70,4 +71,41 @@ test("a stale value is served to whom may have it also by who still has its vers
   }
   await far.delete("m");
   assert.equal(await near.getOrSet("m", () => 3, meanwhile), 3);
+});
+
+/** A client that lends the bytes of its answers, and uses their place again at once. */
+function lending(client: LeaseClient): LeaseClient {
+  const { meta } = client;
+  return {
+    ...client,
+    meta: {
+      ...meta,
+      getInto: (key, flags, sink) => {
+        meta.get(key, flags).then(
+          (result) => {
+            if (result.kind === "miss") return sink.failed(new Error(`there is no ${key}`));
+            const data = Buffer.from(result.value ?? "");
+            const place = { data, dataStart: 0, dataEnd: data.length, hasData: result.value !== undefined };
+            const answer = { ...result, ...place, hasCas: () => false, bytes: () => Buffer.from(data) };
+            sink.answered(answer, result.epoch);
+            return data.fill(0x21);
+          },
+          (error: unknown) => sink.failed(error),
+        );
+      },
+    },
+  };
+}
+
+test("a transaction reads what was found, whose bytes were only lent, by its version", async () => {
+  const world = new FakeMemcached(["fake:1"]);
+  const keys = ["one", "two", "three"];
+  const writer = createCache({ backend: metaBackend(world.client()) });
+  for (const key of keys) await writer.getOrSet(key, () => key, { version: 2 });
+  const reader = createCache({ backend: metaBackend(lending(world.client())) });
+  const read = (version: number): Promise<string[]> =>
+    Promise.all(keys.map((key) => reader.getOrSet(key, () => "computed", { version })));
+  const transaction = { open: true, touches: () => false };
+  assert.deepEqual(await insideTransaction(transaction, () => read(2)), keys);
+  assert.deepEqual(await insideTransaction(transaction, () => read(0x21212121)), ["computed", "computed", "computed"]);
 });
