@@ -511,4 +511,27 @@ describe("the freshness monitor", () => {
     await settle();
     assert.deepEqual([monitor.report().races, monitor.report().stale], [1, 0]);
   });
+
+  test("takes a value for the same whatever the order of its names and the bytes of a serializer are", async () => {
+    let count = 0;
+    const salted = {
+      encode: (value: unknown) => Buffer.from(`${count++} ${JSON.stringify(value)}`),
+      decode: (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString().replace(/^\d+ /, "")),
+    };
+    for (const options of [{}, { serializer: salted }]) {
+      const cache = createCache({ backend: metaBackend(world.client()), namespace: "order", clock, ...options });
+      await cache.clear();
+      const monitor = cache.monitor({ sample: 1, settle: "1s" });
+      const made = [
+        { id: 1, name: "Ann" },
+        { name: "Ann", id: 1 },
+      ];
+      for (const value of made) await cache.getOrSet("k", () => value);
+      await settle();
+      await clock.advance(1_000);
+      await settle();
+      assert.deepEqual([monitor.report().checked, monitor.report().races, monitor.report().stale], [1, 0, 0]);
+      monitor.stop();
+    }
+  });
 });
