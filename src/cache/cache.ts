@@ -371,8 +371,9 @@ export class Cache {
   /**
    * A piece of a page: text that `render` makes and that is kept by its name and what it varies on.
    *
-   * A fragment takes over the tags of the fragments that are rendered within it. Everybody who may see the page
-   * gets the same text: whatever it depends on, the user included, belongs into `varyOn`.
+   * A fragment takes over the tags of the fragments that are rendered within it. One that is rendered anew by `forceFresh` does not
+   * tell those around it; the invalidation of its tags does. Everybody who may see the page gets the same text: whatever it depends
+   * on, the user included, belongs into `varyOn`.
    *
    * @example
    * const html = await cache.fragment("song", [song.id, locale], () => renderSong(song), { tags: ["songs"] });
