@@ -105,7 +105,7 @@ test("a transaction reads what was found, whose bytes were only lent, by its ver
   const reader = createCache({ backend: metaBackend(lending(world.client())) });
   const read = (version: number): Promise<string[]> =>
     Promise.all(keys.map((key) => reader.getOrSet(key, () => "computed", { version })));
-  const transaction = { open: true, touches: () => false };
+  const transaction = { open: true, outer: undefined, touches: () => false };
   assert.deepEqual(await insideTransaction(transaction, () => read(2)), keys);
   assert.deepEqual(await insideTransaction(transaction, () => read(0x21212121)), ["computed", "computed", "computed"]);
 });
