@@ -190,7 +190,7 @@ export class Commands extends Calls {
     options: types.StoreOptions | undefined,
   ): Promise<types.StoreResult> {
     try {
-      checkNames(options, storeNames);
+      if (options !== undefined) checkNames(options, storeNames);
       const encoded = this.encode(value, options);
       if (encoded instanceof Promise)
         return this.operation(mode, key, options ?? {}, async (step) =>
@@ -198,8 +198,7 @@ export class Commands extends Calls {
         );
       return this.#storeEncoded(mode, key, encoded, cas, options);
     } catch (error) {
-      const isKey = typeof key === "string" || key instanceof Uint8Array;
-      return Promise.reject(located(error, { command: mode, ...(isKey && { key: shownKey(key) }) }));
+      return Promise.reject(ofKey(error, mode, key));
     }
   }
 
@@ -382,3 +381,9 @@ const readStored: Reading<types.StoreResult> = (answer, _call, epoch) => ({
 
 const readCount: Reading<types.CountResult> = (answer, _call, epoch) =>
   answer.kind === "number" ? { kind: "number", value: BigInt(answer.text), epoch } : { kind: "notFound", epoch };
+
+/** An error with the command, and the key where it is one. */
+function ofKey(error: unknown, command: string, key: unknown): unknown {
+  const isKey = typeof key === "string" || key instanceof Uint8Array;
+  return located(error, { command, ...(isKey && { key: shownKey(key) }) });
+}
