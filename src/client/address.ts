@@ -111,7 +111,7 @@ function tcpServer(text: string): ServerAddress {
 
 function makeTcp(host: string, port: number, weight: number): ServerAddress {
   if (host === "" || /[\s/\0]/.test(host)) throw bad("a server has no host");
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw bad(`${port} is not a port`);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw bad(`${port} is not a port: it is from 1 to 65535`);
   const shown = host.includes(":") ? `[${host}]` : host;
   return {
     name: `${shown}:${port}`,

@@ -48,6 +48,8 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     connectionTimeout: 0,
     keepAliveTimeout: 65_000,
     routerOptions: { maxParamLength: 100 },
+    // Fastify answers what it cannot decode by itself, past every hook: without our headers, our page, our log line.
+    rewriteUrl: ({ url = "/" }) => (canBeDecoded(pathOf({ url })) ? url : "/%25"),
     forceCloseConnections: "idle",
   });
   const store = new QueueStore(database);
@@ -165,7 +167,16 @@ function answerPlainly(reply: FastifyReply, error: AnswerError, pages: Pages): F
   return sendHtml(reply, pages.message({ title: titles[error.statusCode] ?? "That did not work", text: message }));
 }
 
-function pathOf(request: FastifyRequest): string {
-  const query = request.url.indexOf("?");
-  return query === -1 ? request.url : request.url.slice(0, query);
+function pathOf({ url }: { readonly url: string }): string {
+  const query = url.indexOf("?");
+  return query === -1 ? url : url.slice(0, query);
+}
+
+function canBeDecoded(path: string): boolean {
+  try {
+    decodeURI(path);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -104,6 +104,8 @@ for (const url of [
   "/.env",
   "/constructor",
   "/__proto__",
+  "/%zz",
+  "/%E0%A4",
   "/?/add/x%00",
 ])
   test(`there is nothing at ${url} that could be asked for`, async (t) => {

@@ -104,7 +104,7 @@ test("the policy allows nothing inline, nothing from elsewhere and no framing, a
 
 test("every answer carries the policy, errors included", async (t) => {
   const { app } = await testApp(t, sqlite);
-  for (const url of ["/", "/nothing", "/add", "/healthz", "/assets/queue.js"])
+  for (const url of ["/", "/nothing", "/%zz", "/add", "/healthz", "/assets/queue.js"])
     assert.match(String((await app.inject({ url })).headers["content-security-policy"]), /default-src 'none'/, url);
 });
 
