@@ -74,3 +74,16 @@ export function located(error: unknown, details: ErrorDetails): unknown {
 export function isEverfreshError(error: unknown, code?: ErrorCode): error is EverfreshError {
   return error instanceof EverfreshError && (code === undefined || error.code === code);
 }
+
+const longestShown = 60;
+
+/** What was given instead of something else, in the few words of a message. */
+export function shown(given: unknown): string {
+  if (typeof given === "string") return JSON.stringify(given.length > 40 ? `${given.slice(0, 40)}...` : given);
+  if (typeof given === "function") return "a function";
+  if (typeof given !== "object" || given === null) return String(given);
+  if (!Array.isArray(given)) return given instanceof Promise ? "a promise" : "an object";
+  const isPlain = given.every((each) => ["string", "number", "boolean"].includes(typeof each));
+  const text = isPlain ? JSON.stringify(given) : "";
+  return isPlain && text.length <= longestShown ? text : `a list of ${given.length}`;
+}

@@ -4,11 +4,10 @@
  * Translation only. Mount it after what must run for every visitor, and in front of what is to be cached.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { EverfreshError } from "../errors.ts";
 import { ResponseCache, type Errand, type PageOptions, type PageStore } from "../http/index.ts";
 import { requestOf, visitPage } from "./node.ts";
 import { runOnNode } from "./node-errand.ts";
-
-import { EverfreshError } from "../errors.ts";
 import { SessionStore, type SessionCache, type SessionStoreOptions } from "./sessions.ts";
 
 export { preferredLanguage, tags, type PageOptions } from "../http/index.ts";

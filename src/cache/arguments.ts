@@ -1,14 +1,5 @@
 /** Arguments of calls that have the wrong form: what they are, and what would be right. */
-import { EverfreshError } from "../errors.ts";
-
-/** What was given instead of something else, in the few words of an error. */
-export function shown(given: unknown): string {
-  if (typeof given === "string") return JSON.stringify(given.length > 40 ? `${given.slice(0, 40)}...` : given);
-  if (typeof given === "function") return "a function";
-  if (typeof given !== "object" || given === null) return String(given);
-  if (Array.isArray(given)) return "a list";
-  return given instanceof Promise ? "a promise" : "an object";
-}
+import { EverfreshError, shown } from "../errors.ts";
 
 /** The error for `given`, which is no function. */
 export function noFunction(given: unknown, what: string): EverfreshError {

@@ -9,8 +9,7 @@
  * a lease it takes none: others wait for that lease.
  */
 import { AsyncResource } from "node:async_hooks";
-import { EverfreshError } from "../errors.ts";
-import { shown } from "./arguments.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import type { Batched, LoadContext, TakesTurns } from "./caller.ts";
 import { InheritedByAll, rendering } from "./fragments.ts";
 import type { Ttl } from "./options.ts";

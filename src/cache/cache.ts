@@ -4,9 +4,9 @@
  * This file turns calls into callers for the engine, deliveries and writes; it decides nothing about freshness.
  */
 import type { ServerHealth } from "../backend/index.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { eventChannel } from "../events.ts";
-import { checkFunction, checkKeys, checkList, noFunction, shown } from "./arguments.ts";
+import { checkFunction, checkKeys, checkList, noFunction } from "./arguments.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
 import { Batch, type BatchLoader } from "./batch.ts";

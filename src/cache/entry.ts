@@ -1,9 +1,9 @@
 /** Declared values: one place that says how a value is named, computed and kept. */
 import type { Cache } from "./cache.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { checkTags } from "./keys.ts";
-import { checkFunction, checkList, shown } from "./arguments.ts";
+import { checkFunction, checkList } from "./arguments.ts";
 import { checkResult } from "./batch.ts";
 import {
   checkNames,

@@ -11,8 +11,8 @@
  * the value keeps the original key, and another key under the same digest is a miss.
  */
 import { createHash } from "node:crypto";
-import { EverfreshError } from "../errors.ts";
-import { checkList, shown } from "./arguments.ts";
+import { EverfreshError, shown } from "../errors.ts";
+import { checkList } from "./arguments.ts";
 
 /** protocol.txt, "Keys": at most 250 bytes, no control characters and no spaces. */
 const longestKeyBytes = 250;

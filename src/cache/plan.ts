@@ -1,8 +1,7 @@
 /** Options, resolved: what one call does, with every default visible. */
 import type { Random } from "../clock.ts";
 import { durationMs, type Duration } from "../duration.ts";
-import { EverfreshError } from "../errors.ts";
-import { shown } from "./arguments.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { checkTags } from "./keys.ts";
 import { checkNames, readOptionNames, type ReadOptions, type StandardSchema, type Ttl } from "./options.ts";
 

@@ -65,16 +65,13 @@ export class Reader {
         if (stored !== undefined)
           return Promise.resolve(full ? this.#entryOf(stored, plan) : this.#valueOf(stored, plan));
       }
-      if (transaction !== undefined) {
-        const reading = this.#readInside(transaction, key, wire, load, plan, full, prepare);
-        return outer === undefined ? reading : outer.during(reading);
-      }
-      if (outer !== undefined && load === undefined) return outer.during(this.#lookAfter(outer, key, wire, plan, full));
-      if (load !== undefined && (outer !== undefined || plan.forceFresh)) {
-        const reading = this.#readAfter(key, wire, load, plan, full, prepare, outer);
-        return outer === undefined ? reading : outer.during(reading);
-      }
-      return this.#call(wire, new Caller(key, plan, load, full), prepare);
+      let reading: Promise<unknown>;
+      if (transaction !== undefined) reading = this.#readInside(transaction, key, wire, load, plan, full, prepare);
+      else if (load !== undefined && (outer !== undefined || plan.forceFresh))
+        reading = this.#readAfter(key, wire, load, plan, full, prepare, outer);
+      else if (outer !== undefined) reading = this.#lookAfter(outer, key, wire, plan, full);
+      else return this.#call(wire, new Caller(key, plan, load, full), prepare);
+      return outer === undefined ? reading : outer.during(reading);
     } catch (error) {
       return this.#refuse(error, key, prepare);
     }

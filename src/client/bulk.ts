@@ -167,6 +167,7 @@ export class BulkCommands extends Commands {
     run: (item: T, options: Options | undefined) => Promise<V>,
     bytesOf?: (item: T) => number,
   ): Promise<Many<K, V>> {
+    // A batch that was begun ends while the client closes; one that begins later fails as calls do.
     const wasClosing = this.operations.closing;
     // Half of what may wait, so that there is room for others.
     const most = Math.max(1, this.options.maxPending >> 1);

@@ -2,7 +2,7 @@
  * What pages are told, held against what may be said, when a page is declared. Types say the same, but not everybody has
  * them, and here a misspelled word would open a fence: what is not exactly "bypass" does not bypass.
  */
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 
 /** @throws EverfreshError `EF_OPTION` that names what was given and what would be right */
 export function refuse(name: string, given: unknown, allowed: string): never {
@@ -39,10 +39,4 @@ export function checkFunction(name: string, given: unknown, allowed: string): vo
 /** True, false, or nothing. */
 export function checkFlag(name: string, given: unknown): void {
   if (given !== undefined && typeof given !== "boolean") refuse(name, given, "true or false");
-}
-
-function shown(given: unknown): string {
-  if (typeof given === "function") return "a function";
-  if (typeof given === "string" || Array.isArray(given)) return JSON.stringify(given);
-  return typeof given === "object" && given !== null ? "an object" : String(given);
 }

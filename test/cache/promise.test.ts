@@ -62,6 +62,15 @@ async function advance(ms: number): Promise<void> {
   }
 }
 
+/** Another process invalidates `k` while answers are held back, and is told that it is done. */
+async function invalidateWhileHeld(): Promise<void> {
+  const invalidation = b.invalidate("k");
+  await settle();
+  await world.run("md n=k");
+  await world.run("md n*0=k");
+  await invalidation;
+}
+
 beforeEach(() => {
   world = new FakeMemcached();
   clock = new ManualClock();
@@ -100,11 +109,7 @@ describe("sharing within a process", () => {
     await world.execute("mg n!0");
     await world.execute("mg n=k");
     // The answer with the old value is on its way. Now another process invalidates, and is told that it is done.
-    const invalidation = b.invalidate("k");
-    await settle();
-    await world.run("md n=k");
-    await world.run("md n*0=k");
-    await invalidation;
+    await invalidateWhileHeld();
     const late = a.getOrSet("k", () => "new");
     await settle();
     world.release();
@@ -214,11 +219,7 @@ describe("sharing within a process", () => {
     await world.execute("ms n=k");
     // Stored, but the answer is on its way. An invalidation comes in between, and is acknowledged.
     source.value = 2;
-    const invalidation = b.invalidate("k");
-    await settle();
-    await world.run("md n=k");
-    await world.run("md n*0=k");
-    await invalidation;
+    await invalidateWhileHeld();
     const late = a.getOrSet("k", source.slow);
     await settle();
     world.release();
@@ -1411,11 +1412,7 @@ describe("the in-process tier", () => {
     await world.execute("mg n!0");
     await world.execute("mg n=k");
     source.value = 2;
-    const invalidation = b.invalidate("k");
-    await settle();
-    await world.run("md n=k");
-    await world.run("md n*0=k");
-    await invalidation;
+    await invalidateWhileHeld();
     await clock.advance(1_000);
     world.release();
     assert.equal(await slow, 1);

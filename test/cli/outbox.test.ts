@@ -10,7 +10,7 @@ import { createCache, memcached } from "everfresh";
 import { createServer } from "everfresh/server";
 import { sqliteFileOf } from "#src/cli/outbox-database.ts";
 import pg from "pg";
-import { eventually, sqliteFile } from "../outbox/support.ts";
+import { eventually, openSqlite, sqliteFile } from "../outbox/support.ts";
 import { freePort, startMemcached } from "../support/memcached.ts";
 import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
@@ -62,11 +62,7 @@ test("without a database, a command or a known table it says what is missing", (
 
 test("on SQLite: installed, watched, and what another program writes shows in the status", (t) => {
   const file = sqliteFile();
-  const handle = file.open();
-  t.after(() => {
-    handle.close();
-    file.remove();
-  });
+  const handle = openSqlite(t, file);
   assert.deepEqual(outbox(`sqlite:${file.path}`, "install"), { status: 0, out: "install: done\n", error: "" });
   assert.equal(outbox(file.path, "watch", "items", "--tag", "items", "--tag", "item:{id}").status, 0);
   handle.exec("INSERT INTO items (id, text) VALUES (7, 'x')");

@@ -436,6 +436,7 @@ describe("what surrounds a page", () => {
       [{ cookies: "bypas" }, /cookies is "bypas"; it is "bypass"/],
       [{ cookies: true }, /"bypass"/],
       [{ cookies: [5] }, /cookies is \[5\]/],
+      [{ cookies: [5n] }, /cookies is a list of 1; it is/],
       [{ private: true }, /private is true; it is "session" or a function/],
       [{ private: false }, /"session" or a function/],
       [{ private: "user" }, /"session" or a function/],

@@ -4,7 +4,7 @@ import { test, type TestContext } from "node:test";
 import { createCache, memory, type EntryAnswer } from "everfresh";
 import { createOutbox, tag } from "everfresh/outbox";
 import { deferred } from "../support/deferred.ts";
-import { sqliteFile } from "./support.ts";
+import { openSqlite, sqliteFile } from "./support.ts";
 
 /** A cache in memory over a table of one row, and an outbox between them. */
 async function place(t: TestContext) {
@@ -167,12 +167,7 @@ test("a loader of a caller outside is not inside a transaction that reads in the
 
 test("a transaction on another database inside one reads past the cache what either has named, and waits for neither", async (t) => {
   const { handle, cache, outbox, load, change } = await place(t);
-  const second = sqliteFile();
-  const there = second.open();
-  t.after(() => {
-    there.close();
-    second.remove();
-  });
+  const there = openSqlite(t);
   const outboxThere = createOutbox({ db: there, caches: cache, relay: false });
   await outboxThere.install();
   await cache.getOrSet("item", load);

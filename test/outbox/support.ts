@@ -59,8 +59,7 @@ export function sqliteFile(): { path: string; open: () => LibsqlHandle; remove: 
 }
 
 /** A handle on such a file; both are gone when the test ends. */
-export function openSqlite(t: TestContext): LibsqlHandle {
-  const file = sqliteFile();
+export function openSqlite(t: TestContext, file = sqliteFile()): LibsqlHandle {
   const handle = file.open();
   t.after(() => {
     handle.close();

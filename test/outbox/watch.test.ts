@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { createOutbox, outboxSchema, watchStatements, type DatabaseHandle, type Outbox } from "everfresh/outbox";
 import pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
-import { poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
+import { poolWithItems, RememberingCache, openSqlite, sqliteFile } from "./support.ts";
 
 interface Place {
   readonly db: DatabaseHandle;
@@ -144,11 +144,7 @@ for (const place of places)
 
 test("on SQLite tables may be named with their schema", async (t) => {
   const file = sqliteFile();
-  const handle = file.open();
-  t.after(() => {
-    handle.close();
-    file.remove();
-  });
+  const handle = openSqlite(t, file);
   handle.exec(`ATTACH '${file.path}-more' AS more; CREATE TABLE more.things (id integer)`);
   const cache = new RememberingCache();
   const outbox = createOutbox({ db: handle, caches: cache, relay: false, table: "main.told" });
