@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import { openCache, type QueueCache } from "@everfresh/queue";
 import type { FastifyInstance } from "fastify";
+import { sql } from "kysely";
 import { startMemcached } from "../../support/memcached.ts";
 import { needs } from "../../support/programs.ts";
 import { testApp } from "../../support/queue-app.ts";
@@ -61,6 +62,19 @@ describe("without PostgreSQL", postgres.options, () => {
     await server.restart();
     assert.deepEqual(texts(await person.look()), ["stays"]);
     assert.equal((await healthOf(app))[1].status, "ok");
+  });
+
+  test("a connection that breaks while it is used fails its statements, not the process", async (t) => {
+    const server = await postgres.postgres();
+    const database = await openAt(await postgres.url());
+    t.after(() => database.close());
+    await database.db.connection().execute(async (used) => {
+      await sql`select 1`.execute(used);
+      await server.kill();
+      await assert.rejects(sql`select 1`.execute(used));
+    });
+    await server.restart();
+    await sql`select 1`.execute(database.db);
   });
 });
 
