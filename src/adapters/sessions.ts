@@ -10,6 +10,7 @@
  */
 import { durationMs, type Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 
 /** What a session store needs of a cache; the one of `everfresh` has it. */
 export interface SessionCache {
@@ -49,13 +50,9 @@ export class SessionStore {
   readonly #saved = new WeakMap<object, Data>();
 
   constructor(cache: SessionCache, options: SessionStoreOptions = {}) {
-    if (typeof options !== "object" || options === null)
-      throw new EverfreshError("EF_OPTION", `sessions take an object of options; got ${String(options)}`);
+    checkNames(options, { prefix: true, ttl: true }, "the store of sessions");
     if (typeof cache?.getEntry !== "function" || typeof cache.update !== "function")
       throw new EverfreshError("EF_OPTION", "sessions are kept in a cache, such as createCache makes");
-    for (const name in options)
-      if (name !== "prefix" && name !== "ttl")
-        throw new EverfreshError("EF_OPTION", `there is no option ${name} for sessions; there are prefix and ttl`);
     if (options.prefix !== undefined && typeof options.prefix !== "string")
       throw new EverfreshError("EF_OPTION", `the prefix of sessions is ${typeof options.prefix}; it is a text`);
     this.#cache = cache;

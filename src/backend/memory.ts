@@ -7,6 +7,7 @@
  */
 import { systemClock, type Clock } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 import type { Backend, Item, Reading, Token, Want } from "./backend.ts";
 
 export interface MemoryOptions {
@@ -33,17 +34,7 @@ interface Slot {
 
 /** A bounded memory as a backend. */
 export function memory(options: MemoryOptions = {}): Backend {
-  if (typeof options !== "object" || options === null)
-    throw new EverfreshError(
-      "EF_OPTION",
-      `memory takes an object such as { limitBytes: 64e6 }; got ${String(options)}`,
-    );
-  for (const name in options)
-    if (!Object.hasOwn(optionNames, name))
-      throw new EverfreshError(
-        "EF_OPTION",
-        `memory has no option ${name}; there are ${Object.keys(optionNames).join(", ")}`,
-      );
+  checkNames(options, optionNames, "memory");
   return new Memory(options);
 }
 

@@ -6,6 +6,7 @@
 import type { ServerHealth } from "../backend/index.ts";
 import { EverfreshError, shown } from "../errors.ts";
 import { eventChannel } from "../events.ts";
+import { checkNames } from "../option-names.ts";
 import { checkFunction, checkKeys, checkList, noFunction } from "./arguments.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
@@ -16,7 +17,7 @@ import { fragmentPrefix } from "./fragments.ts";
 import { Invalidation, placesOf } from "./invalidation.ts";
 import { keptSeconds } from "./judging.ts";
 import { checkNamespace, checkTags, type Keys } from "./keys.ts";
-import { checkNames, type ReadOptions, type Relaxations, type Ttl, type ValueOptions } from "./options.ts";
+import type { ReadOptions, Relaxations, Ttl, ValueOptions } from "./options.ts";
 import { Plans, ttlMs } from "./plan.ts";
 import { Reader } from "./reader.ts";
 import { settleAll } from "./settle-all.ts";

@@ -2,17 +2,11 @@
 import type { Cache } from "./cache.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import { EverfreshError, shown } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 import { checkTags } from "./keys.ts";
 import { checkFunction, checkList } from "./arguments.ts";
 import { checkResult } from "./batch.ts";
-import {
-  checkNames,
-  commonOptionNames,
-  type ReadOptions,
-  type Relaxations,
-  type Ttl,
-  type ValueOptions,
-} from "./options.ts";
+import { commonOptionNames, type ReadOptions, type Relaxations, type Ttl, type ValueOptions } from "./options.ts";
 import { checkOptions } from "./plan.ts";
 import { settleAll } from "./settle-all.ts";
 

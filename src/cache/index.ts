@@ -8,13 +8,6 @@ export type { Entry, EntryOptions } from "./entry.ts";
 export { checkTags, limitKeyLength } from "./keys.ts";
 export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts";
 export type { Monitor, MonitorOptions, MonitorReport, StaleRead } from "./monitor.ts";
-export {
-  checkNames,
-  type ReadOptions,
-  type Relaxations,
-  type StandardSchema,
-  type Ttl,
-  type ValueOptions,
-} from "./options.ts";
+export type { ReadOptions, Relaxations, StandardSchema, Ttl, ValueOptions } from "./options.ts";
 export type { Serializer } from "./serializer.ts";
 export { insideTransaction, openTransaction, type OpenTransaction } from "./transactions.ts";

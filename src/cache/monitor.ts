@@ -14,12 +14,12 @@ import type { Clock, Random } from "../clock.ts";
 import type { Duration } from "../duration.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
+import { checkNames } from "../option-names.ts";
 import type { Caller, Loader } from "./caller.ts";
 import type { Stored } from "./envelope.ts";
 import type { Engine } from "./engine.ts";
 import { examine } from "./examine.ts";
 import type { Keys } from "./keys.ts";
-import { checkNames } from "./options.ts";
 import { span, type Plan } from "./plan.ts";
 import { decode, encode, type Serializer } from "./serializer.ts";
 

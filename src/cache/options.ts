@@ -1,6 +1,5 @@
 /** How values are kept: every option, its default and the reason to change it. `plan.ts` resolves them. */
 import type { Duration } from "../duration.ts";
-import { EverfreshError } from "../errors.ts";
 
 /** How long a value is fresh. `"forever"`: until it is invalidated or memory is needed. */
 export type Ttl = Duration | "forever";
@@ -91,19 +90,3 @@ export const readOptionNames: Record<keyof ReadOptions, true> = {
   shared: true,
   signal: true,
 };
-
-/**
- * Refuses options that nobody knows.
- *
- * @throws EverfreshError `EF_OPTION`
- */
-export function checkNames(options: object, names: object, where: string): void {
-  if (typeof options !== "object" || options === null)
-    throw new EverfreshError("EF_OPTION", `${where} takes an object of options; got ${String(options)}`);
-  for (const name in options)
-    if (!Object.hasOwn(names, name))
-      throw new EverfreshError(
-        "EF_OPTION",
-        `${where} has no option ${name}; there are ${Object.keys(names).join(", ")}`,
-      );
-}

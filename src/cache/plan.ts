@@ -2,8 +2,9 @@
 import type { Random } from "../clock.ts";
 import { durationMs, type Duration } from "../duration.ts";
 import { EverfreshError, shown } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 import { checkTags } from "./keys.ts";
-import { checkNames, readOptionNames, type ReadOptions, type StandardSchema, type Ttl } from "./options.ts";
+import { readOptionNames, type ReadOptions, type StandardSchema, type Ttl } from "./options.ts";
 
 /** Options, resolved. Milliseconds. */
 export interface Plan {

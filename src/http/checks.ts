@@ -11,16 +11,6 @@ export function refuse(name: string, given: unknown, allowed: string): never {
   throw new EverfreshError("EF_OPTION", `${name} is ${shown(given)}; it is ${allowed}`);
 }
 
-/** Refuses names that nobody knows. */
-export function checkNames(options: object, known: object, where: string): void {
-  for (const name in options)
-    if (!Object.hasOwn(known, name))
-      throw new EverfreshError(
-        "EF_OPTION",
-        `there is no option ${name} for ${where}; there are ${Object.keys(known).join(", ")}`,
-      );
-}
-
 export function checkObject(name: string, given: unknown, allowed: string): void {
   if (typeof given !== "object" || given === null || Array.isArray(given)) refuse(name, given, allowed);
 }

@@ -2,9 +2,10 @@
 import { durationMs, type Duration } from "../duration.ts";
 import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 import type { AnswerStyle, SurrogateStyle } from "./answer.ts";
 import { defaultStatuses, possibleStatuses, type StoragePolicy } from "./cacheable.ts";
-import { checkFlag, checkFunction, checkNames, checkObject, checkTexts, refuse } from "./checks.ts";
+import { checkFlag, checkFunction, checkObject, checkTexts, refuse } from "./checks.ts";
 import { availableCodings } from "./compress.ts";
 import { isToken } from "./fields.ts";
 import { identityNames } from "./identity.ts";

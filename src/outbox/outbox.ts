@@ -10,10 +10,11 @@
  * load once more; a reader that began before COMMIT holds a lease that the delivery ends, so what it loaded is not stored.
  * Told before the commit, a reader could load the old value after the invalidation, and store it for good.
  */
-import { checkNames, insideTransaction } from "../cache/index.ts";
+import { insideTransaction } from "../cache/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
+import { checkNames } from "../option-names.ts";
 import type { Database, Dialect, Isolation } from "./database.ts";
 import { Delivery, type OutboxCache } from "./delivery.ts";
 import { databaseOf, type DatabaseHandle, type TransactionOf } from "./handles.ts";

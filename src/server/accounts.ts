@@ -5,6 +5,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { Random } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 import { Store, type StoreOptions } from "../store/index.ts";
 
 /** What an account may do besides reading. */
@@ -39,9 +40,7 @@ function checkUser(user: User): void {
   const who = isObject && typeof user.name === "string" ? `user ${JSON.stringify(user.name)}` : "a user";
   const wrong = (what: string): EverfreshError => new EverfreshError("EF_OPTION", `${who} ${what}`);
   if (!isObject) throw wrong("is an object with name and password");
-  for (const name of Object.keys(user))
-    if (!Object.hasOwn(userNames, name))
-      throw wrong(`has no option ${name}; there are ${Object.keys(userNames).join(", ")}`);
+  checkNames(user, userNames, who);
   const { name, password, namespace, capabilities = [] } = user;
   if (typeof name !== "string" || name === "" || typeof password !== "string" || password === "")
     throw wrong("needs a name and a password, both texts that are not empty");

@@ -3,6 +3,7 @@
  * a command strikes.
  */
 import { EverfreshError } from "../errors.ts";
+import { checkNames } from "../option-names.ts";
 import type { RequestLine } from "../protocol/index.ts";
 import type { Session } from "./session.ts";
 
@@ -129,9 +130,7 @@ const faultNames: Record<keyof Fault, true> = { kind: true, command: true, key: 
 function checkFault(fault: Fault): void {
   if (typeof fault !== "object" || fault === null || !Object.hasOwn(faultKinds, fault.kind))
     throw new EverfreshError("EF_OPTION", `a fault has a kind: ${Object.keys(faultKinds).join(", ")}`);
-  for (const name of Object.keys(fault))
-    if (!Object.hasOwn(faultNames, name))
-      throw new EverfreshError("EF_OPTION", `a fault has no ${name}; there are ${Object.keys(faultNames).join(", ")}`);
+  checkNames(fault, faultNames, "a fault");
 }
 
 function strike(session: Session, fault: Fault, key: string): boolean {

@@ -380,7 +380,7 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
 
   test("an entry refuses when it is declared what it could not obey when it is read", async () => {
     for (const [wrong, message] of [
-      [undefined, /the entry declared takes an object of options; got undefined/],
+      [undefined, /the entry declared takes an object of options \(ttl, .*; got undefined/],
       [{ load: () => 1, tll: "1m" }, /the entry declared has no option tll; there are ttl, /],
       [{ load: () => 1, forceFresh: true }, /no option forceFresh/],
       [{ load: 5 }, /load of the entry declared is a function; got 5/],

@@ -97,7 +97,7 @@ test("a fault that there is not, and time that is no number, are refused: their 
   for (const [wrong, message] of [
     [undefined, /a fault has a kind: cut, cutAfter, /],
     [{ kind: "explode" }, /a fault has a kind/],
-    [{ kind: "cut", comand: "get" }, /a fault has no comand; there are kind, command, /],
+    [{ kind: "cut", comand: "get" }, /a fault has no option comand; there are kind, command, /],
   ] as const)
     assert.throws(() => server.fault(wrong as never), { code: "EF_OPTION", message });
   for (const wrong of ["1m", undefined, Number.NaN, -1, Infinity])
