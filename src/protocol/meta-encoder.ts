@@ -7,9 +7,12 @@
  *     ma <key> <flags>*\r\n
  *     me <key> <flags>*\r\n      mn\r\n
  *
- * Every command asks for its key to be sent back (`k`), so that the answer can be held against the question.
+ * Every command asks for its key to be sent back (`k`), so that the answer can be held against the question; an `mg` of a base64
+ * key for a mark of it (`O`). memcached sends the key of a found item as the item has it: raw where the item was made by the binary
+ * protocol, and, up to 1.6.18 at least, after `append`, `prepend` and a count that became longer. Such a key may break the line.
  * Commands that have no meta form are said in classic text, which the same connection understands.
  */
+import { keyMark } from "./base64-key.ts";
 import { want, type Command, type Details } from "./command.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { encodeText } from "./text-encoder.ts";
@@ -31,8 +34,8 @@ export function encodeMeta(command: Command, out: Outgoing): void {
       return;
     case "touch":
       // The classic `touch` leaves leases alone, where `mg T` would win one; but it cannot say a base64 key.
-      if (!command.base64) return encodeText(command, out);
-      out.text += `mg ${command.key} b k T${command.ttl ?? 0}\r\n`;
+      if (command.base64) out.text += `mg ${command.key}${encodedKey(command.key)} T${command.ttl ?? 0}\r\n`;
+      else encodeText(command, out);
       return;
     case "arithmetic":
       out.text += `ma ${command.key}${arithmeticFlags(command)}`;
@@ -63,10 +66,15 @@ function flagsOf(wanted: number): string {
 
 function makeFlags(wanted: number): string {
   const letters = ["v", "f", "c", "t", "s", "h", "l", "u"];
-  return ` k${letters
+  return letters
     .filter((_, bit) => (wanted & (1 << bit)) !== 0)
     .map((letter) => ` ${letter}`)
-    .join("")}`;
+    .join("");
+}
+
+/** What says that `key` is base64, and asks for its mark. */
+function encodedKey(key: string): string {
+  return ` b O${keyMark(key)}`;
 }
 
 function base64(command: Command): string {
@@ -76,9 +84,12 @@ function base64(command: Command): string {
 function getFlags(command: Command): string {
   const { details, ttl, wanted } = command;
   if (details === undefined && ttl === undefined && !command.base64)
-    return (wantedEnds[wanted] ??= `${flagsOf(wanted)}\r\n`);
+    return (wantedEnds[wanted] ??= ` k${flagsOf(wanted)}\r\n`);
+  return `${command.base64 ? encodedKey(command.key) : " k"}${moreGetFlags(command)}`;
+}
+
+function moreGetFlags({ details, ttl, wanted }: Command): string {
   let flags = flagsOf(wanted);
-  if (command.base64) flags += " b";
   if (ttl !== undefined) flags += ` T${ttl}`;
   if (details !== undefined) {
     if (details.vivify !== undefined) flags += ` N${details.vivify}`;
@@ -101,9 +112,10 @@ export function manyInText({ details }: Command): boolean {
 function encodeMany(command: Command, out: Outgoing): void {
   const keys = command.details?.keys ?? [];
   const encoded = command.details?.encoded ?? [];
-  const flags = getFlags(command);
+  const flags = moreGetFlags(command);
   for (let at = 0; at < keys.length; at++) {
-    out.text += `mg ${keys[at] ?? ""}${encoded[at] === true ? " b" : ""}`;
+    const key = keys[at] ?? "";
+    out.text += `mg ${key}${encoded[at] === true ? encodedKey(key) : " k"}`;
     out.text += flags;
     out.mark();
   }
@@ -174,7 +186,7 @@ function deleteFlags(command: Command): string {
 
 function arithmeticFlags(command: Command): string {
   const { details = {}, ttl } = command;
-  let flags = ` v${flagsOf(command.wanted & (want.cas | want.ttl))}${base64(command)}`;
+  let flags = ` v k${flagsOf(command.wanted & (want.cas | want.ttl))}${base64(command)}`;
   if (details.subtract === true) flags += " MD";
   if (details.delta !== undefined) flags += ` D${details.delta}`;
   if (details.vivify !== undefined) flags += ` N${details.vivify}`;

@@ -5,10 +5,11 @@
  *     ME <key> <name>=<value>*                    ERROR | CLIENT_ERROR <text> | SERVER_ERROR <text>
  *
  * The answer is held against the question: its status must be one that the command can have, and the key that comes
- * back (`k`) must be the key that was asked for.
+ * back (`k`) must be the key that was asked for, or the mark (`O`) that of a base64 key; see `meta-encoder.ts`.
  */
 import { EverfreshError } from "../errors.ts";
 import type { Answer, AnswerKind } from "./answer.ts";
+import { keyMark } from "./base64-key.ts";
 import type { Command } from "./command.ts";
 import { readErrorLine } from "./error-line.ts";
 import { malformed, readNumber, tokenEnd } from "./tokens.ts";
@@ -57,7 +58,7 @@ export function readMeta(
   }
   const named = readFlags(key, line, at, end, answer);
   // What brings or changes a value must name its key. Some versions answer a bare EN or NF; misses of `me` are bare always.
-  if (!named && (code === VA || code === HD || length > 2)) throw wrongKey();
+  if (!named && (code === VA || code === HD || length > 2) && answer.opaque !== keyMark(key)) throw wrongKey();
   if (answer.kind === "number") readCount(answer);
 }
 

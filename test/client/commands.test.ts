@@ -211,6 +211,19 @@ for (const setting of settings) {
       await assert.rejects(client.get(""), { code: "EF_KEY" });
     });
 
+    test("keys of any alphabet are found after what memcached makes another item of", async () => {
+      for (const key of ["a b", "a\r\nflush_all", "ключ"]) {
+        await client.set(key, "9");
+        await client.incr(key);
+        await client.append(key, "x");
+        await client.prepend(key, "y");
+        assert.equal(valueOf(await client.get(key, { as: "text" })), "y10x");
+        assert.equal(valueOf(await client.gat(key, "1h", { as: "text" })), "y10x");
+        assert.equal((await client.touch(key, "1h")).kind, "touched");
+        assert.equal((await client.getMany([key, "plain"], { as: "text" })).values.get(key), "y10x");
+      }
+    });
+
     test("what is no key is EF_KEY, and a key that looks like the name of a long one is another", async () => {
       for (const key of ["", "k\ud800", "\udc00\ud800", undefined, null, 123, {}, ["a"], new Uint16Array([0x6161])]) {
         const wrong = key as string;
@@ -428,6 +441,23 @@ test("closing waits for all of a batch that was begun, and none begins after it"
   assert.equal(late.errors.size, 1000);
   assert.ok([...late.errors.values()].every((error) => error.code === "EF_CLOSED"));
 });
+
+test(
+  "keys of any alphabet that were written by the binary protocol are read by meta",
+  needs("memcached"),
+  async (t) => {
+    const server = await startMemcached();
+    t.after(() => server.stop());
+    const [writer, reader] = (["binary", "meta"] as const).map((protocol) =>
+      createClient({ servers: server.address, protocol }),
+    ) as [MemcachedClient, MemcachedClient];
+    t.after(() => Promise.all([writer.close(), reader.close()]));
+    const keys = ["a b", "a\r\nflush_all", "ключ"];
+    for (const key of keys) await writer.set(key, `value of ${key}`);
+    for (const key of keys) assert.equal(valueOf(await reader.get(key)), `value of ${key}`);
+    assert.equal((await reader.getMany(keys)).values.size, 3);
+  },
+);
 
 test("a unix socket does as well", needs("memcached"), async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "everfresh-"));

@@ -140,6 +140,22 @@ test("answers out of turn reach nobody", async (t) => {
   await until(works(client));
 });
 
+test("answers out of turn reach nobody, of keys that cannot be said as they are neither", async (t) => {
+  const held: string[] = [];
+  const peer = await startSpeaker((line, _socket, connection) => {
+    const mark = / O\S+/.exec(line)?.[0];
+    if (connection > 0 || mark === undefined) return politely(line);
+    held.push(`VA 1 f16${mark}\r\n${held.length}\r\n`);
+    return held.length === 3 ? held.toReversed().join("") : undefined;
+  });
+  t.after(() => peer.stop());
+  const client = clientOf(peer.address);
+  t.after(() => client.close());
+  const codes = await Promise.all(["a b", "c d", "e f"].map((key) => codeOf(client.get(key))));
+  assert.deepEqual(codes, ["EF_PROTOCOL", "EF_CONNECTION_LOST", "EF_CONNECTION_LOST"]);
+  await until(works(client));
+});
+
 test("an answer that comes after its deadline is not given to the next caller", async (t) => {
   const peer = await startSpeaker((line, socket) => {
     if (!line.startsWith("mg late")) return politely(line);
