@@ -59,6 +59,8 @@ export class Store extends Items {
     }
     if (how >= mode.append) return this.#extend(old, how === mode.append);
     const kept = stale ? ((this.words[old + at.STATE] as number) & at.WON) | at.STALE : 0;
+    // As memcached: a value that is stored stale lives as long as the one whose place it takes would have.
+    if (stale) draft.expires = this.words[old + at.EXPIRES] as number;
     return this.#replace(old, hash, kept);
   }
 
@@ -193,7 +195,7 @@ export class Store extends Items {
     return outcome.stored;
   }
 
-  /** Append and prepend: flags, expiry and marks of the old item stay. */
+  /** Append and prepend: flags and expiry of the old item stay; whether it was stale or won does not, as in memcached. */
   #extend(old: number, after: boolean): Outcome {
     const { draft, words } = this;
     const oldLength = words[old + at.LENGTH] as number;
@@ -230,7 +232,7 @@ export class Store extends Items {
     if (item === 0) return 0;
     words.copyWithin(item, from, from + at.headerWords);
     words[item + at.LENGTH] = length;
-    words[item + at.STATE] = (words[item + at.STATE] as number) & ~at.FETCHED;
+    words[item + at.STATE] = (words[item + at.STATE] as number) & ~(at.FETCHED | at.STALE | at.WON);
     words[item + at.TIME] = this.seconds.now;
     const key = from * 4 + at.headerBytes;
     this.bytes.copyWithin(item * 4 + at.headerBytes, key, key + keyLength);
