@@ -33,10 +33,11 @@ export function narrowRequest(raw: IncomingMessage, request: object, policy: Pag
 }
 
 function narrowQuery(raw: IncomingMessage, request: object, names: readonly string[], undo: (() => void)[]): void {
-  const kept = narrowTarget(raw, "url", names, undo);
-  // Express and its like keep the target as it was before routers cut it.
-  if (kept && "originalUrl" in request) narrowTarget(request, "originalUrl", names, undo);
-  if (!kept) return;
+  let isNarrower = narrowTarget(raw, "url", names, undo);
+  // Express and its like keep the target as it was before routers cut it and others rewrote it; Fastify keeps it on Node's request.
+  for (const holder of new Set([raw, request]))
+    if ("originalUrl" in holder && narrowTarget(holder, "originalUrl", names, undo)) isNarrower = true;
+  if (!isNarrower) return;
   // Express 5 reads the query from the url; Express 4 and Fastify have parsed it already.
   const own = Object.getOwnPropertyDescriptor(request, "query");
   if (own?.writable === true && typeof own.value === "object" && own.value !== null)

@@ -6,21 +6,30 @@
  * decodes them in between is not ours to know.
  */
 
-/** Which parameters count: all of them, or those in a list. What does not count, the handler does not get to see. */
+/**
+ * Which parameters count: all of them, or those in a list. What does not count, the handler does not get to see. What parsers
+ * such as `qs` put into a parameter of the list (`n[a]`, `[n]`, `n.a`) counts with it, because they have done so by then.
+ */
 export type QueryRule = "all" | readonly string[];
 
 /** The canonical form of `query` (without its `?`), with only the parameters that count. */
 export function canonicalQuery(query: string, rule: QueryRule): string {
   if (query === "" || (rule !== "all" && rule.length === 0)) return "";
   if (rule === "all" && !query.includes("&")) return query;
-  const kept = query.split("&").filter((part) => part !== "" && (rule === "all" || rule.includes(decodedName(part))));
+  const kept = query.split("&").filter((part) => part !== "" && (rule === "all" || counts(part, rule)));
   if (kept.length < 2) return kept[0] ?? "";
   return kept.toSorted((a, b) => compare(variableOf(a), variableOf(b))).join("&");
 }
 
-/** What a program may put a parameter into: its decoded name, without what follows a bracket or a dot. */
+function counts(part: string, names: readonly string[]): boolean {
+  return names.includes(decodedName(part)) || names.includes(variableOf(part));
+}
+
+/** What a program may put a parameter into: its decoded name between brackets and dots. */
 function variableOf(part: string): string {
-  return decodedName(part).replace(/(?<=.)[[.].*$/s, "");
+  return decodedName(part)
+    .replace(/^[[.]+/, "")
+    .replace(/[[\].].*$/s, "");
 }
 
 function nameOf(part: string): string {

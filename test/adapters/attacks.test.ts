@@ -4,7 +4,9 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { after, describe, test } from "node:test";
 import { createCache, memory } from "everfresh";
-import { ask, sendBytes, sites, type Asked, type Route, type Told } from "./sites.ts";
+import express from "express";
+import { cachePage } from "everfresh/express";
+import { ask, sendBytes, siteOn, sites, type Asked, type Route, type Told } from "./sites.ts";
 
 /** Headers that proxies use to say where a request was sent, and that programs believe. */
 const believed = [
@@ -192,3 +194,39 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
         }
       });
   });
+
+describe("Express: nothing of an attacker's reaches others", () => {
+  const asking = async (app: express.Express, evil: string, victim: string): Promise<string> => {
+    const site = await siteOn(app.listen(0, "127.0.0.1"));
+    opened.push(() => site.close());
+    await ask(site.origin + evil);
+    return (await ask(site.origin + victim)).text;
+  };
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }) });
+  const few = cachePage(cache, { ttl: "1m", query: ["n"] });
+
+  for (const [evil, victim, expected] of [
+    ["/?n=1&n[evil]=1", "/?n=1", '{"n":"1"}'],
+    ["/?[n]=evil", "/", "{}"],
+  ] as const)
+    test(`by ${evil}, of which a parser that ran before makes n`, async () => {
+      const app = express().set("query parser", "extended");
+      // As Express 4 has it.
+      app.use((req, _res, next) => {
+        Object.defineProperty(req, "query", { value: req.query, writable: true, configurable: true });
+        next();
+      });
+      app.get("/", few, (req, res) => void res.send(JSON.stringify(req.query)));
+      assert.equal(await asking(app, evil, victim), expected);
+    });
+
+  test("by a parameter of the URL as it was before it was rewritten", async () => {
+    const app = express();
+    app.use((req, _res, next) => {
+      req.url = "/page";
+      next();
+    });
+    app.get("/page", few, (req, res) => void res.send(req.originalUrl));
+    assert.equal(await asking(app, "/old?evil=1", "/old"), "/old");
+  });
+});
