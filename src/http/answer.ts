@@ -61,6 +61,8 @@ const notModifiedFields = ["cache-control", "content-location", "date", "etag", 
 export interface PreparedPage {
   readonly page: Page;
   readonly fields: AnswerFields;
+  /** The fields of several lines: every visitor gets lists of their own, because layers around the page append to them. */
+  readonly lists: readonly string[];
   /** The last hit that was answered with all of it, and what that one said. */
   last: { readonly age: number; readonly ttl: number; readonly tenths: number; readonly answer: Answer } | undefined;
 }
@@ -69,7 +71,8 @@ export interface PreparedPage {
 export function prepare(page: Page, style: AnswerStyle, tags?: readonly string[]): PreparedPage {
   const fields = outgoing(page.fields, style, tags);
   if (page.status !== 204) fields["content-length"] = String(page.body.length);
-  return { page, fields, last: undefined };
+  const lists = Object.keys(fields).filter((name) => typeof fields[name] !== "string");
+  return { page, fields, lists, last: undefined };
 }
 
 /** Answers a plain hit. What nobody could tell apart, most hits of one second, is made once. */
@@ -88,19 +91,20 @@ export function answerHit(
   const tenths = tenthsOf(time.tookMs);
   if (last !== undefined && last.age === age && last.ttl === ttl && last.tenths === tenths) return last.answer;
   const answer = answerWith(prepared, request, { kind: "hit", ttl }, style, time);
-  prepared.last = { age, ttl, tenths, answer };
+  if (prepared.lists.length === 0) prepared.last = { age, ttl, tenths, answer };
   return answer;
 }
 
 /** Answers `request` with a page. */
 export function answerWith(
-  { page, fields: prepared }: PreparedPage,
+  { page, fields: prepared, lists }: PreparedPage,
   request: PageRequest,
   outcome: CacheOutcome,
   style: AnswerStyle,
   time: AnswerTime,
 ): Answer {
   const fields = { ...prepared };
+  for (const name of lists) fields[name] = [...(fields[name] ?? [])];
   if (outcome.kind === "hit" || outcome.kind === "stale")
     fields["age"] = String(currentAge(page.arrivalAgeSeconds, page.storedAtMs, time.nowMs));
   mark(fields, outcome, style, time.tookMs);

@@ -1,10 +1,12 @@
 /** Two users, a stranger, all kinds of routes, random order: no byte of one reaches another. */
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { after, describe, test } from "node:test";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import { createCache, memory } from "everfresh";
-import { ask, sites, type Got, type Route, type Site } from "./sites.ts";
+import { cachePages } from "everfresh/node";
+import { ask, siteOn, sites, type Got, type Route, type Site } from "./sites.ts";
 
 const ttl = "1m" as const;
 const html = { "content-type": "text/html" };
@@ -219,3 +221,27 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       await cache.close();
     });
   });
+
+test("what layers around a page append to its lines for one visitor, others do not get", async () => {
+  const pages = cachePages(createCache({ backend: memory({ limitBytes: 4_000_000 }) }), { ttl: "1m" }, (_req, res) => {
+    res.setHeader("link", ["</a>; rel=next", "</b>; rel=prev"]);
+    res.end("page");
+  });
+  const server = createServer((req, res) => {
+    const { writeHead } = res;
+    res.writeHead = ((...args: Parameters<typeof writeHead>) => {
+      if (req.headers["x-who"] !== undefined) res.appendHeader("link", `</${String(req.headers["x-who"])}>; rel=me`);
+      return writeHead.apply(res, args);
+    }) as typeof writeHead;
+    res.setHeader("x-layer", "layer");
+    pages(req, res);
+  });
+  const site = await siteOn(server.listen(0, "127.0.0.1"));
+  opened.push(site);
+  await ask(site.origin);
+  for (const who of ["ann", "bob"])
+    assert.equal(
+      (await ask(site.origin, { "x-who": who })).headers["link"],
+      `</a>; rel=next, </b>; rel=prev, </${who}>; rel=me`,
+    );
+});
