@@ -56,6 +56,19 @@ export interface RenderingParts {
   readonly discard: () => boolean;
 }
 
+/** Whether `outer` tells pages apart, and notices who asks, by all that `inner` does so by. */
+function asksNoMore(inner: PagePolicy<never>, outer: PagePolicy<never>): boolean {
+  return (
+    [undefined, outer.userOf].includes(inner.userOf) &&
+    [undefined, outer.keyOf].includes(inner.keyOf) &&
+    [undefined, outer.when].includes(inner.when) &&
+    inner.vary.every(({ header, as }) =>
+      outer.vary.some((rule) => rule.header === header && [undefined, as].includes(rule.as)),
+    ) &&
+    inner.identity.every((name) => outer.identity.includes(name))
+  );
+}
+
 /** A mark that a URL cannot be stored lasts so long. */
 const passMs = 5_000;
 
@@ -86,23 +99,22 @@ export class Rendering {
 
   /**
    * Pages that are declared within these, for a request of the handler's. Where they would be kept under the same key, these
-   * stand for both, and the answer is true. Where they would not, for the same URL, these would keep one of them for all.
+   * stand for both, and the answer is true. Where they would not, for the same URL, these would keep one of them for all; nor
+   * are they kept where they share a key by chance: another function names the user of the next request differently.
    */
   standsFor(
     request: PageRequest,
     visit: { base: string; tags: readonly string[] } | undefined,
-    ttlMs: number,
+    inner: PagePolicy<never>,
   ): boolean {
     const { request: ours, base, policy } = this.#parts;
     const { scheme, host, path, query } = request;
     if (path !== ours.path || host !== ours.host || scheme !== ours.scheme) return false;
     if (canonicalQuery(query, policy.query) !== canonicalQuery(ours.query, policy.query)) return false;
-    if (visit?.base !== base) {
-      this.#isOverruled = true;
-      return false;
-    }
+    if (visit?.base !== base || !asksNoMore(inner, policy)) this.#isOverruled = true;
+    if (visit?.base !== base) return false;
     this.addTags(visit.tags);
-    this.#ttlMs = Math.min(this.#ttlMs, ttlMs);
+    this.#ttlMs = Math.min(this.#ttlMs, inner.ttlMs);
     return true;
   }
 

@@ -8,7 +8,7 @@
  * so that no two different requests can share one: neither by moving a character from one part to its neighbour, nor by
  * sending what stands for "absent".
  *
- * The parts are: scheme, host, path, canonical query, user, cookies, each declared header; behind an `@` each, what else says
+ * The parts are: scheme, host, path, canonical query, user, cookies, the name and value of each declared header; behind an `@` each, what else says
  * where the request was sent; the names and values of the headers that responses were found to vary on, and the content coding.
  */
 import { refuse } from "./checks.ts";
@@ -57,6 +57,8 @@ export function visitorKey(request: PageRequest, policy: KeyPolicy, user: string
   key += part(onlyCookies(field(request.fields, "cookie"), policy.keyCookies));
   for (const rule of policy.vary) {
     const value = normalised(field(request.fields, rule.header));
+    // With its name: other pages of this URL may be declared to vary on another header.
+    key += part(rule.header);
     key += rule.as === undefined ? part(value) : textPart(rule.as(value), `vary by ${rule.header}`);
   }
   return key;

@@ -109,7 +109,7 @@ export class Visits<Source> {
     const isTheirs = current.current?.standsFor(
       request,
       typeof visit === "string" ? undefined : visit,
-      this.#policy.ttlMs,
+      this.#policy as PagePolicy<never>,
     );
     return isTheirs === true ? "nested" : visit;
   }

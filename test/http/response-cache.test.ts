@@ -68,54 +68,6 @@ function refuse(): string {
   throw new Error("no");
 }
 
-/** Pages that are declared within others. */
-async function nested(
-  inner: PageOptions<IncomingMessage>,
-  outer: Partial<PageOptions<IncomingMessage>> = {},
-): Promise<{ cache: Cache; page: string }> {
-  const cache = inMemory();
-  let renders = 0;
-  const within = cachePages(cache, inner, (_req, res) => {
-    res.setHeader("cache-control", "max-age=60");
-    res.end(`page ${++renders}`);
-  });
-  return { cache, page: await open(cache, { ttl: "1m", ...outer }, within) };
-}
-
-describe("pages that are declared within others of the same URL", () => {
-  test("are kept once where they would share a key, with the tags of both", { timeout: 20_000 }, async () => {
-    const { cache, page } = await nested({ ttl: "1m", tags: ["inner"] }, { tags: ["outer"] });
-    let latest = "page 0";
-    for (const tag of ["inner", "outer", "inner"]) {
-      await cache.invalidateTags([tag]);
-      assert.notEqual((await ask(page)).text, latest);
-      // A tag that is met while rendering is not known before.
-      latest = (await ask(page)).text;
-      assert.equal((await ask(page)).text, latest);
-    }
-  });
-
-  test("for the shorter time of both", async () => {
-    const { page } = await nested({ ttl: "5s" });
-    await ask(page);
-    assert.match(String((await ask(page)).headers["cache-status"]), /hit; ttl=[0-5]$/);
-  });
-
-  const more: Record<string, Partial<PageOptions<IncomingMessage>>> = {
-    "by a header": { vary: ["x-who"] },
-    "by a function": { key: (req) => String(req.headers["x-who"]) },
-    "by their user": { private: (req) => String(req.headers["x-who"]) },
-    "by not being kept": { when: (req) => req.headers["x-who"] === undefined },
-  };
-  for (const [title, options] of Object.entries(more))
-    test(`are not kept for all when they tell them apart ${title}`, async () => {
-      const { page } = await nested({ ttl: "1m", ...options });
-      const texts = new Set<string>();
-      for (const who of ["a", "b"]) texts.add((await ask(page, { "x-who": who })).text);
-      assert.equal(texts.size, 2);
-    });
-});
-
 describe("relaxations and failures", () => {
   test("staleIfError: where the handler answers with 5xx, the page from before goes out", async () => {
     const cache = inMemory();

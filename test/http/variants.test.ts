@@ -44,6 +44,7 @@ describe("two pages", () => {
     ],
     ["a parameter's other spelling before it", { query: "%61=1&a=2" }, { query: "a=2&%61=1" }],
     ["an item of a list before it", { query: "a[]=1&a[0]=2" }, { query: "a[0]=2&a[]=1" }],
+    ["a parameter in brackets before it", { query: "[a]=1&a=2" }, { query: "a=2&[a]=1" }],
     ["the path", { path: "/a" }, { path: "/a/" }],
     ["the case of the path", { path: "/a" }, { path: "/A" }],
     ["path or query", { path: "/a", query: "b" }, { path: "/ab", query: "" }],
@@ -51,6 +52,13 @@ describe("two pages", () => {
     ["the value of a parameter", { query: "n=07" }, { query: "n=7" }],
   ];
   for (const [title, a, b] of rows) test(`${title} makes two`, () => assert.notEqual(key(a), key(b)));
+
+  test("the header that is declared makes two, where the values are the same", () => {
+    const [byTone, byCountry] = ["x-tone", "x-country"].map((header) =>
+      key({ fields: { "x-tone": "1", "x-country": "1" } }, { vary: [{ header, as: undefined }] }),
+    );
+    assert.notEqual(byTone, byCountry);
+  });
 
   for (const name of addressFields)
     test(`${name} makes two, and each of its values`, () => {
@@ -149,6 +157,10 @@ describe("queries", () => {
     ["page=2&utm_source=x&page=3", ["page"], "page=2&page=3"],
     ["%70age=2", ["page"], "%70age=2"],
     ["page%=2", ["page"], ""],
+    // What parsers of nested queries put into the parameter, the handler gets to see.
+    ["n=1&n%5Bevil%5D=2", ["n"], "n=1&n%5Bevil%5D=2"],
+    ["[n]=evil&n.evil=1&x[n]=1", ["n"], "[n]=evil&n.evil=1"],
+    ["filter[x]=1&filter[y]=2", ["filter[x]"], "filter[x]=1"],
     ["a=1", [], ""],
   ] as const)
     test(`${JSON.stringify(query)} with ${JSON.stringify(rule)} is ${JSON.stringify(expected)}`, () => {
