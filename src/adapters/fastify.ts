@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import {
   errandOf,
+  field,
   isSafeMethod,
   ResponseCache,
   type Answer,
@@ -62,25 +63,32 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
     const { raw } = source;
     const request = requestOf(raw, source.originalUrl, source.protocol === "https" ? "https" : "http", source.host);
     if (!isSafeMethod(request.method)) invalidateAfter(pages, request, reply.raw);
+    let sendInstead: ((answer: Answer) => void) | undefined;
     const start = (rendering: Rendering): void => {
       const visit = { request, source, raw, res: reply.raw, identity: [source] };
       let hooks = watchVisit(pages, visit);
       let reason = undefined as ReturnType<typeof hooks.handled>;
+      const inherited = fieldsOf(reply.getHeaders());
+      /** What the handler has set, and sent where that is at hand. */
+      let told: { readonly fields: AnswerFields; readonly body: Buffer | undefined } | undefined;
       // The hooks behind `send` (sessions, cookies) are not the handler. What is read from a stream behind them is.
       const send = reply.send.bind(reply);
       reply.send = (payload) => {
         reply.send = send;
-        reason = hooks.handled();
+        reason = hooks.handled(noBytes);
+        told = { fields: fieldsOf(reply.getHeaders()), body: bytesOf(payload) };
         whenRead(payload, reply.raw, () => (hooks = watchVisit(pages, visit)));
         return send(payload);
       };
-      captureResponse(reply.raw, rendering, {
-        handled() {
-          const later = hooks.handled();
+      sendInstead = captureResponse(reply.raw, rendering, {
+        handled(body) {
+          const later = hooks.handled(body);
+          // On every hit the hooks would change what they have changed already, and the first visitor's is not the next one's.
+          if (told?.body?.equals(body) === false) return "rewritten";
           return reason ?? later;
         },
         aside: (work) => hooks.aside(work),
-        inherited: fieldsOf(reply.getHeaders()),
+        inherited: (fields) => ({ ...inherited, ...setBehind(told?.fields, fields) }),
       });
       done();
     };
@@ -92,7 +100,8 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
       return;
     }
     const answer = (served: Served): void => {
-      if (served.kind === "answer") sendAnswer(reply, request, served.answer);
+      if (served.kind === "answer" && sendInstead !== undefined) sendInstead(served.answer);
+      else if (served.kind === "answer" && !reply.raw.headersSent) sendAnswer(reply, request, served.answer);
       if (served.kind !== "pass") return;
       setFields(reply, served.fields);
       done();
@@ -101,6 +110,23 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
     if (served instanceof Promise) void served.then(answer);
     else answer(served);
   };
+}
+
+const noBytes = Buffer.alloc(0);
+
+function bytesOf(payload: unknown): Buffer | undefined {
+  return typeof payload === "string" || payload instanceof Uint8Array ? Buffer.from(payload as string) : undefined;
+}
+
+/** Fastify sets these itself when it sends, to what the handler's payload is. */
+const ofThePayload = new Set(["content-type", "content-length", "content-encoding", "transfer-encoding"]);
+
+/** What hooks behind `send` have set: they set it for each visitor anew. */
+function setBehind(told: AnswerFields | undefined, fields: AnswerFields): AnswerFields {
+  if (told === undefined) return {};
+  return Object.fromEntries(
+    Object.entries(fields).filter(([name]) => !ofThePayload.has(name) && field(fields, name) !== field(told, name)),
+  );
 }
 
 /** Calls `begin` when what is sent begins to be read, if it is a stream: of Node's own, of the web, or of a `Response`. */

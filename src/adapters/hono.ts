@@ -134,7 +134,8 @@ async function render<Context extends PageContext>(
     // Nothing of it is shown, neither its headers.
     view.end();
     replace(context, new Response(null, { headers: headersOf(inherited) }));
-    await res.body?.cancel();
+    // Whoever makes it may take their time, or fail, to end it.
+    void res.body?.cancel().catch(() => undefined);
     return "discarded";
   }
   if (verdict.kind === "pass") {

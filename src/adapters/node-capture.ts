@@ -15,12 +15,12 @@ type Methods = Pick<ServerResponse, "writeHead" | "write" | "end" | "flushHeader
 
 /** What the framework around it adds. */
 export interface CaptureHooks {
-  /** The handler is done: nobody watches it any more. Answers a reason not to store after all. */
-  handled(): Reason | undefined;
+  /** The handler is done, and `body` was kept of it: nobody watches it any more. Answers a reason not to store after all. */
+  handled(body: Buffer): Reason | undefined;
   /** Runs code of others (sessions, cookies) that hooks into the head without its being taken for the handler's. */
   aside<T>(work: () => T): T;
-  /** What was set before the handler began, where the framework keeps it elsewhere. */
-  readonly inherited?: AnswerFields;
+  /** Which of these fields others than the handler have set, where the framework knows more of it. */
+  inherited?(fields: AnswerFields): AnswerFields;
 }
 
 /** Fields of a response in one shape: names in lower case, values as text. */
@@ -63,8 +63,12 @@ export function union(
   return [...names.values()].join(", ");
 }
 
-/** Listens until the response ends. */
-export function captureResponse(res: ServerResponse, rendering: Rendering, hooks: CaptureHooks): void {
+/** Listens until the response ends. Answers how to send something else instead of what was discarded. */
+export function captureResponse(
+  res: ServerResponse,
+  rendering: Rendering,
+  hooks: CaptureHooks,
+): (answer: Answer) => void {
   const before = methodsOf(res);
   const capture = new Capture(res, rendering, hooks, before);
   const ours: Methods = {
@@ -84,6 +88,7 @@ export function captureResponse(res: ServerResponse, rendering: Rendering, hooks
   const { stream } = res as { stream?: { readonly destroyed?: unknown } };
   if (res.destroyed || stream?.destroyed === true) closed();
   else res.once("close", closed);
+  return (answer) => capture.sendInstead(answer);
 }
 
 /** The methods as they are now, whoever has replaced them before. */
@@ -97,12 +102,16 @@ function methodsOf(res: ServerResponse): Methods {
   };
 }
 
+const noBytes = Buffer.alloc(0);
+
 class Capture {
   readonly #res: ServerResponse;
   readonly #rendering: Rendering;
   readonly #hooks: CaptureHooks;
   readonly #before: Methods;
-  readonly #inherited: AnswerFields;
+  #inherited: AnswerFields;
+  /** Whether what is written is the answer that goes out instead, and not the handler's. */
+  #sendsInstead = false;
   #verdict: Verdict | undefined;
   #chunks: Buffer[] = [];
   #length = 0;
@@ -114,7 +123,28 @@ class Capture {
     this.#rendering = rendering;
     this.#hooks = hooks;
     this.#before = before;
-    this.#inherited = hooks.inherited ?? fieldsOf(res.getHeaders());
+    this.#inherited = fieldsOf(res.getHeaders());
+  }
+
+  /** Sends a page in the place of what the handler answers, of which nothing is shown, neither its headers. */
+  sendInstead(answer: Answer): void {
+    const [res, before] = [this.#res, this.#before];
+    this.#hooks.handled(noBytes);
+    if (res.headersSent) return;
+    for (const name of res.getHeaderNames()) {
+      const value = this.#inherited[name];
+      if (value === undefined) res.removeHeader(name);
+      else res.setHeader(name, value);
+    }
+    setFields(res, answer.fields);
+    res.statusCode = answer.status;
+    if (res.statusMessage) res.statusMessage = "";
+    // The handler may still be writing, and is not heard. HTTP/2's `end` calls `write`.
+    this.#sendsInstead = true;
+    before.writeHead(answer.status);
+    if (answer.body === undefined) before.end();
+    else before.end(answer.body);
+    this.#sendsInstead = false;
   }
 
   writeHead(status: number, rest: readonly unknown[]): ServerResponse {
@@ -131,12 +161,17 @@ class Capture {
 
   addTrailers(trailers: Parameters<Methods["addTrailers"]>[0]): void {
     this.fail("trailers");
+    if (this.#verdict?.kind === "discard") return;
     this.#before.addTrailers(trailers);
   }
 
   write(chunk: unknown, encoding: unknown, done: unknown): boolean {
     const verdict = this.#decide(false);
-    if (verdict.kind === "discard") return true;
+    if (verdict.kind === "discard" && !this.#sendsInstead) {
+      const written = typeof encoding === "function" ? encoding : done;
+      if (typeof written === "function") process.nextTick(written as Done);
+      return true;
+    }
     if (verdict.kind === "keep") this.#collect(chunk, encoding, verdict.limitBytes);
     const hasRoom = this.#before.write(chunk, encoding as BufferEncoding, done as Done);
     // Others wait for this page, so up to its limit it is not written at the pace of the one who reads it, who may not read.
@@ -149,13 +184,18 @@ class Capture {
     const verdict = this.#decide(true);
     if (verdict.kind === "keep" && chunk !== undefined && chunk !== null)
       this.#collect(chunk, encoding, verdict.limitBytes);
-    const reason = this.#hooks.handled();
+    const body = Buffer.concat(this.#chunks, this.#chunks.length === 0 ? 0 : this.#length);
+    const reason = this.#hooks.handled(body);
     if (reason !== undefined) this.fail(reason);
     Object.assign(res, this.#before);
-    if (verdict.kind === "discard") return res;
+    if (verdict.kind === "discard") {
+      if (res.writableFinished) done?.();
+      else if (done !== undefined) res.once("finish", done);
+      return res;
+    }
     if (this.#settled || verdict.kind === "pass") return res.end(...(args as Parameters<ServerResponse["end"]>));
     this.#settled = true;
-    const answer = this.#rendering.complete(Buffer.concat(this.#chunks, this.#length));
+    const answer = this.#rendering.complete(body);
     if (res.headersSent) return res.end(...(args as Parameters<ServerResponse["end"]>));
     if (done !== undefined) res.once("finish", done);
     for (const name of res.getHeaderNames()) if (!(name in answer.fields)) keepOrDrop(res, name, answer);
@@ -179,6 +219,7 @@ class Capture {
     if (this.#verdict !== undefined) return this.#verdict;
     const res = this.#res;
     const fields = fieldsOf(res.getHeaders());
+    this.#inherited = this.#hooks.inherited?.(fields) ?? this.#inherited;
     const verdict = this.#rendering.head({ status: res.statusCode, fields, inherited: this.#inherited });
     this.#verdict = verdict;
     if (verdict.kind === "discard") {

@@ -14,6 +14,7 @@ import {
   ResponseCache,
   splitTarget,
   watchIdentity,
+  type Answer,
   type IdentityWatch,
   type PageOptions,
   type PagePolicy,
@@ -68,8 +69,11 @@ export interface NodeVisit<Source> {
 export function visitPage<Source>(pages: ResponseCache<Source>, visit: NodeVisit<Source>, next: () => void): void {
   const { request, source, res } = visit;
   if (!isSafeMethod(request.method)) invalidateAfter(pages, request, res);
+  let sendInstead: ((answer: Answer) => void) | undefined;
   const start = (rendering: Rendering): void => {
-    captureResponse(res, rendering, watchVisit(pages, visit));
+    // Somebody around has answered meanwhile: a time limit, say.
+    if (res.headersSent) rendering.fail("incomplete");
+    else sendInstead = captureResponse(res, rendering, watchVisit(pages, visit));
     next();
   };
   const errand = errandOf(visit.raw);
@@ -80,9 +84,10 @@ export function visitPage<Source>(pages: ResponseCache<Source>, visit: NodeVisit
     return;
   }
   const answer = (served: Served): void => {
-    if (served.kind === "answer") sendAnswer(res, served.answer);
+    if (served.kind === "answer" && sendInstead !== undefined) sendInstead(served.answer);
+    else if (served.kind === "answer" && !res.headersSent) sendAnswer(res, served.answer);
     if (served.kind !== "pass") return;
-    setFields(res, served.fields);
+    if (!res.headersSent) setFields(res, served.fields);
     next();
   };
   const served = pages.serve(request, source, start);

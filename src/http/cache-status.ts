@@ -41,6 +41,7 @@ export type Reason =
   | "incomplete"
   | "event-stream"
   | "nonce"
+  | "rewritten"
   // of the cache
   | "unstorable"
   | "unavailable";

@@ -12,6 +12,7 @@ import express from "express";
 import { cachePage as expressPage } from "everfresh/express";
 import { cachePage as honoPage } from "everfresh/hono";
 import { cachePages } from "everfresh/node";
+import { Hono } from "hono";
 import { deferred } from "../support/deferred.ts";
 import { ask, siteOn, sites, type Asked, type Got, type Route, type Told } from "./sites.ts";
 
@@ -222,6 +223,38 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       },
     );
 
+    test(
+      "nothing of the failure is shown, neither its headers nor what it still writes",
+      { timeout: 20_000 },
+      async () => {
+        const shown = deferred();
+        const { cache, page } = await open(
+          framework,
+          (_, n) => {
+            if (n === 1) return { body: "page" };
+            const headers = { "x-error": "no", "set-cookie": "error=1", "content-encoding": "gzip", etag: '"no"' };
+            return { status: 500, headers, body: failing() };
+          },
+          { ...relaxed, ttl: "1m", staleIfError: "1m" },
+        );
+        async function* failing(): AsyncIterable<string> {
+          yield "no ";
+          await shown.promise;
+          yield "and no";
+        }
+        await ask(page);
+        await cache.invalidateTags(["t"]);
+        const got = await ask(page);
+        assert.equal(got.status, 200);
+        assert.equal(got.text, "page");
+        for (const name of ["x-error", "set-cookie", "content-encoding"])
+          assert.equal(got.headers[name], undefined, name);
+        assert.notEqual(got.headers.etag, '"no"');
+        shown.resolve();
+        assert.equal((await ask(page)).text, "page");
+      },
+    );
+
     test("not where it said must-revalidate, and the error is shown", async () => {
       const headers = { "cache-control": "must-revalidate" };
       const { page } = await open(framework, (_, n) => ({ headers, ...told(n) }), { ...relaxed, staleIfError: "1m" });
@@ -269,4 +302,19 @@ describe("where pages are declared within others, past its time is rendered anew
       await cache.invalidateTags(["inner"]);
       assert.notEqual((await ask(page)).text, anew.text);
     });
+});
+
+test("Hono: a failure whose body cannot be cancelled is not shown either", async () => {
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }) });
+  let renders = 0;
+  const app = new Hono();
+  app.get("/", honoPage(cache, { ttl: "1m", tags: ["t"], staleIfError: "1m" }), (c) =>
+    ++renders === 1
+      ? c.text("page")
+      : c.body(new ReadableStream({ cancel: () => Promise.reject(new Error("no")) }), 500),
+  );
+  await app.request("/");
+  await cache.invalidateTags(["t"]);
+  assert.equal(await (await app.request("/")).text(), "page");
+  await cache.close();
 });

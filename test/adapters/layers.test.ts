@@ -1,0 +1,85 @@
+/** What layers around cached pages do for one visitor, or before the cache does: nobody else gets it, and nothing breaks. */
+import assert from "node:assert/strict";
+import { createServer, type RequestListener } from "node:http";
+import { after, describe, test } from "node:test";
+import { createCache, memory, type Cache } from "everfresh";
+import { cachePage } from "everfresh/fastify";
+import { cachePages } from "everfresh/node";
+import fastify, { type FastifyInstance } from "fastify";
+import { deferred } from "../support/deferred.ts";
+import { ask, siteOn } from "./sites.ts";
+
+const opened: (() => unknown)[] = [];
+after(async () => {
+  for (const close of opened) await close();
+});
+
+const inMemory = (): Cache => createCache({ backend: memory({ limitBytes: 4_000_000 }) });
+
+async function open(listener: RequestListener): Promise<string> {
+  const site = await siteOn(createServer(listener).listen(0, "127.0.0.1"));
+  opened.push(() => site.close());
+  return site.origin;
+}
+
+describe("Fastify's hooks behind a page's handler", () => {
+  const pages = cachePage(inMemory(), { ttl: "1m", cookies: "ignore" });
+  /** A site that knows its visitors by their cookie. */
+  const siteWith = async (hook: (app: FastifyInstance) => void): Promise<string> => {
+    const app = fastify({ forceCloseConnections: true });
+    app.decorateRequest("user");
+    app.addHook("onRequest", (request, _reply, done) => {
+      Object.assign(request, { user: request.headers.cookie });
+      done();
+    });
+    hook(app);
+    app.get("/", { preHandler: pages }, (_request, reply) => reply.header("x-page", "page").send("page"));
+    opened.push(() => app.close());
+    return await app.listen({ port: 0, host: "127.0.0.1" });
+  };
+  const userOf = (request: object): string | undefined => (request as { user?: string }).user;
+
+  test("set headers for each visitor anew: others do not get them", async () => {
+    const origin = await siteWith((app) =>
+      app.addHook("onSend", (request, reply, payload, done) => {
+        if (userOf(request) !== undefined) reply.header("x-user", userOf(request));
+        done(null, payload);
+      }),
+    );
+    for (const cookie of ["ann", "bob", undefined]) {
+      const { headers } = await ask(origin, cookie === undefined ? {} : { cookie });
+      assert.equal(headers["x-user"], cookie);
+      assert.equal(headers["x-page"], "page");
+    }
+  });
+
+  test("change the text for each visitor: it is sent and not stored", async () => {
+    const origin = await siteWith((app) =>
+      app.addHook("onSend", (request, _reply, payload, done) => done(null, `${String(payload)} of ${userOf(request)}`)),
+    );
+    for (const cookie of ["ann", "bob"]) {
+      const got = await ask(origin, { cookie });
+      assert.equal(got.text, `page of ${cookie}`);
+      assert.match(String(got.headers["cache-status"]), /detail=(rewritten|unstorable)$/);
+    }
+  });
+});
+
+test("a layer may answer somebody who waits for a page, before it is there", async () => {
+  const [rendering, gate] = [deferred(), deferred()];
+  const pages = cachePages(inMemory(), { ttl: "1m" }, async (_req, res) => {
+    rendering.resolve();
+    await gate.promise;
+    res.end("page");
+  });
+  const origin = await open((req, res) => {
+    pages(req, res);
+    if (req.headers["x-hurry"] !== undefined) setImmediate(() => res.writeHead(503).end("too slow"));
+  });
+  const first = ask(origin);
+  await rendering.promise;
+  assert.equal((await ask(origin, { "x-hurry": "1" })).text, "too slow");
+  gate.resolve();
+  assert.equal((await first).text, "page");
+  assert.match(String((await ask(origin)).headers["cache-status"]), /; hit/);
+});
