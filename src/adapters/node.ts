@@ -123,16 +123,57 @@ function watchesOf(policy: PagePolicy<never>, [request, ...others]: readonly obj
   return watches;
 }
 
-/** Holds the end of a response to an unsafe request until what is stored for its URL is invalidated. */
+/**
+ * Holds a response to an unsafe request until what is stored for its URL is invalidated: its first bytes, because whoever has read the head
+ * may ask for the page at once, and its end, because the handler may write to its source until then.
+ */
 export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: PageRequest, res: ServerResponse): void {
-  const end = res.end.bind(res);
-  res.end = ((...args: Parameters<typeof end>) => {
-    res.end = end;
-    const finish = (): void => void end(...args);
+  const before = { write: res.write.bind(res), end: res.end.bind(res), flushHeaders: res.flushHeaders.bind(res) };
+  let state: "untouched" | "held" | "open" = "untouched";
+  const held: (() => unknown)[] = [];
+  const invalidated = (then: () => unknown): void => {
+    const finish = (): void => {
+      try {
+        then();
+      } catch (error) {
+        // Nobody who could hear it is on the stack any more.
+        res.destroy(error as Error);
+      }
+    };
     // An invalidation that is still pending is retried by the cache, which reads nothing old from there before.
     pages.wrote(request, res.statusCode).then(finish, finish);
+  };
+  const hold = (work: () => unknown): void => {
+    held.push(work);
+    if (state === "held") return;
+    state = "held";
+    invalidated(() => {
+      state = "open";
+      for (const each of held.splice(0)) each();
+      if (!res.writableNeedDrain) res.emit("drain");
+    });
+  };
+  res.write = ((...args: Parameters<typeof before.write>) => {
+    if (state === "open" || !isContent(args[0])) return before.write(...args);
+    hold(() => before.write(...args));
+    return false;
+  }) as typeof before.write;
+  res.flushHeaders = () => (state === "open" ? before.flushHeaders() : hold(before.flushHeaders));
+  res.end = ((...args: Parameters<typeof before.end>) => {
+    const [chunk] = args as unknown[];
+    // What cannot be sent is refused where the handler hears it.
+    if (chunk !== undefined && chunk !== null && typeof chunk !== "function" && !isContent(chunk))
+      return before.end(...args);
+    Object.assign(res, before);
+    const finish = (): void => invalidated(() => before.end(...args));
+    if (state === "held") held.push(finish);
+    else finish();
     return res;
-  }) as typeof end;
+  }) as typeof before.end;
+}
+
+function isContent(chunk: unknown): boolean {
+  return typeof chunk === "string" || chunk instanceof Uint8Array;
 }
 
 /** A request of `node:http` as the rules see it; a framework may know better under which address it was sent. */

@@ -1,9 +1,12 @@
 /** What layers around cached pages do for one visitor, or before the cache does: nobody else gets it, and nothing breaks. */
 import assert from "node:assert/strict";
-import { createServer, type RequestListener } from "node:http";
+import { once } from "node:events";
+import { createServer, request as httpRequest, type IncomingMessage, type RequestListener } from "node:http";
+import { text } from "node:stream/consumers";
 import { after, describe, test } from "node:test";
 import { createCache, memory, type Cache } from "everfresh";
 import { cachePage } from "everfresh/fastify";
+import type { PageStore } from "everfresh/http";
 import { cachePages } from "everfresh/node";
 import fastify, { type FastifyInstance } from "fastify";
 import { deferred } from "../support/deferred.ts";
@@ -82,4 +85,66 @@ test("a layer may answer somebody who waits for a page, before it is there", asy
   gate.resolve();
   assert.equal((await first).text, "page");
   assert.match(String((await ask(origin)).headers["cache-status"]), /; hit/);
+});
+
+describe("the answer to a write", () => {
+  const answers: Record<string, RequestListener> = {
+    "at once": (_req, res) => res.end("wrote"),
+    "in parts": (_req, res) => {
+      res.setHeader("content-length", 5);
+      res.write("wro");
+      res.write("te");
+      res.end();
+    },
+    "after its head": (_req, res) => {
+      res.flushHeaders();
+      res.end("wrote");
+    },
+  };
+  for (const [title, handler] of Object.entries(answers))
+    test(`leaves when its pages are invalidated, also where it is sent ${title}`, async () => {
+      const [begun, gate] = [deferred(), deferred()];
+      const store = {
+        getOrSetEntry: () => Promise.reject(new Error("nobody reads")),
+        invalidateTags: async () => {
+          begun.resolve();
+          await gate.promise;
+        },
+      } as unknown as PageStore;
+      const pages = cachePages(store, { ttl: "1m" }, handler);
+      const origin = await open((req, res) => (req.method === "POST" ? pages(req, res) : res.end("other")));
+      let isAnswered = false;
+      const asked = httpRequest(origin, { method: "POST", agent: false }).end();
+      const answer = once(asked, "response").then(async ([res]) => {
+        isAnswered = true;
+        return await text(res as IncomingMessage);
+      });
+      await begun.promise;
+      // Whoever was answered before has heard of it by now.
+      for (let other = 0; other < 3; other++) await ask(origin);
+      assert.equal(isAnswered, false);
+      gate.resolve();
+      assert.equal(await answer, "wrote");
+    });
+
+  test("is refused where its handler hears it when it cannot be sent", async () => {
+    const origin = await open(
+      cachePages(inMemory(), { ttl: "1m" }, (_req, res) => {
+        assert.throws(() => res.write(1), { code: "ERR_INVALID_ARG_TYPE" });
+        assert.throws(() => res.end({}), { code: "ERR_INVALID_ARG_TYPE" });
+        res.end("heard");
+      }),
+    );
+    assert.equal((await ask(origin, {}, "POST")).text, "heard");
+  });
+
+  test("breaks off where its head cannot be sent, and the process goes on", async () => {
+    const origin = await open(
+      cachePages(inMemory(), { ttl: "1m" }, (_req, res) => {
+        res.statusCode = 99;
+        res.end("wrote");
+      }),
+    );
+    await assert.rejects(ask(origin, {}, "POST"), { code: "ECONNRESET" });
+  });
 });
