@@ -195,8 +195,18 @@ export function honoFragment(cache: FragmentCache): (props: CachedProps) => Prom
     const child: unknown = [children].flat()[0];
     if (typeof child !== "function")
       throw new EverfreshError("EF_OPTION", `the cached fragment ${name} takes a function as its only child`);
-    const html = await cache.fragment(name, varyOn, async () => String(await (child as () => unknown)()), options);
+    const html = await cache.fragment(name, varyOn, () => htmlOf((child as () => unknown)()), options);
     // What Hono calls an escaped string: it was escaped when it was rendered.
     return Object.assign(new String(html), { isEscaped: true as const, callbacks: [] }) as never;
   };
+}
+
+/** As Hono's JSX shows children: what is no JSX is escaped, lists are put together, nothing shows nothing. */
+async function htmlOf(child: unknown): Promise<string> {
+  const shown = await child;
+  if (Array.isArray(shown)) return (await Promise.all(shown.map(htmlOf))).join("");
+  if (shown === undefined || shown === null || typeof shown === "boolean") return "";
+  // What an element within waits for makes its text a promise.
+  if ((shown as { isEscaped?: unknown }).isEscaped === true) return String(await (shown as object).toString());
+  return String(shown).replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

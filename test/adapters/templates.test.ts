@@ -4,6 +4,7 @@ import { beforeEach, describe, test } from "node:test";
 import { createCache, memory, metaBackend, type Cache } from "everfresh";
 import { fragments, honoFragment, liquidCacheTag } from "everfresh/templates";
 import { Eta } from "eta";
+import { raw } from "hono/html";
 import { jsx } from "hono/jsx";
 import { Liquid } from "liquidjs";
 import { FakeMemcached } from "../support/fake-memcached.ts";
@@ -121,4 +122,26 @@ test("Hono's JSX: an asynchronous component whose children are rendered when the
   await cache.invalidateTags(["songs"]);
   assert.equal(await show("Yesterday"), "<p><b>Yesterday</b></p>");
   assert.equal(renders.length, 2);
+});
+
+describe("Hono's JSX: a cached child is shown as it would be without the cache,", () => {
+  const item = (text: string): unknown => jsx("li", {}, text);
+  const rows: readonly (readonly [string, () => unknown, string])[] = [
+    ["a text", () => "<b> & '", "&#60;b&#62; &#38; &#39;"],
+    ["HTML that was escaped", () => raw("<b>bold</b>"), "<b>bold</b>"],
+    ["a list", () => [item("a"), item("<")], "<li>a</li><li>&lt;</li>"],
+    ["nothing", () => [null, undefined, false], ""],
+    ["a number", () => 7, "7"],
+    ["an element that waits", () => jsx((async () => item("late")) as never, {}), "<li>late</li>"],
+    [
+      "a fragment within",
+      () => jsx(honoFragment(cache), { name: "inner" }, (() => item("in")) as never),
+      "<li>in</li>",
+    ],
+  ];
+  for (const [title, child, expected] of rows)
+    test(title, async () => {
+      const html = await jsx("p", {}, jsx(honoFragment(cache), { name: "outer" }, child as never)).toString();
+      assert.equal(html.valueOf(), `<p>${expected}</p>`);
+    });
 });
