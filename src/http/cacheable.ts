@@ -4,6 +4,7 @@
  * Pure rules, each with its section. Every "no" has a reason that `Cache-Status` shows. Where the RFC leaves a choice, the
  * choice is the one that cannot show one visitor's bytes to another.
  */
+import zlib from "node:zlib";
 import { parseCacheControl, type Directives } from "./cache-control.ts";
 import type { Reason } from "./cache-status.ts";
 import { field, listOf, type Fields } from "./fields.ts";
@@ -134,9 +135,32 @@ export function allowsOneOrigin(fields: Fields): boolean {
 export function carriesCsrfToken(fields: Fields, body: Uint8Array): boolean {
   const type = field(fields, "content-type")?.toLowerCase() ?? "";
   if (!type.includes("html")) return false;
+  const bytes = isEncoded(fields) ? plainBytes(fields, body) : body;
+  // What cannot be looked at may carry one.
+  if (bytes === undefined) return true;
   // latin1 keeps every ASCII byte what it is, which is all that the pattern looks at.
-  return csrfField.test(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1"));
+  return csrfField.test(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1"));
 }
+
+/** What a handler, or what stands around it, has put into a content coding, where that is left to them. */
+function plainBytes(fields: Fields, body: Uint8Array): Uint8Array | undefined {
+  const decode = decoders[field(fields, "content-encoding")?.trim().toLowerCase() ?? ""];
+  try {
+    return decode?.(body, { maxOutputLength: longestDecoded });
+  } catch {
+    return undefined;
+  }
+}
+
+const longestDecoded = 64 * 1_048_576;
+const decoders: Partial<Record<string, (body: Uint8Array, options: { maxOutputLength: number }) => Uint8Array>> = {
+  br: zlib.brotliDecompressSync,
+  gzip: zlib.gunzipSync,
+  "x-gzip": zlib.gunzipSync,
+  deflate: zlib.unzipSync,
+  // Where Node has it.
+  zstd: (zlib as { zstdDecompressSync?: typeof zlib.gunzipSync }).zstdDecompressSync,
+};
 
 const csrfField =
   /\bname\s*=\s*["']?(?:_?csrf(?:[-_]?token)?|csrfmiddlewaretoken|authenticity_token|_token|xsrf[-_]?token|__requestverificationtoken)["'\s/>]/i;

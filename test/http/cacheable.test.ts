@@ -1,6 +1,7 @@
 /** What may be answered from the cache and what may be stored: the rows of RFC 9111, and those where others went wrong. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import {
   carriesCsrfToken,
   lifetimeMs,
@@ -159,6 +160,20 @@ describe("tokens against cross-site requests", () => {
     '<input name="_token"/>',
   ])
     test(`${field} is seen`, () => assert.equal(carriesCsrfToken(html, Buffer.from(`<p>é</p>${field}`)), true));
+
+  test("a token is seen in a content coding, and what cannot be decoded may have one", () => {
+    const form = Buffer.from('<input name="_csrf">');
+    for (const [coding, body] of Object.entries({
+      gzip: gzipSync(form),
+      br: brotliCompressSync(form),
+      deflate: deflateSync(form),
+      identity: form,
+      compress: Buffer.from("<p>"),
+      "x-gzip": Buffer.from("<p>"),
+    }))
+      assert.equal(carriesCsrfToken({ ...html, "content-encoding": coding }, body), true, coding);
+    assert.equal(carriesCsrfToken({ ...html, "content-encoding": "gzip" }, gzipSync("<p>")), false);
+  });
 
   test("other fields are no tokens, and other types are not searched", () => {
     assert.equal(carriesCsrfToken(html, Buffer.from('<input name="csrf_explained_here"> name="x"')), false);
