@@ -183,6 +183,8 @@ function part(
     const about = { "content-range": `bytes */${page.body.length}`, "content-length": "0" };
     return { status: 416, fields: { ...marks(fields), ...about }, body: undefined };
   }
+  // RFC 9530 section 2: of the content of this very message, which is a part. (RFC 1864 says the same of the older field.)
+  for (const name of ["content-digest", "content-md5"]) Reflect.deleteProperty(fields, name);
   const body = page.body.subarray(range.first, range.last + 1);
   fields["content-range"] = `bytes ${range.first}-${range.last}/${page.body.length}`;
   fields["content-length"] = String(body.length);

@@ -28,12 +28,16 @@ const compressors: Partial<Record<Coding, Compressor>> = {
 /** The codings that this Node can make; zstd from 22.15 on. */
 export const availableCodings = Object.keys(compressors) as readonly Coding[];
 
+const digests = ["content-digest", "repr-digest", "digest", "content-md5"];
+
 /** Smaller bodies fit one packet anyway. */
 const smallestBytes = 860;
 
 /** Whether a page gets smaller in a coding: it is text of some size, not coded yet, and nobody forbade it. */
 export function isCompressible(page: Page): boolean {
   if (page.body.length < smallestBytes || page.fields["content-encoding"] !== undefined) return false;
+  // RFC 9530: these are of the bytes as the handler made them, and a client that checks them would refuse others.
+  if (digests.some((name) => page.fields[name] !== undefined)) return false;
   // RFC 9111 section 5.2.2.6: no-transform.
   if (listOf(field(page.fields, "cache-control") ?? "").some((part) => part.toLowerCase() === "no-transform"))
     return false;

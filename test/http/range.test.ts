@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
 import { describe, test } from "node:test";
+import { createCache, memory } from "everfresh";
+import { cachePages } from "everfresh/node";
 import { rangeOf, type RangeOutcome } from "#src/http/range.ts";
+import { ask, siteOn } from "../adapters/sites.ts";
 
 const whole: RangeOutcome = { kind: "whole" };
 const never: RangeOutcome = { kind: "unsatisfiable" };
@@ -31,4 +35,24 @@ describe("one range of a page of 100 bytes (RFC 9110 section 14)", () => {
     assert.deepEqual(rangeOf("bytes=0-", 0), never);
     assert.deepEqual(rangeOf("bytes=-5", 0), never);
   });
+});
+
+test("a part carries no digest of the whole page, whose bytes are sent as they are (RFC 9530)", async () => {
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }) });
+  const pages = cachePages(cache, { ttl: "1m" }, (_req, res) => {
+    res.setHeader("content-type", "text/plain");
+    res.setHeader("content-digest", "sha-256=:whole:");
+    res.end("x".repeat(2_000));
+  });
+  const site = await siteOn(createServer(pages).listen(0, "127.0.0.1"));
+  for (let visit = 0; visit < 2; visit++) {
+    const { headers } = await ask(site.origin, { "accept-encoding": "gzip" });
+    assert.equal(headers["content-encoding"], undefined);
+    assert.equal(headers["content-digest"], "sha-256=:whole:");
+  }
+  const got = await ask(site.origin, { range: "bytes=0-9" });
+  assert.equal(got.status, 206);
+  assert.equal(got.headers["content-digest"], undefined);
+  await site.close();
+  await cache.close();
 });
