@@ -169,7 +169,7 @@ class Capture {
     const verdict = this.#decide(false);
     if (verdict.kind === "discard" && !this.#sendsInstead) {
       const written = typeof encoding === "function" ? encoding : done;
-      if (typeof written === "function") process.nextTick(written as Done);
+      if (typeof written === "function") process.nextTick(written);
       return true;
     }
     if (verdict.kind === "keep") this.#collect(chunk, encoding, verdict.limitBytes);

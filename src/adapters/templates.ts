@@ -206,7 +206,10 @@ async function htmlOf(child: unknown): Promise<string> {
   const shown = await child;
   if (Array.isArray(shown)) return (await Promise.all(shown.map(htmlOf))).join("");
   if (shown === undefined || shown === null || typeof shown === "boolean") return "";
-  // What an element within waits for makes its text a promise.
-  if ((shown as { isEscaped?: unknown }).isEscaped === true) return String(await (shown as object).toString());
-  return String(shown).replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+  if (typeof shown === "object" && "isEscaped" in shown && shown.isEscaped === true) {
+    const { toString } = shown as { toString: () => string | Promise<string> };
+    // What an element within waits for makes its text a promise; a text may be an object of type String.
+    return (await toString.call(shown)).valueOf();
+  }
+  return (shown as string | number).toString().replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -104,7 +104,7 @@ export function answerWith(
   time: AnswerTime,
 ): Answer {
   const fields = { ...prepared };
-  for (const name of lists) fields[name] = [...(fields[name] ?? [])];
+  for (const name of lists) fields[name] = [fields[name] ?? []].flat();
   if (outcome.kind === "hit" || outcome.kind === "stale")
     fields["age"] = String(currentAge(page.arrivalAgeSeconds, page.storedAtMs, time.nowMs));
   mark(fields, outcome, style, time.tookMs);

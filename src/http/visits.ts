@@ -106,11 +106,7 @@ export class Visits<Source> {
 
   /** Within pages of the same key, which are being rendered and would wait for these, a visit is theirs. */
   within(request: PageRequest, visit: Visit | Reason): Visit | Reason {
-    const isTheirs = current.current?.standsFor(
-      request,
-      typeof visit === "string" ? undefined : visit,
-      this.#policy as PagePolicy<never>,
-    );
+    const isTheirs = current.current?.standsFor(request, typeof visit === "string" ? undefined : visit, this.#policy);
     return isTheirs === true ? "nested" : visit;
   }
 

@@ -195,13 +195,14 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       });
   });
 
+const asking = async (app: express.Express, evil: string, victim: string): Promise<string> => {
+  const site = await siteOn(app.listen(0, "127.0.0.1"));
+  opened.push(() => site.close());
+  await ask(site.origin + evil);
+  return (await ask(site.origin + victim)).text;
+};
+
 describe("Express: nothing of an attacker's reaches others", () => {
-  const asking = async (app: express.Express, evil: string, victim: string): Promise<string> => {
-    const site = await siteOn(app.listen(0, "127.0.0.1"));
-    opened.push(() => site.close());
-    await ask(site.origin + evil);
-    return (await ask(site.origin + victim)).text;
-  };
   const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }) });
   const few = cachePage(cache, { ttl: "1m", query: ["n"] });
 

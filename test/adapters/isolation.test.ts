@@ -228,10 +228,10 @@ test("what layers around a page append to its lines for one visitor, others do n
     res.end("page");
   });
   const server = createServer((req, res) => {
-    const { writeHead } = res;
+    const writeHead = res.writeHead.bind(res);
     res.writeHead = ((...args: Parameters<typeof writeHead>) => {
       if (req.headers["x-who"] !== undefined) res.appendHeader("link", `</${String(req.headers["x-who"])}>; rel=me`);
-      return writeHead.apply(res, args);
+      return writeHead(...args);
     }) as typeof writeHead;
     res.setHeader("x-layer", "layer");
     pages(req, res);

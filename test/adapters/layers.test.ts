@@ -25,6 +25,8 @@ async function open(listener: RequestListener): Promise<string> {
   return site.origin;
 }
 
+const userOf = (request: object): string | undefined => (request as { user?: string }).user;
+
 describe("Fastify's hooks behind a page's handler", () => {
   const pages = cachePage(inMemory(), { ttl: "1m", cookies: "ignore" });
   /** A site that knows its visitors by their cookie. */
@@ -40,8 +42,6 @@ describe("Fastify's hooks behind a page's handler", () => {
     opened.push(() => app.close());
     return await app.listen({ port: 0, host: "127.0.0.1" });
   };
-  const userOf = (request: object): string | undefined => (request as { user?: string }).user;
-
   test("set headers for each visitor anew: others do not get them", async () => {
     const origin = await siteWith((app) =>
       app.addHook("onSend", (request, reply, payload, done) => {
@@ -70,10 +70,9 @@ describe("Fastify's hooks behind a page's handler", () => {
 
 test("a layer may answer somebody who waits for a page, before it is there", async () => {
   const [rendering, gate] = [deferred(), deferred()];
-  const pages = cachePages(inMemory(), { ttl: "1m" }, async (_req, res) => {
+  const pages = cachePages(inMemory(), { ttl: "1m" }, (_req, res) => {
     rendering.resolve();
-    await gate.promise;
-    res.end("page");
+    void gate.promise.then(() => res.end("page"));
   });
   const origin = await open((req, res) => {
     pages(req, res);

@@ -124,15 +124,16 @@ test("Hono's JSX: an asynchronous component whose children are rendered when the
   assert.equal(renders.length, 2);
 });
 
+const item = (text: string): ReturnType<typeof jsx> => jsx("li", {}, text);
+
 describe("Hono's JSX: a cached child is shown as it would be without the cache,", () => {
-  const item = (text: string): unknown => jsx("li", {}, text);
   const rows: readonly (readonly [string, () => unknown, string])[] = [
     ["a text", () => "<b> & '", "&#60;b&#62; &#38; &#39;"],
     ["HTML that was escaped", () => raw("<b>bold</b>"), "<b>bold</b>"],
     ["a list", () => [item("a"), item("<")], "<li>a</li><li>&lt;</li>"],
     ["nothing", () => [null, undefined, false], ""],
     ["a number", () => 7, "7"],
-    ["an element that waits", () => jsx((async () => item("late")) as never, {}), "<li>late</li>"],
+    ["an element that waits", () => jsx(async () => item("late"), {}), "<li>late</li>"],
     [
       "a fragment within",
       () => jsx(honoFragment(cache), { name: "inner" }, (() => item("in")) as never),

@@ -63,8 +63,9 @@ describe("pages that are declared within others of the same URL", () => {
     });
 });
 
+const who = (req: IncomingMessage): string => String(req.headers["x-who"] ?? "1");
+
 describe("pages whose key is that of those around them by chance are not kept for all", () => {
-  const who = (req: IncomingMessage): string => String(req.headers["x-who"] ?? "1");
   const ways: Record<string, readonly [Partial<PageOptions<IncomingMessage>>, Partial<PageOptions<IncomingMessage>>]> =
     {
       "told apart by another header": [{ vary: ["x-who"] }, { vary: ["x-where"] }],
