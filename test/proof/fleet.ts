@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createCache, memcached } from "everfresh";
+import { createOutbox } from "everfresh/outbox";
 import { pageKey, valueKey, type Page, type Plan, type Value } from "./plan.ts";
 import { makeItems, openSource } from "./source.ts";
 
@@ -96,8 +97,7 @@ export async function runFleet(
       }),
     ]);
     await Promise.all(children.map(finish));
-    // What a killed process left is for the relays, which get the second that is promised.
-    if (full.strategy === "outbox") await emptied(full.database);
+    if (full.strategy === "outbox") await emptied(full);
     const verdict = judge(files.map((file) => readFileSync(file, "utf8")));
     return { ...verdict, wrongAtTheEnd: full.strategy.endsWith("write") ? [] : await atTheEnd(full) };
   } finally {
@@ -114,12 +114,25 @@ async function finish(child: ChildProcess): Promise<void> {
   clearTimeout(late);
 }
 
-async function emptied(database: string): Promise<void> {
-  // All processes have ended, relays included: one more, as a process that starts would have it.
+/** All processes have ended, relays included: what they could not deliver is for one more, as a process that starts would have it. */
+async function emptied({ servers, options, itemBytes, database, namespace }: Omit<Plan, "file">): Promise<void> {
   const source = openSource(database);
-  const rows = await source.count("SELECT count(*) AS n FROM everfresh_outbox");
-  await source.close();
-  if (rows > 0) throw new Error(`${rows} rows stayed in the outbox`);
+  const cache = createCache({ backend: memcached(servers, { ...options, itemBytes }), namespace });
+  const outbox = createOutbox({ db: source.db, caches: cache, relay: false });
+  const until = performance.now() + 15_000;
+  try {
+    for (;;) {
+      await outbox.relayOnce();
+      const rows = await source.count("SELECT count(*) AS n FROM everfresh_outbox");
+      if (rows === 0) return;
+      if (performance.now() > until) throw new Error(`${rows} rows stayed in the outbox`);
+      await pause(50);
+    }
+  } finally {
+    await outbox.close();
+    await cache.close();
+    await source.close();
+  }
 }
 
 /** A newcomer reads every key and every page; what it hits must be what the database holds. */

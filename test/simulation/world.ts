@@ -423,7 +423,7 @@ export class World implements DeedsWorld {
   async #drainUntil(done: () => boolean, deadline: number, what: string): Promise<void> {
     for (let steps = 0; !done() && !this.failure; steps += 1) {
       const [next] = [...this.options().filter((option) => !option.isBreak), ...this.#timers()];
-      assert.ok(next !== undefined && steps < 2_000 && this.nowMs < deadline, what);
+      assert.ok(next !== undefined && steps < 4_000 && this.nowMs < deadline, what);
       this.log.push(next.label);
       next.happen();
       await quiet();
