@@ -9,7 +9,7 @@ import {
   type EverfreshError,
   type InvalidationPendingError,
 } from "everfresh/outbox";
-import type { Kysely, Transaction } from "kysely";
+import { type Kysely, ParseJSONResultsPlugin, type Transaction } from "kysely";
 import pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import {
@@ -329,6 +329,21 @@ test("odd names reach the cache as they were written", async () => {
     assert.deepEqual(cache.told.toSorted(), all.toSorted());
     await close();
   }
+  file.remove();
+});
+
+test("a key that looks like JSON stays text where a plugin of Kysely parses what a database answers", async () => {
+  const file = sqliteFile();
+  const handle = file.open();
+  const db = kyselyOnSqlite(handle).withPlugin(new ParseJSONResultsPlugin());
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db, caches: cache, relay: false, graceMs: 1 });
+  await outbox.install();
+  await outbox.transaction(db, (_tx, invalidate) => invalidate('{"page":2}', tag("[1]")));
+  handle.exec(`INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('shop', 'key', '{"page":3}')`);
+  await outbox.relayOnce();
+  assert.deepEqual(cache.told.toSorted(), ['key {"page":2}', 'key {"page":3}', "tag [1]"]);
+  handle.close();
   file.remove();
 });
 
