@@ -58,7 +58,7 @@ function postgres(table: TableName): Statements {
   // early is right; those that others hold are theirs.
   const write = `WITH watched AS (
   UPDATE ${quoted} SET due_at = ${grace}
-  WHERE id = ANY (CASE WHEN ${left} LIKE '%-%'
+  WHERE ${left} IS NOT NULL AND id = ANY (CASE WHEN ${left} LIKE '%-%'
     THEN ARRAY(SELECT o.id FROM ${quoted} o WHERE o.id BETWEEN ${end("^([0-9]+)-")} AND ${end("-([0-9]+)$")} FOR UPDATE SKIP LOCKED)
     ELSE string_to_array(${left}, ',')::bigint[] END)
   RETURNING id, namespace, kind, name
