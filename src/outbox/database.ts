@@ -43,14 +43,14 @@ export interface Database<Tx = unknown> {
 }
 
 /**
- * On SQLite a handle is one connection, and somebody may have begun a transaction on it. What that wrote can be seen on the
- * handle and may yet be rolled back: it is not to be told, and nothing of the outbox is to share its fate.
+ * A SQLite handle and a `pg` Client are one connection, and somebody may have begun a transaction on it. What that wrote can be seen
+ * on it and may yet be rolled back: it is not to be told, and nothing of the outbox is to share its fate.
  */
 export class ForeignTransactionError extends EverfreshError {
   constructor() {
     super(
       "EF_OPTION",
-      "A transaction that the outbox did not begin is open on this SQLite handle; commit it first, or use outbox.transaction.",
+      "A transaction that the outbox did not begin is open on this connection; commit it first, or use outbox.transaction.",
     );
   }
 }

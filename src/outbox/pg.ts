@@ -5,7 +5,14 @@
  * rows that its own connection has not committed yet.
  */
 import { EverfreshError } from "../errors.ts";
-import type { Database, Isolation, Listening, Row, Session } from "./database.ts";
+import {
+  ForeignTransactionError,
+  type Database,
+  type Isolation,
+  type Listening,
+  type Row,
+  type Session,
+} from "./database.ts";
 import { Turns } from "./turns.ts";
 
 /** The part of a `pg` Client (or PoolClient) that is used. */
@@ -34,10 +41,10 @@ interface Pool extends Connection {
   connect(): Promise<PooledConnection>;
 }
 
-const begin: Record<Isolation, string> = {
-  "read committed": "BEGIN ISOLATION LEVEL READ COMMITTED",
-  "repeatable read": "BEGIN ISOLATION LEVEL REPEATABLE READ",
-  serializable: "BEGIN ISOLATION LEVEL SERIALIZABLE",
+const levels: Record<Isolation, string> = {
+  "read committed": "ISOLATION LEVEL READ COMMITTED",
+  "repeatable read": "ISOLATION LEVEL REPEATABLE READ",
+  serializable: "ISOLATION LEVEL SERIALIZABLE",
 };
 
 /** The outbox's view of a Pool: every transaction on a connection of its own. */
@@ -53,7 +60,8 @@ export function pgPool<Tx>(handle: PgPoolLike): Database<Tx> {
       connection.on("error", ignore);
       let broken = true;
       try {
-        const result = await inTransaction(connection, work, isolation);
+        await connection.query(isolation === undefined ? "BEGIN" : `BEGIN ${levels[isolation]}`);
+        const result = await untilCommit(connection, work);
         broken = false;
         return result;
       } catch (error) {
@@ -85,8 +93,10 @@ export function pgClient<Tx>(handle: PgClientLike): Database<Tx> {
     session: { query: (sql, parameters) => turns.take(() => plain.query(sql, parameters)) },
     transaction: (work, isolation) =>
       turns.take(async () => {
+        await beginOnLent(connection);
         try {
-          return await inTransaction(connection, work, isolation);
+          if (isolation !== undefined) await connection.query(`SET TRANSACTION ${levels[isolation]}`);
+          return await untilCommit(connection, work);
         } catch (error) {
           await connection.query("ROLLBACK").catch(ignore);
           throw error;
@@ -95,12 +105,27 @@ export function pgClient<Tx>(handle: PgClientLike): Database<Tx> {
   };
 }
 
-async function inTransaction<R>(
-  connection: Connection,
-  work: (tx: never, session: Session) => Promise<R>,
-  isolation: Isolation | undefined,
-): Promise<R> {
-  await connection.query(isolation === undefined ? "BEGIN" : begin[isolation]);
+/**
+ * Refuses a Client on which a transaction is open: PostgreSQL would merely warn, our COMMIT would end that one, and what its owner
+ * then rolls back would be committed. Without a level of isolation, which would make that transaction fail.
+ */
+async function beginOnLent(connection: Connection): Promise<void> {
+  let isOpen = false;
+  const warned = (notice: unknown) => {
+    // active_sql_transaction (PostgreSQL, Appendix A)
+    if ((notice as { code?: string }).code === "25001") isOpen = true;
+  };
+  connection.on("notice", warned);
+  try {
+    await connection.query("BEGIN");
+  } finally {
+    connection.removeListener("notice", warned);
+  }
+  if (isOpen) throw new ForeignTransactionError();
+}
+
+/** What is said after BEGIN. */
+async function untilCommit<R>(connection: Connection, work: (tx: never, session: Session) => Promise<R>): Promise<R> {
   const result = await work(connection as never, sessionOn(connection));
   // In a transaction that has failed COMMIT answers ROLLBACK, without an error (PostgreSQL, COMMIT, Notes). The outbox's
   // own last statement would have been refused by then; this is for the case that it is not the last.

@@ -1,0 +1,82 @@
+/** What a transaction of the outbox does on PostgreSQL alone: on clients that are lent, and at its levels of isolation. */
+import assert from "node:assert/strict";
+import { after, afterEach, before, describe, test } from "node:test";
+import { createOutbox, type Outbox } from "everfresh/outbox";
+import type pg from "pg";
+import { deferred } from "../support/deferred.ts";
+import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
+import { poolWithItems, RememberingCache } from "./support.ts";
+
+async function add(tx: pg.ClientBase, text: string): Promise<void> {
+  await tx.query("INSERT INTO items (text) VALUES ($1)", [text]);
+}
+
+let postgres: RealPostgres | undefined;
+
+describe("on PostgreSQL", needsPostgres(), () => {
+  let pool: pg.Pool;
+  const cache = new RememberingCache();
+  let outbox: Outbox;
+  before(async () => {
+    postgres = await startPostgres();
+    pool = await poolWithItems(await postgres.createDatabase());
+    outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+  });
+  after(async () => {
+    await pool.end();
+    await postgres?.stop();
+  });
+  afterEach(() => {
+    cache.told.length = 0;
+  });
+
+  test("a client that is inside a transaction is refused, and what it wrote is still its owner's to roll back", async () => {
+    const refused = { code: "EF_OPTION", message: /did not begin/ };
+    const late = new Error("too late");
+    const inner = async (tx: pg.PoolClient) =>
+      await outbox.transaction(tx, (_tx, invalidate) => invalidate("inner"), { isolation: "serializable" });
+    await assert.rejects(
+      outbox.transaction(pool, async (tx, invalidate) => {
+        invalidate("outer");
+        await add(tx, "outer");
+        await assert.rejects(inner(tx), refused);
+        await add(tx, "still there");
+        throw late;
+      }),
+      late,
+    );
+    const client = await pool.connect();
+    await client.query("BEGIN");
+    await add(client, "its own");
+    await assert.rejects(inner(client), refused);
+    await add(client, "still there");
+    await client.query("ROLLBACK");
+    await outbox.transaction(client, (tx) => add(tx, "alone"), { isolation: "repeatable read" });
+    client.release();
+    assert.deepEqual((await pool.query("SELECT text FROM items")).rows, [{ text: "alone" }]);
+    assert.deepEqual(cache.told, []);
+  });
+
+  test("serializable transactions that have nothing in common do not fail because both use the outbox", async () => {
+    // So few rows that PostgreSQL would read all of them.
+    await pool.query("INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('other', 'key', 'x')");
+    await pool.query("VACUUM ANALYZE everfresh_outbox");
+    const both = deferred();
+    let begun = 0;
+    const one = async (text: string) =>
+      await outbox.transaction(
+        pool,
+        async (tx, invalidate) => {
+          await add(tx, text);
+          invalidate(text);
+          begun += 1;
+          if (begun === 2) both.resolve();
+          await both.promise;
+        },
+        { isolation: "serializable" },
+      );
+    await Promise.all([one("one"), one("two")]);
+    assert.deepEqual(cache.told.toSorted(), ["key one", "key two"]);
+  });
+});
