@@ -142,12 +142,13 @@ export class Relay {
   async #deliverBatch(statements: Statements): Promise<{ claimed: number; done: number }> {
     const { batch } = this.#options;
     const namespaces = this.#delivery.namespaces;
-    // On PostgreSQL the claim is the lock of this transaction: when this process dies, the rows are free at once.
+    // On PostgreSQL the claim is the lock of this transaction: when this process dies, the rows are free at once. Whatever is the
+    // database's default: at a higher level a row that another relay had taken is an error instead of being skipped.
     if ((await this.#database.dialect()) === "postgres")
       return await this.#database.transaction(async (_tx, session) => {
         const rows = await statements.claim(session, namespaces, batch, claimMs);
         return await this.#settle(statements, session, rows);
-      });
+      }, "read committed");
     const rows = await statements.claim(this.#database.session, namespaces, batch, claimMs);
     return await this.#settle(statements, this.#database.session, rows);
   }

@@ -7,10 +7,18 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createCache, memory, type EverfreshError } from "everfresh";
 import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
-import type pg from "pg";
+import pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { onPostgres, onSqlite, type Place } from "./places.ts";
-import { eventually, kyselyOnSqlite, RememberingCache, sqliteFile, type LibsqlHandle, openSqlite } from "./support.ts";
+import {
+  eventually,
+  kyselyOnSqlite,
+  poolWithItems,
+  RememberingCache,
+  sqliteFile,
+  type LibsqlHandle,
+  openSqlite,
+} from "./support.ts";
 
 let postgres: RealPostgres | undefined;
 let url = "";
@@ -259,6 +267,27 @@ test("a relay on a SQLite handle does not read in a transaction that somebody ha
   assert.equal(handle.prepare("SELECT id FROM items").all().length, 1);
   handle.exec("COMMIT");
   assert.equal(await outbox.relayOnce(), 0);
+});
+
+test("relays share the work also where transactions are repeatable reads by default", needsPostgres(), async () => {
+  const pool = await poolWithItems(url);
+  const strict = new pg.Pool({
+    connectionString: url,
+    options: `${String(pool.options.options)} -c default_transaction_isolation=repeatable\\ read`,
+  });
+  const relays = Array.from({ length: 5 }, () =>
+    createOutbox({ db: strict, caches: new RememberingCache(), relay: false, batch: 3 }),
+  );
+  await relays[0]?.install();
+  await pool.query(`INSERT INTO everfresh_outbox (namespace, kind, name)
+SELECT 'shop', 'key', n::text FROM generate_series(1, 300) AS n`);
+  const delivered = await Promise.all(relays.map((relay) => relay.relayOnce()));
+  assert.equal(
+    delivered.reduce((sum, n) => sum + n, 0),
+    300,
+  );
+  await strict.end();
+  await pool.end();
 });
 
 test("on PostgreSQL a relay listens: a watched table rings it long before it would look", needsPostgres(), async () => {
