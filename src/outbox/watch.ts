@@ -120,9 +120,11 @@ function watchPostgres(watched: TableName, outbox: TableName, namespace: string,
   const setting = text(rowsSetting(outbox));
   return [
     // The numbers of the rows stay with the transaction, so that outbox.transaction delivers these rows too: as a list, and
-    // beyond its limit as the first and the last. SECURITY DEFINER: a writer needs no right to the outbox of its own.
+    // beyond its limit as the first and the last. SECURITY DEFINER: a writer needs no right to the outbox of its own. Columns are
+    // written in one way, whatever the session of the writer has set: another text would be another tag.
     `CREATE FUNCTION ${functionName(watched)}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $everfresh$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+${plainText} AS $everfresh$
 DECLARE
   added text;
   known text := coalesce(current_setting(${setting}, true), '');
@@ -152,6 +154,9 @@ ${transition[event]}FOR EACH STATEMENT EXECUTE FUNCTION ${functionName(watched)}
     ),
   ];
 }
+
+const plainText =
+  "SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 1 SET bytea_output = 'hex'";
 
 const transition = {
   insert: "REFERENCING NEW TABLE AS new_rows\n",

@@ -206,6 +206,45 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
     await pool.end();
   });
 
+  test("a column is one tag, however the writer's session writes dates and numbers", async () => {
+    const pool = await poolWithItems(url);
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+    await pool.query("CREATE TABLE visits (day date, at timestamptz, share float8)");
+    await outbox.watch("visits", { tags: ["visits", "day:{day}", "at:{at}", "share:{share}"] });
+    const foreign =
+      "SET LOCAL datestyle = 'German'; SET LOCAL timezone = 'Asia/Tokyo'; SET LOCAL extra_float_digits = -3";
+    const insert = "INSERT INTO visits VALUES ('2026-03-01', '2026-03-01T12:00Z', 0.123456789012345678)";
+    for (const settings of ["SET LOCAL datestyle = 'ISO'", foreign]) {
+      await pool.query(`BEGIN; ${settings}; ${insert}; COMMIT`);
+      await outbox.relayOnce();
+      const told = cache.told.splice(0).toSorted();
+      const expected = ["at:2026-03-01 12:00:00+00", "day:2026-03-01", "share:0.12345678901234568", "visits"];
+      assert.deepEqual(
+        told,
+        expected.map((name) => `tag ${name}`),
+      );
+    }
+    await pool.end();
+  });
+
+  test("of a partitioned table the writes to a partition are seen where that is watched as well, and none twice", async () => {
+    const pool = await poolWithItems(url);
+    const cache = new RememberingCache();
+    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+    await outbox.install();
+    await pool.query("CREATE TABLE days (id int) PARTITION BY RANGE (id)");
+    await pool.query("CREATE TABLE first_days PARTITION OF days FOR VALUES FROM (1) TO (10)");
+    for (const table of ["days", "first_days"]) await outbox.watch(table, { tags: ["days", "day:{id}"] });
+    for (const table of ["days", "first_days"]) {
+      await pool.query(`INSERT INTO ${table} VALUES (1)`);
+      assert.equal(await outbox.relayOnce(), 2);
+      assert.deepEqual(cache.told.splice(0).toSorted(), ["tag day:1", "tag days"]);
+    }
+    await pool.end();
+  });
+
   test("a writer without any right to the outbox, and with another search path, is seen too", async () => {
     const pool = await poolWithItems(url);
     const schema = String(pool.options.options).replace("-c search_path=", "");
