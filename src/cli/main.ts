@@ -2,6 +2,7 @@
 /** The command `everfresh`: looks up the command that is meant and leaves with its exit code. */
 import { isEverfreshError } from "../errors.ts";
 import { ownVersion } from "./own-version.ts";
+import { reasonOf } from "./reason.ts";
 
 /** Each command, with what it takes and does. Only the one that is meant is loaded: a server starts in the time of its own. */
 const commands: Readonly<Record<string, { readonly run: (args: string[]) => Promise<number>; readonly help: string }>> =
@@ -38,7 +39,7 @@ async function main(args: string[]): Promise<number> {
     return await command.run(rest);
   } catch (error) {
     if (!isEverfreshError(error) && !isSystemError(error)) throw error;
-    process.stderr.write(`everfresh ${name}: ${error.message}\n`);
+    process.stderr.write(`everfresh ${name}: ${reasonOf(error)}\n`);
     return 1;
   }
 }
@@ -47,4 +48,6 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && typeof (error as NodeJS.ErrnoException).code === "string";
 }
 
+// A relay or a server goes on when nobody reads what it says any more: `| head -1`, a collector of logs that is started anew.
+for (const output of [process.stdout, process.stderr]) output.on("error", () => undefined);
 process.exitCode = await main(process.argv.slice(2));

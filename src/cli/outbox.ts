@@ -12,6 +12,7 @@ import { EverfreshError } from "../errors.ts";
 import type { EventName, EventShapes } from "../events.ts";
 import { createOutbox, type Outbox, type OutboxCache } from "../outbox/index.ts";
 import { openDatabase } from "./outbox-database.ts";
+import { reasonOf } from "./reason.ts";
 
 const help = `everfresh outbox: invalidations that commit with the data.
 
@@ -152,12 +153,6 @@ function tellTroubles(made: Outbox): () => void {
   };
   subscribe(channel, tell);
   return () => unsubscribe(channel, tell);
-}
-
-/** Where a name has several addresses, `pg` rejects with an AggregateError, whose own message is empty. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.message === "" ? ((error as NodeJS.ErrnoException).code ?? error.name) : error.message;
 }
 
 /** Rows this old mean that no relay runs, or that a cache server has been away for long. */

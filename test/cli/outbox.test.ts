@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, symlinkSync } from "node:fs";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { join, resolve as absolute } from "node:path";
 import { test, type TestContext } from "node:test";
 import { databaseTarget } from "@everfresh/queue";
@@ -58,6 +59,14 @@ test("without a database, a command or a known table it says what is missing", (
   assert.match(outbox(file.path, "install", "--no-such-flag").error, /no-such-flag/);
   assert.match(outbox(file.path, "watch", "items").error, /1 to 16 tags/);
   assert.match(outbox(file.path, "--help").out, /unwatch/);
+});
+
+test("a database that refuses at each of its addresses is named as refusing", () => {
+  const twoAddresses = `import dns from "node:dns";
+dns.lookup = (_name, _options, done) => done(null, [1, 2].map((n) => ({ address: "127.0.0." + n, family: 4 })));`;
+  const env = { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(twoAddresses)}` };
+  const { error } = outboxIn(env, "postgres://localhost:1/nowhere", "status");
+  assert.equal(error, "everfresh outbox: ECONNREFUSED\n");
 });
 
 test("on SQLite: installed, watched, and what another program writes shows in the status", (t) => {
@@ -221,6 +230,26 @@ test("a relay whose PostgreSQL is not there yet says so once, and goes on trying
   await said("stderr", /relay: .*ECONNREFUSED.*goes on trying/);
   child.kill("SIGTERM");
   assert.match(await said("stdout", /delivered/), /looks failed/);
+  assert.deepEqual(await left, [0, null]);
+});
+
+test("a relay whose outputs nobody reads any more goes on", async (t) => {
+  const database = createTcpServer().listen(0, "127.0.0.1");
+  t.after(() => database.close());
+  await once(database, "listening");
+  const { port } = database.address() as AddressInfo;
+  const { child, left, said } = startRelay(`postgres://nobody@127.0.0.1:${port}/nowhere`, "127.0.0.1:1");
+  child.stderr.destroy();
+  await said("stdout", /running/);
+  child.stdout.destroy();
+  // It says why the first look failed before it looks again.
+  const early = left.then(() => Promise.reject(new Error("it ended by itself")));
+  for (let look = 0; look < 3; look += 1) {
+    const [connection] = (await Promise.race([once(database, "connection"), early])) as [Socket];
+    connection.destroy();
+  }
+  early.catch(() => undefined);
+  child.kill("SIGTERM");
   assert.deepEqual(await left, [0, null]);
 });
 
