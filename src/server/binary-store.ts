@@ -3,7 +3,7 @@ import { readUint32, status, type Status } from "../protocol/index.ts";
 import { layout as at, mode, outcome, type Mode, type Outcome } from "../store/index.ts";
 import { fail, header } from "./binary-reply.ts";
 import type { Session } from "./session.ts";
-import { countCas, tooLarge } from "./text-store.ts";
+import { countCas, noRoom, tooLarge } from "./text-store.ts";
 
 const modes: Readonly<Record<number, Mode>> = {
   0x01: mode.set,
@@ -55,6 +55,20 @@ export function store(session: Session): void {
   if (desk.quiet) return;
   const { last, words } = account.store;
   header(session, status.ok, 0, 0, 0, words[last + at.CAS_HIGH] as number, words[last + at.CAS_LOW] as number);
+}
+
+/** There is no room to wait for the value of a command; its key is there. */
+export function refuseUpload(session: Session): void {
+  const { desk, account, input } = session;
+  const { binary } = desk;
+  if (account !== undefined) {
+    const { draft } = account.store;
+    draft.key = input;
+    draft.keyStart = binary.key;
+    draft.keyEnd = binary.value;
+  }
+  noRoom(session, (modes[binary.opcode] ?? mode.append) <= mode.replace);
+  fail(session, status.outOfMemory);
 }
 
 function failure(result: Outcome, how: Mode): Exclude<Status, 0> {

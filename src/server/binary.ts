@@ -10,7 +10,7 @@ import { read } from "./binary-get.ts";
 import { fail, respond } from "./binary-reply.ts";
 import { authenticate, mechanisms } from "./binary-login.ts";
 import { stat } from "./binary-stat.ts";
-import { store } from "./binary-store.ts";
+import { refuseUpload, store } from "./binary-store.ts";
 import type { Session } from "./session.ts";
 
 /** How a request must be formed. */
@@ -142,14 +142,13 @@ function isTooLarge(session: Session): boolean {
 }
 
 function waitFor(session: Session, bytes: number): boolean {
-  const { binary, counters } = session.desk;
+  const { binary } = session.desk;
   const isTooMuch = session.account === undefined && bytes > 4096;
   if (!isTooMuch && session.awaits(bytes)) return false;
   if (session.end < binary.value || isTooMuch) return refuse(session, status.invalid);
-  counters.store_no_memory++;
+  refuseUpload(session);
   session.at = binary.value;
   session.swallows = binary.end - binary.value;
-  fail(session, status.outOfMemory);
   return true;
 }
 

@@ -4,7 +4,7 @@ import { layout as at, mode, outcome, type Mode } from "../store/index.ts";
 import { answer } from "./answers.ts";
 import { badFormat, hasLongOpaque, key, opaque } from "./meta-reply.ts";
 import type { Session } from "./session.ts";
-import { countCas, tooLarge } from "./text-store.ts";
+import { countCas, noRoom, tooLarge } from "./text-store.ts";
 
 const longestData = 0x7fff_ffff - 2;
 const mostWords = 18;
@@ -50,7 +50,7 @@ export function metaStore(session: Session, lineStart: number): void {
     if (session.awaits(start - lineStart + length + 2)) return undefined;
     session.at = start;
     session.swallows = length + 2;
-    desk.counters.store_no_memory++;
+    noRoom(session, true);
     return answer(session, "SERVER_ERROR out of memory storing object");
   }
   session.swallows = 0;

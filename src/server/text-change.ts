@@ -51,7 +51,7 @@ export function arithmetic(session: Session, up: boolean): void {
   const result = store.count64(item, up, line.halves.high, line.halves.low);
   if (result === outcome.nonNumeric)
     return answer(session, "CLIENT_ERROR cannot increment or decrement non-numeric value", silent);
-  if (result !== outcome.stored) return answer(session, "SERVER_ERROR out of memory");
+  if (result !== outcome.stored) return answer(session, "SERVER_ERROR out of memory", silent);
   if (up) counters.incr_hits++;
   else counters.decr_hits++;
   if (silent) return undefined;

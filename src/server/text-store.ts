@@ -84,7 +84,7 @@ export function storeText(session: Session, how: number, lineStart: number): voi
   const kind = how === CAS ? mode.set : (how as Mode);
   if (!store.fits(draft.keyEnd - draft.keyStart, draft.flags, length)) {
     tooLarge(session, kind === mode.set && how !== CAS);
-    answer(session, "SERVER_ERROR object too large for cache");
+    answer(session, "SERVER_ERROR object too large for cache", silent);
     session.swallows = length + 2;
     return;
   }
@@ -93,8 +93,8 @@ export function storeText(session: Session, how: number, lineStart: number): voi
     if (!session.awaits(start - lineStart + length + 2)) {
       session.at = start;
       session.swallows = length + 2;
-      desk.counters.store_no_memory++;
-      answer(session, "SERVER_ERROR out of memory storing object");
+      noRoom(session, kind === mode.set && how !== CAS);
+      answer(session, "SERVER_ERROR out of memory storing object", silent);
     }
     return;
   }
@@ -119,7 +119,7 @@ function finish(session: Session, how: Mode, silent: boolean): void {
   if (desk.watch !== undefined) desk.watch.stored(session, draft, how, result);
   if (draft.compares) countCas(session, result);
   const line = answers[result];
-  if (line === undefined) refuse(session, result);
+  if (line === undefined) refuse(session, result, silent);
   else answer(session, line, silent);
 }
 
@@ -133,20 +133,29 @@ export function countCas(session: Session, result: Outcome): void {
 
 /** The value is too large to be stored; where it would have replaced one, the old one must not stay. */
 export function tooLarge(session: Session, drops: boolean): void {
-  const { account } = session;
   session.desk.counters.store_too_large++;
-  if (!drops || account === undefined || !account.canWrite) return;
+  if (drops) dropOld(session);
+}
+
+/** There is no room to wait for the value; the same holds for the old one. */
+export function noRoom(session: Session, drops: boolean): void {
+  session.desk.counters.store_no_memory++;
+  if (drops) dropOld(session);
+}
+
+function dropOld({ account }: Session): void {
+  if (account === undefined || !account.canWrite) return;
   const { store } = account;
   const old = store.find(store.draft.key, store.draft.keyStart, store.draft.keyEnd);
   if (old !== 0) store.remove(old);
 }
 
-function refuse(session: Session, result: Outcome): void {
+function refuse(session: Session, result: Outcome, silent: boolean): void {
   if (result === outcome.tooLarge) {
     session.desk.counters.store_too_large++;
-    answer(session, "SERVER_ERROR object too large for cache");
+    answer(session, "SERVER_ERROR object too large for cache", silent);
   } else {
     session.desk.counters.store_no_memory++;
-    answer(session, "SERVER_ERROR out of memory storing object");
+    answer(session, "SERVER_ERROR out of memory storing object", silent);
   }
 }

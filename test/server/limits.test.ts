@@ -8,6 +8,7 @@ import { test, type TestContext } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { type CacheServer, type ServerOptions, createServer } from "everfresh/server";
 import { ManualClock } from "everfresh/testing";
+import { binaryRequest, storeExtras } from "../support/binary.ts";
 import { answering, freePort } from "../support/memcached.ts";
 import { talk } from "../support/talk.ts";
 
@@ -124,6 +125,41 @@ test("unfinished uploads together take no more than they may", async (context) =
   assert.equal(await one.hearUntil("\r\n"), "STORED\r\n");
   other.send(`set b 0 0 600000\r\n${"y".repeat(600_000)}\r\n`);
   assert.equal(await other.hearUntil("\r\n"), "STORED\r\n");
+});
+
+test("a set that finds no room to be uploaded leaves no old value, and is silent where that was asked for", async (context) => {
+  const server = await started(context, { uploadBytes: 64 * 1024 });
+  const large = "y".repeat(100_000);
+  const refused = "SERVER_ERROR out of memory storing object\r\n";
+  const quiet = binaryRequest({ opcode: 0x11, key: "k", value: large, extras: storeExtras() });
+  const visitor = await talk(server.port);
+  for (const [said, answer] of [
+    [`set k 0 0 100000\r\n${large}\r\n`, refused],
+    [`set k 0 0 100000 noreply\r\n${large}\r\n`, ""],
+    [`ms k 100000\r\n${large}\r\n`, refused],
+  ] as const) {
+    visitor.send("set k 0 0 1\r\nx\r\n");
+    assert.equal(await visitor.hearUntil("\r\n"), "STORED\r\n");
+    visitor.send(`${said}get k\r\nmn\r\n`);
+    assert.equal(await visitor.hearUntil("MN\r\n"), `${answer}END\r\nMN\r\n`);
+  }
+  visitor.send(`add k 0 0 1\r\nx\r\nadd k 0 0 100000\r\n${large}\r\nget k\r\nmn\r\n`);
+  assert.equal(await visitor.hearUntil("MN\r\n"), `STORED\r\n${refused}VALUE k 0 1\r\nx\r\nEND\r\nMN\r\n`);
+  const binary = await talk(server.port);
+  binary.send(quiet);
+  assert.match(await binary.hear(24 + "Out of memory".length), /Out of memory$/);
+  visitor.send("get k\r\n");
+  assert.equal(await visitor.hearUntil("END\r\n"), "END\r\n");
+});
+
+test("without evictions a command that finds no room is silent where that was asked for", async (context) => {
+  const server = await started(context, { limitBytes: 1024 * 1024, evicts: false });
+  const visitor = await talk(server.port);
+  const fill = Array.from({ length: 300 }, (_, n) => `set k${n} 0 0 8000\r\n${"x".repeat(8_000)}\r\n`);
+  visitor.send(`${fill.join("")}mn\r\n`);
+  assert.match(await visitor.hearUntil("MN\r\n"), /SERVER_ERROR out of memory storing object\r\nMN\r\n$/);
+  visitor.send(`set more 0 0 8000 noreply\r\n${"x".repeat(8_000)}\r\nmn\r\n`);
+  assert.equal(await visitor.hearUntil("MN\r\n"), "MN\r\n");
 });
 
 test("an upload that is given up is counted no longer", async (context) => {
