@@ -36,7 +36,7 @@ export function store(session: Session): void {
   draft.cas.low = binary.casLow;
   draft.allowsStale = draft.chooses = draft.vivifies = draft.binaryKey = false;
   if (!account.store.fits(binary.keyLength, draft.flags, binary.valueLength)) {
-    tooLarge(session, given <= mode.replace);
+    tooLarge(session, given === mode.set);
     fail(session, status.tooLarge);
     return;
   }
@@ -67,7 +67,7 @@ export function refuseUpload(session: Session): void {
     draft.keyStart = binary.key;
     draft.keyEnd = binary.value;
   }
-  noRoom(session, (modes[binary.opcode] ?? mode.append) <= mode.replace);
+  noRoom(session, modes[binary.opcode] === mode.set);
   fail(session, status.outOfMemory);
 }
 

@@ -66,6 +66,14 @@ const scenes: readonly Scene[] = [
       { opcode: 0, key },
     ],
   },
+  {
+    name: "what is too large drops the old value where it is a set, and keeps it where it is an add or a replace",
+    says: [2, 3, 0x12, 0x13, 1].flatMap((opcode) => [
+      { opcode, key, value: Buffer.alloc(1024 * 1024), extras: storeExtras() },
+      { opcode: 0, key },
+      { ...set, opcode: 0x11, key, value: "v" },
+    ]),
+  },
   { name: "count what is no number", says: [{ opcode: 5, key, extras: countExtras(1n) }] },
   {
     name: "count",
