@@ -173,7 +173,9 @@ function watchSqlite(watched: TableName, outbox: TableName, namespace: string, t
     );
   const sides = { insert: ["NEW"], update: ["OLD", "NEW"], delete: ["OLD"] } as const;
   return events.map((event) => {
-    const names = sides[event].flatMap((side) => tags.map((tag) => expression(tag, (column) => `${side}."${column}"`)));
+    const names = sides[event].flatMap((side) =>
+      tags.map((tag) => expression(tag, (column) => readable(`${side}."${column}"`))),
+    );
     // UNION rather than UNION ALL: equal names fall together.
     const rows = names.map((name) => `SELECT ${text(namespace)}, 'tag', ${name}`).join(" UNION ");
     // The trigger carries the schema; the tables stand without it.
@@ -184,6 +186,11 @@ BEGIN INSERT INTO "${outbox.base}" (namespace, kind, name) ${rows}; END`;
 
 function expression(tag: Template, column: (name: string) => string): string {
   return tag.map((piece, at) => (at % 2 === 0 ? text(piece) : `coalesce(${column(piece)}, '')`)).join(" || ");
+}
+
+/** A blob as PostgreSQL writes a bytea. Joined to a text as it is, it is text with bytes that are none; libsql ends the process there. */
+function readable(column: string): string {
+  return `CASE typeof(${column}) WHEN 'blob' THEN '\\x' || lower(hex(${column})) ELSE ${column} END`;
 }
 
 function parseTag(tag: string): Template {

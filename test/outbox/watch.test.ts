@@ -87,6 +87,14 @@ for (const place of places)
       assert.deepEqual(await told(), ["tag item:3", "tag items"]);
     });
 
+    test("a column of bytes is its digits in hex", async () => {
+      const [type, value] = "query" in it.db ? ["bytea", "'\\x00ff41'"] : ["blob", "x'00FF41'"];
+      await it.run(`CREATE TABLE files (id ${type}, name text)`);
+      await outbox.watch("files", { tags: ["files", "file:{id}:{name}"] });
+      await it.run(`INSERT INTO files VALUES (${value}, 'a'), (NULL, 'b')`);
+      assert.deepEqual(await told(), ["tag file::b", "tag file:\\x00ff41:a", "tag files"]);
+    });
+
     test("a statement that changes no row invalidates nothing", async () => {
       await it.run("UPDATE items SET text = 'x' WHERE id = 12345");
       await it.run("DELETE FROM items WHERE id = 12345");
