@@ -38,6 +38,7 @@ interface PooledConnection extends Connection {
   release(error?: boolean): void;
 }
 interface Pool extends Connection {
+  readonly options?: { readonly max?: number };
   connect(): Promise<PooledConnection>;
 }
 
@@ -75,7 +76,8 @@ export function pgPool<Tx>(handle: PgPoolLike): Database<Tx> {
         connection.release(broken);
       }
     },
-    listen: (channel, ring, lost) => listen(pool, channel, ring, lost),
+    // A pool of one connection has none to spare: it would be kept from everybody else.
+    ...(pool.options?.max === 1 ? {} : { listen: (channel, ring, lost) => listen(pool, channel, ring, lost) }),
   };
 }
 

@@ -103,8 +103,14 @@ export class Relay {
   async stop(): Promise<void> {
     this.#state = "stopped";
     this.#timer?.cancel();
+    // Before and after: the look may wait for the connection that listens, and what connects may yet listen.
+    await this.#stopListening();
     await this.#pass;
     await this.#connecting;
+    await this.#stopListening();
+  }
+
+  async #stopListening(): Promise<void> {
     await this.#listening?.stop();
     this.#listening = undefined;
   }

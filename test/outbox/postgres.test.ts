@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import { createOutbox, type Outbox } from "everfresh/outbox";
-import type pg from "pg";
+import pg from "pg";
 import { deferred } from "../support/deferred.ts";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
-import { poolWithItems, RememberingCache } from "./support.ts";
+import { eventually, poolWithItems, RememberingCache } from "./support.ts";
 
 async function add(tx: pg.ClientBase, text: string): Promise<void> {
   await tx.query("INSERT INTO items (text) VALUES ($1)", [text]);
@@ -78,5 +78,31 @@ describe("on PostgreSQL", needsPostgres(), () => {
       );
     await Promise.all([one("one"), one("two")]);
     assert.deepEqual(cache.told.toSorted(), ["key one", "key two"]);
+  });
+
+  const small = (max: number) => {
+    const { connectionString, options } = pool.options;
+    return new pg.Pool({ connectionString: String(connectionString), options: String(options), max });
+  };
+
+  test("where the pool has one connection, the relay leaves it to transactions", { timeout: 20_000 }, async () => {
+    const single = small(1);
+    const relayed = createOutbox({ db: single, caches: cache });
+    await eventually(() => relayed.relayCounts.passes > 1);
+    await relayed.transaction(single, (_tx, invalidate) => invalidate("queue"));
+    assert.deepEqual(cache.told, ["key queue"]);
+    await relayed.close();
+    await single.end();
+  });
+
+  test("a relay that waits for a connection gives back the one that listens", { timeout: 20_000 }, async () => {
+    const pair = small(2);
+    const relayed = createOutbox({ db: pair, caches: cache });
+    await eventually(() => relayed.relayCounts.listening);
+    const other = await pair.connect();
+    await eventually(() => pair.waitingCount > 0);
+    await relayed.close();
+    other.release();
+    await pair.end();
   });
 });
