@@ -1,6 +1,7 @@
 /** One caller who waits for a value: what was asked, when, and how it is answered. Answered once. */
 import { AsyncResource } from "node:async_hooks";
 import { EverfreshError } from "../errors.ts";
+import { eventChannel } from "../events.ts";
 import { listen, unlisten, type Abortable } from "../signals.ts";
 import type { Stored } from "./envelope.ts";
 import { visibleTags } from "./keys.ts";
@@ -68,6 +69,8 @@ export interface TakesTurns {
 
 type Settle = (outcome: unknown) => void;
 
+const reads = eventChannel("everfresh:cache:read");
+
 let nextResolve: Settle;
 let nextReject: Settle;
 /** One executor for all promises saves a closure for each. */
@@ -102,12 +105,15 @@ export class Caller implements Abortable {
   onHeader: ((header: Stored | undefined) => void) | undefined = undefined;
   readonly #resolve: Settle;
   readonly #reject: Settle;
+  /** Of its key, for who is told of its answer; undefined: nobody is. */
+  readonly #namespace: string | undefined;
   #signal: AbortSignal | undefined = undefined;
   /** Where this caller's loader runs, whoever's answer or timer lets it begin. */
   readonly #scope: AsyncResource | undefined;
 
-  constructor(key: string, plan: Plan, load: Loader | undefined, full: boolean) {
+  constructor(key: string, plan: Plan, load: Loader | undefined, full: boolean, namespace: string | undefined) {
     this.key = key;
+    this.#namespace = namespace;
     this.plan = plan;
     this.load = load;
     this.full = full;
@@ -136,6 +142,7 @@ export class Caller implements Abortable {
   /** Answers with what was read or just stored. */
   answer(value: unknown, stored: Stored, status: Status, why: string | undefined, now: number): void {
     if (!this.#end(status === "stale" ? undefined : stored)) return;
+    if (reads.hasSubscribers) this.#tell(status, why);
     if (!this.full) this.#resolve(value);
     else
       this.#resolve({
@@ -151,6 +158,7 @@ export class Caller implements Abortable {
   /** Answers with a value that is not stored, or with the lack of one. */
   answerUnstored(value: unknown, status: Status, why: string | undefined): void {
     if (!this.#end(undefined)) return;
+    if (reads.hasSubscribers) this.#tell(status, why);
     if (!this.full) this.#resolve(value);
     else this.#resolve({ value, status, ageMs: 0, ttlMs: 0, tags: [], why });
   }
@@ -158,6 +166,10 @@ export class Caller implements Abortable {
   fail(error: unknown): void {
     if (!this.#end(undefined)) return;
     this.#reject(error);
+  }
+
+  #tell(status: Status, why: string | undefined): void {
+    if (this.#namespace !== undefined) reads.publish({ namespace: this.#namespace, key: this.key, status, why });
   }
 
   /** Tells those who wanted to know that this is over; false where it was already. */

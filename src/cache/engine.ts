@@ -388,18 +388,13 @@ export class Engine implements LookupOwner {
   /** Answers those who only look. Who brings a loader stays in the lookup. */
   miss(lookup: Lookup, why: string): void {
     if (lookup.callers.every((caller) => caller.load !== undefined)) return;
-    for (const caller of lookup.callers)
-      if (caller.load === undefined) {
-        caller.answerUnstored(undefined, "miss", why);
-        this.#tell(caller, "miss", why);
-      }
+    for (const caller of lookup.callers) if (caller.load === undefined) caller.answerUnstored(undefined, "miss", why);
     lookup.callers = lookup.callers.filter((caller) => caller.load !== undefined);
   }
 
   bypass(wire: string, callers: readonly Caller[], why: string): void {
     for (const caller of callers) {
       if (caller.done) continue;
-      this.#tell(caller, "bypass", why);
       if (caller.load === undefined) caller.answerUnstored(undefined, "bypass", why);
       else this.#rounds.join(wire, caller, why);
     }
@@ -409,16 +404,11 @@ export class Engine implements LookupOwner {
     // Asking for the time costs as much as finding a key.
     const now = callers.some((caller) => caller.full) ? this.clock.now() : 0;
     answerAll(callers, stored, this.serializer, this.keeps || status === "stale", status, why, now);
-    if (reads.hasSubscribers) for (const caller of callers) this.#tell(caller, status, why);
   }
 
   /** A hit that needed no lookup. */
   tellHit(key: string): void {
     if (reads.hasSubscribers) reads.publish({ namespace: this.parts.namespace, key, status: "hit", why: undefined });
-  }
-
-  #tell(caller: Caller, status: Status, why: string | undefined): void {
-    if (reads.hasSubscribers) reads.publish({ namespace: this.parts.namespace, key: caller.key, status, why });
   }
 }
 

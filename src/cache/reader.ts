@@ -70,7 +70,7 @@ export class Reader {
       else if (load !== undefined && (outer !== undefined || plan.forceFresh))
         reading = this.#readAfter(key, wire, load, plan, full, prepare, outer);
       else if (outer !== undefined) reading = this.#lookAfter(outer, key, wire, plan, full);
-      else return this.#call(wire, new Caller(key, plan, load, full), prepare);
+      else return this.#call(wire, new Caller(key, plan, load, full, this.#namespace), prepare);
       return outer === undefined ? reading : outer.during(reading);
     } catch (error) {
       return this.#refuse(error, key, prepare);
@@ -79,7 +79,7 @@ export class Reader {
 
   /** Fails a call that has not come to a caller; whoever waits to be told of one is told that it is over. */
   #refuse(error: unknown, key: string, prepare: ((caller: Caller) => void) | undefined): Promise<unknown> {
-    const caller = new Caller(key, this.#plans.base, undefined, false);
+    const caller = new Caller(key, this.#plans.base, undefined, false, undefined);
     prepare?.(caller);
     caller.fail(error);
     return caller.promise;
@@ -141,7 +141,7 @@ export class Reader {
     } catch (error) {
       return await this.#refuse(error, key, prepare);
     }
-    const caller = new Caller(key, plan, load, full);
+    const caller = new Caller(key, plan, load, full, this.#namespace);
     if (outer !== undefined) caller.onHeader = (header) => outer.add(header, this.#engine.home, wire);
     return await this.#call(wire, caller, prepare);
   }
@@ -153,7 +153,7 @@ export class Reader {
   async #lookAfter(outer: Inherited, key: string, wire: string, plan: Plan, full: boolean): Promise<unknown> {
     if (hasOwnKey(key)) await this.#noteBeside(outer, wire);
     const { home } = this.#engine;
-    const caller = new Caller(key, plan, undefined, true);
+    const caller = new Caller(key, plan, undefined, true, this.#namespace);
     caller.onHeader = (header) => header && outer.add(header, home, wire);
     let answer: EntryAnswer<unknown>;
     try {
@@ -186,14 +186,15 @@ export class Reader {
       return await this.#refuse(error, key, prepare);
     }
     if (found !== undefined) {
-      const answered = new Caller(key, plan, load, full);
+      this.#engine.tellHit(key);
+      const answered = new Caller(key, plan, load, full, undefined);
       prepare?.(answered);
       answered.onKnown?.();
       return full ? found : found.value;
     }
     // What is rendered around this read holds what may never be committed, so it is not stored either.
     rendering.current?.note(rawTag(this.#keys.beside(this.#shared.backend, wire)), undefined);
-    const caller = new Caller(key, plan, load, full);
+    const caller = new Caller(key, plan, load, full, this.#namespace);
     if (plan.signal !== undefined) caller.listen(plan.signal);
     const why = "inside a transaction";
     if (load === undefined) caller.answerUnstored(undefined, "bypass", why);
@@ -215,7 +216,7 @@ export class Reader {
   ): Promise<EntryAnswer<unknown> | undefined> {
     const outer = rendering.current;
     if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
-    const looking = new Caller(key, plan, undefined, true);
+    const looking = new Caller(key, plan, undefined, true, undefined);
     let stored: Stored | undefined;
     let version: number | undefined;
     looking.onHeader = (header) => {

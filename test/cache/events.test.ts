@@ -1,0 +1,73 @@
+/** What the channels tell of a cache: each thing once, and what it was. */
+import assert from "node:assert/strict";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { setImmediate as turn } from "node:timers/promises";
+import { test, type TestContext } from "node:test";
+import { createCache, metaBackend } from "everfresh";
+import { deferred } from "../support/deferred.ts";
+import { FakeMemcached } from "../support/fake-memcached.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+/** The reads that are told of in the test `t`: key, status, why. */
+function readsOf(t: TestContext): string[] {
+  const told: string[] = [];
+  const listen = (message: unknown): void => {
+    const { key, status, why } = message as { key: string; status: string; why: string | undefined };
+    told.push(`${key}: ${status}${why === undefined ? "" : `, ${why}`}`);
+  };
+  subscribe("everfresh:cache:read", listen);
+  t.after(() => unsubscribe("everfresh:cache:read", listen));
+  return told;
+}
+
+async function settle(): Promise<void> {
+  for (let count = 0; count < 20; count++) await turn();
+}
+
+test("each read is told of once, when it is answered: also one that computes, waits for who does, or starts over", async (t) => {
+  const world = new FakeMemcached();
+  const clock = new ManualClock();
+  const cache = createCache({ backend: metaBackend(world.client()), namespace: "n", clock });
+  const told = readsOf(t);
+  const failing = (): Promise<number> => Promise.reject(new Error("no database"));
+  const relaxed = { ttl: "10s", staleIfError: "1h" } as const;
+
+  const first = deferred<number>();
+  const early = [cache.getOrSet("k", () => first.promise, relaxed), cache.getOrSet("k", () => 0, relaxed)];
+  await settle();
+  early.push(cache.getOrSet("k", () => 0, relaxed));
+  assert.deepEqual(told, []);
+  first.resolve(1);
+  await Promise.all(early);
+  await cache.getOrSetMany(["k", "l"], () => [2]);
+  assert.deepEqual(told.splice(0), [
+    "k: miss, absent",
+    "k: miss, absent",
+    "k: miss, absent",
+    "k: hit",
+    "l: miss, absent",
+  ]);
+
+  world.nowMs += 11_000;
+  await clock.advance(11_000);
+  await cache.getOrSet("k", failing, relaxed);
+  await assert.rejects(cache.getOrSet("m", failing), /no database/);
+  await cache.getOrSet("u", () => undefined);
+  await cache.get("none");
+  assert.deepEqual(told.splice(0), ["k: stale, the loader failed", "u: miss, absent", "none: miss, absent"]);
+
+  world.down();
+  const past = deferred<number>();
+  const rounds = [cache.getOrSet("k", () => past.promise)];
+  await settle();
+  rounds.push(cache.getOrSet("k", () => 4));
+  await settle();
+  past.resolve(3);
+  assert.deepEqual(await Promise.all(rounds), [3, 4]);
+  const aborted = AbortSignal.abort();
+  await assert.rejects(
+    cache.getOrSet("k", () => 5, { signal: aborted }),
+    { code: "EF_ABORTED" },
+  );
+  assert.deepEqual(told, ["k: bypass, unreachable", "k: bypass, unreachable"]);
+});
