@@ -9,13 +9,17 @@ import type { Clock, Timer } from "../clock.ts";
 
 /**
  * What stands under the key meanwhile. A lease beside a value that is kept lasts as long as that value, and is not renewed;
- * others take it when its loader must have been given up (`abandoned.ts`); given back, a stale value waits for the next caller for as long as it has left, and a fresh one stays as it is.
+ * shortly before a stale one ends, an ordinary lease takes its place. Others take it when its loader must have been given up
+ * (`abandoned.ts`); given back, a stale value waits for the next caller for as long as it has left, and a fresh one stays as it is.
  */
 export type Kept = "nothing" | "a fresh value" | "a stale value";
 
+/** A server that counts whole seconds may be a second ahead, and the command takes its time. */
+const swapAheadMs = 1_500;
+
 export class Lease {
   readonly key: string;
-  readonly #kept: Kept;
+  #kept: Kept;
   readonly #backend: Backend;
   readonly #clock: Clock;
   readonly #seconds: number;
@@ -23,7 +27,16 @@ export class Lease {
   #timer: Timer | undefined;
   #renewal: Promise<void> | undefined;
 
-  constructor(backend: Backend, clock: Clock, key: string, token: Token, seconds: number, kept: Kept) {
+  /** @param keptMs for so long a stale value is kept; undefined where that is not known */
+  constructor(
+    backend: Backend,
+    clock: Clock,
+    key: string,
+    token: Token,
+    seconds: number,
+    kept: Kept,
+    keptMs: number | undefined,
+  ) {
     this.#backend = backend;
     this.#clock = clock;
     this.#seconds = seconds;
@@ -31,6 +44,7 @@ export class Lease {
     this.key = key;
     this.#kept = kept;
     if (kept === "nothing") this.#schedule();
+    else if (kept === "a stale value" && keptMs !== undefined) this.#outlive(keptMs);
   }
 
   /**
@@ -75,17 +89,28 @@ export class Lease {
 
   #schedule(): void {
     this.#timer = this.#clock.after((this.#seconds * 1000) / 3, () => {
-      const token = this.#token;
-      if (token === undefined) return;
-      this.#renewal = this.#backend
-        .renew(this.key, token, this.#seconds)
-        .catch(() => undefined)
-        .then((renewed) => {
-          this.#renewal = undefined;
-          this.#token = renewed;
-          if (renewed !== undefined && this.#timer !== undefined) this.#schedule();
-          return undefined;
-        });
+      this.#exchange((token) => this.#backend.renew(this.key, token, this.#seconds));
     });
+  }
+
+  /** What is computed for longer than the stale value may be served would otherwise be computed by the next reader, too. */
+  #outlive(keptMs: number): void {
+    this.#timer = this.#clock.after(Math.max(0, keptMs - swapAheadMs), () => {
+      this.#kept = "nothing";
+      this.#exchange((token) => this.#backend.claim(this.key, token, this.#seconds));
+    });
+  }
+
+  #exchange(send: (token: Token) => Promise<Token | undefined>): void {
+    const token = this.#token;
+    if (token === undefined) return;
+    this.#renewal = send(token)
+      .catch(() => undefined)
+      .then((renewed) => {
+        this.#renewal = undefined;
+        this.#token = renewed;
+        if (renewed !== undefined && this.#timer !== undefined) this.#schedule();
+        return undefined;
+      });
   }
 }

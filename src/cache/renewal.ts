@@ -58,7 +58,7 @@ export class Renewal implements FlightHost {
     this.serializer = parts.serializer;
     this.keeps = engine.keeps;
     this.home = engine.home;
-    this.#leased = { lease: parts.leaseSeconds };
+    this.#leased = { lease: parts.leaseSeconds, ttl: true };
   }
 
   /** The value that was read may not be served as fresh: get the lease to replace it. */
@@ -80,7 +80,7 @@ export class Renewal implements FlightHost {
       if (this.#isAbandoned(lookup, reading.token)) this.#claimKeeping(lookup, reading.token, undefined, stale, why);
       else this.#waitStale(lookup, stale);
     } else if (reading.stale && reading.won) {
-      this.load(lookup, reading.token, "a stale value", stale, why);
+      this.load(lookup, reading.token, "a stale value", stale, why, reading.ttlSeconds);
     } else if (keepSeconds > 0 && this.backend.keepsStale) {
       // Also what was won by `refreshAhead`: others could not tell whether that was before it expired.
       this.#claimKeeping(lookup, reading.token, keepSeconds, stale, why);
@@ -115,7 +115,7 @@ export class Renewal implements FlightHost {
     this.backend.read(wire, this.#leased).then(
       (reading) => {
         const isStale = reading.kind === "item" && reading.stale;
-        if (isStale && reading.won) this.load(lookup, reading.token, "a stale value", stale, why);
+        if (isStale && reading.won) this.load(lookup, reading.token, "a stale value", stale, why, reading.ttlSeconds);
         else if (isStale) this.#waitStale(lookup, stale);
         else if (reading.kind === "won") this.load(lookup, reading.token, "nothing", stale, why);
         else if (reading.kind === "leased") this.#engine.wait(lookup);
@@ -135,22 +135,31 @@ export class Renewal implements FlightHost {
     this.#begin(lookup, caller, reading.token, "a fresh value", stale, refreshedAhead);
   }
 
-  /** The lease is ours: serve stale where that is allowed, and compute. */
-  load(lookup: Lookup, token: Token, kept: Kept, stale: Stale | undefined, why: string): void {
+  /** The lease is ours: serve stale where that is allowed, and compute. A stale value is kept for `keptSeconds`, if that is known. */
+  load(lookup: Lookup, token: Token, kept: Kept, stale: Stale | undefined, why: string, keptSeconds?: number): void {
     const loader = lookup.callers.find((caller) => caller.load !== undefined);
     this.#engine.miss(lookup, why);
     if (loader === undefined) return;
     this.#serveStale(lookup, stale);
-    this.#begin(lookup, loader, token, kept, stale, why);
+    this.#begin(lookup, loader, token, kept, stale, why, keptSeconds);
   }
 
-  #begin(lookup: Lookup, loader: Caller, token: Token, kept: Kept, stale: Stale | undefined, why: string): void {
+  #begin(
+    lookup: Lookup,
+    loader: Caller,
+    token: Token,
+    kept: Kept,
+    stale: Stale | undefined,
+    why: string,
+    keptSeconds = -1,
+  ): void {
     const { wire } = lookup;
     const { load, plan, key } = loader;
     const callers = lookup.callers.filter((caller) => isCovered(caller.plan, plan));
     if (load === undefined) return;
     const { clock, backend } = this;
-    const lease = new Lease(backend, clock, wire, token, this.#parts.leaseSeconds, kept);
+    const keptMs = keptSeconds < 0 ? undefined : keptSeconds * 1000;
+    const lease = new Lease(backend, clock, wire, token, this.#parts.leaseSeconds, kept, keptMs);
     const original = this.#parts.keys.isDigest(wire) ? key : undefined;
     const background = callers.length === 0;
     const flight = new Flight(

@@ -1195,6 +1195,30 @@ describe("relaxations that were asked for", () => {
     assert.deepEqual(await read(), [3, "hit"]);
   });
 
+  test("what takes longer to compute than the stale value is kept is computed once all the same", async () => {
+    const options = { ttl: "1d", staleWhileRevalidate: "4s" } as const;
+    const expiring = { ...options, ttl: "10s" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await a.getOrSet("expired", source.quick, expiring);
+    await advance(10_100);
+    await a.invalidate("k", options);
+    source.value = 2;
+    const readBoth = (cache: Cache): Promise<number>[] => [
+      cache.getOrSet("k", source.slow, options),
+      cache.getOrSet("expired", source.slow, expiring),
+    ];
+    assert.deepEqual(await Promise.all(readBoth(a)), [1, 1]);
+    await settle();
+    await advance(12_000);
+    const reads = [...readBoth(a), ...readBoth(b)];
+    await settle();
+    for (const end of source.ends) end.resolve();
+    await advance(100);
+    assert.deepEqual(await Promise.all(reads), [2, 2, 2, 2]);
+    assert.equal(source.loads, 4);
+  });
+
   test("a new value that cannot be stored gives back the lease beside the stale one", async () => {
     const backend = new ChunkingBackend(metaBackend(world.client(), { itemLimitBytes: 100 }));
     const cache = createCache({ backend, namespace: "n", clock });
