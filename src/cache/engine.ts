@@ -123,7 +123,7 @@ export class Engine implements LookupOwner {
   /** Answers `caller`, sooner or later. */
   ask(wire: string, caller: Caller): void {
     const flight = this.#renewal.flights.get(wire);
-    if (flight !== undefined && caller.load !== undefined && !flight.background && flight.suits(caller)) {
+    if (flight !== undefined && caller.load !== undefined && !flight.mayBeSpared(caller) && flight.suits(caller)) {
       caller.onKnown?.();
       flight.join(caller);
       return;

@@ -84,9 +84,6 @@ export class Flight {
   #moment = Infinity;
   /** The same, monotonic milliseconds. */
   #beganAt = 0;
-  /** A value can be served meanwhile, so new callers look before they join. */
-  readonly background: boolean;
-
   constructor(host: FlightHost, start: FlightStart, callers: Caller[]) {
     this.#host = host;
     this.#start = start;
@@ -94,12 +91,16 @@ export class Flight {
     this.wire = start.wire;
     this.key = start.key;
     this.why = start.why;
-    this.background = start.background;
   }
 
   /** Whether what is computed here is what `caller` reads. */
   suits({ plan }: Caller): boolean {
     return isCovered(plan, this.#start.plan);
+  }
+
+  /** Whether a value can be served to `caller` meanwhile, so that it looks before it joins. */
+  mayBeSpared({ plan }: Caller): boolean {
+    return this.#start.background || (plan.staleMs > 0 && this.#start.stale !== undefined);
   }
 
   join(caller: Caller): void {

@@ -902,6 +902,21 @@ describe("relaxations that were asked for", () => {
     assert.equal((await b.getOrSetEntry("by hand", () => 2, { ttl: "10m", staleIfError: "1h" })).status, "hit");
   });
 
+  test("who allows a stale value at once gets it also where somebody waits for the new one", async () => {
+    const options = { ttl: "10s", staleIfError: "1h" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(11_000);
+    const strict = a.getOrSet("k", source.slow, options);
+    await settle();
+    const relaxed = await a.getOrSetEntry("k", source.slow, { ...options, staleWhileRevalidate: "1h" });
+    assert.deepEqual([relaxed.value, relaxed.status], [1, "stale"]);
+    source.value = 2;
+    source.ends[0]?.resolve();
+    assert.equal(await strict, 1);
+    assert.equal(source.loads, 2);
+  });
+
   test("a loader that fails does not lengthen the time for which a stale value is served", async () => {
     const options = { ttl: "1d", staleIfError: "30s" } as const;
     const answers = async (): Promise<string> =>
