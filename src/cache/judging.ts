@@ -71,7 +71,7 @@ export interface Stale {
   readonly kept: { readonly until: number; readonly seenAt: number } | undefined;
 }
 
-/** Whether `caller`, whose relaxation is one of `relaxedMs`, may have the stale value. */
+/** Whether `caller`, whose relaxation is one of `relaxedMs`, may have the stale value. Who has invalidated it to have a new one may not. */
 export function mayHave(
   caller: Caller,
   stale: Stale,
@@ -79,6 +79,7 @@ export function mayHave(
   now: number,
   serializer: Serializer | undefined,
 ): boolean {
+  if (caller.plan.forceFresh) return false;
   return now < sinceInvalidated(stale, caller.plan, relaxedMs) && isFor(caller, stale.stored, serializer);
 }
 

@@ -43,7 +43,10 @@ export interface ValueOptions {
 export interface ReadOptions extends ValueOptions {
   /** What the value depends on; see `invalidateTags`. A value that is found without one of them is a miss. */
   readonly tags?: readonly string[];
-  /** Invalidates first, so that this call computes; rejects with `EF_INVALIDATION_PENDING` where that is not confirmed. */
+  /**
+   * Invalidates first, so that this call computes and never gets a stale value, whatever it allows; others may, if they do. Rejects
+   * with `EF_INVALIDATION_PENDING` where the invalidation is not confirmed.
+   */
   readonly forceFresh?: boolean;
   /**
    * Takes over the tags of everything that is read from the cache while the value is computed, and ends with it: what

@@ -6,6 +6,7 @@ import type { Engine } from "./engine.ts";
 import type { Stored } from "./envelope.ts";
 import { hasOwnKey, rendering, type Inherited } from "./fragments.ts";
 import type { Invalidation } from "./invalidation.ts";
+import { keptSeconds } from "./judging.ts";
 import { rawTag, visibleTags, type Keys } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
 import type { ReadOptions } from "./options.ts";
@@ -136,7 +137,7 @@ export class Reader {
     outer: Inherited | undefined,
   ): Promise<unknown> {
     try {
-      if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
+      if (plan.forceFresh) await this.#removeKeeping(wire, plan);
       if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
     } catch (error) {
       return await this.#refuse(error, key, prepare);
@@ -179,7 +180,7 @@ export class Reader {
   ): Promise<unknown> {
     let found: EntryAnswer<unknown> | undefined;
     try {
-      if (plan.forceFresh) await this.#invalidation.remove(wire, 0);
+      if (plan.forceFresh) await this.#removeKeeping(wire, plan);
       else if (!transaction.touches(this.#namespace, key, plan.tags))
         found = await this.#lookInside(transaction, key, wire, plan, load !== undefined);
     } catch (error) {
@@ -232,6 +233,11 @@ export class Reader {
     if (touchesAny(transaction, this.#namespace, key, stored.tags)) return undefined;
     outer?.add(stored, this.#engine.home, wire);
     return found;
+  }
+
+  /** The value from before is kept for those who allow it: what is computed now may fail. */
+  async #removeKeeping(wire: string, { staleMs, errorMs }: Plan): Promise<void> {
+    await this.#invalidation.remove(wire, keptSeconds(staleMs, errorMs));
   }
 
   /** Notes the generation beside a key, which must be known before the key is read. */

@@ -902,6 +902,27 @@ describe("relaxations that were asked for", () => {
     assert.equal((await b.getOrSetEntry("by hand", () => 2, { ttl: "10m", staleIfError: "1h" })).status, "hit");
   });
 
+  test("a refresh that fails leaves the old value to those who allow it, and one that is slow does not keep them waiting", async () => {
+    const options = { ttl: "1d", staleWhileRevalidate: "10s", staleIfError: "1h", timeout: "100ms" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await assert.rejects(a.refresh("k", failing, options), /no database/);
+    source.value = 2;
+    const refreshing = a.refresh("k", source.slow, options);
+    await settle();
+    for (const cache of [a, b]) {
+      const { value, status } = await cache.getOrSetEntry("k", source.slow, options);
+      assert.deepEqual([value, status], [1, "stale"]);
+    }
+    await advance(200);
+    source.ends[0]?.resolve();
+    assert.equal(await refreshing, 2);
+    assert.equal(await b.get("k"), 2);
+    await assert.rejects(a.refresh("k", failing, options), /no database/);
+    await advance(11_000);
+    assert.equal((await b.getOrSetEntry("k", failing, options)).why, "the loader failed");
+  });
+
   test("who allows a stale value at once gets it also where somebody waits for the new one", async () => {
     const options = { ttl: "10s", staleIfError: "1h" } as const;
     const source = new Source();
