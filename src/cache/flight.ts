@@ -93,6 +93,11 @@ export class Flight {
     this.why = start.why;
   }
 
+  /** Whether it computes what takes the place of the version `token`. */
+  replaces(token: Token): boolean {
+    return this.#start.lease.isBeside(token);
+  }
+
   /** Whether what is computed here is what `caller` reads. */
   suits({ plan }: Caller): boolean {
     return isCovered(plan, this.#start.plan);

@@ -4,7 +4,7 @@
  * A renewal replaces the lease item by itself with a later end, so it has a new token; a fill waits for a renewal that
  * is under way. A renewal whose answer is lost loses the lease: the value is still handed out, only not stored.
  */
-import type { Backend, Item, Token } from "../backend/index.ts";
+import { sameToken, type Backend, type Item, type Token } from "../backend/index.ts";
 import type { Clock, Timer } from "../clock.ts";
 
 /**
@@ -45,6 +45,11 @@ export class Lease {
     this.#kept = kept;
     if (kept === "nothing") this.#schedule();
     else if (kept === "a stale value" && keptMs !== undefined) this.#outlive(keptMs);
+  }
+
+  /** Whether it is a lease beside the version `token`. */
+  isBeside(token: Token): boolean {
+    return this.#kept !== "nothing" && this.#token !== undefined && sameToken(this.#token, token);
   }
 
   /**

@@ -79,6 +79,9 @@ export class Renewal implements FlightHost {
     if (reading.stale && reading.leased) {
       if (this.#isAbandoned(lookup, reading.token)) this.#claimKeeping(lookup, reading.token, undefined, stale, why);
       else this.#waitStale(lookup, stale);
+    } else if (why === "expired" && this.flights.get(wire)?.replaces(reading.token) === true) {
+      // It was refreshed ahead here, for longer than it was fresh.
+      this.#waitStale(lookup, stale);
     } else if (reading.stale && reading.won) {
       this.load(lookup, reading.token, "a stale value", stale, why, reading.ttlSeconds);
     } else if (keepSeconds > 0 && this.backend.keepsStale) {

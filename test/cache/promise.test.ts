@@ -1117,6 +1117,24 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.get("k"), 2);
   });
 
+  test("a value that expires while it is refreshed ahead is not computed a second time beside that", async () => {
+    const options = { ttl: "10s", refreshAhead: "2s", staleWhileRevalidate: "1h" } as const;
+    const source = new Source();
+    await a.getOrSet("k", source.quick, options);
+    await advance(8_500);
+    source.value = 2;
+    assert.equal(await a.getOrSet("k", source.slow, options), 1);
+    await advance(2_000);
+    const stale = await a.getOrSetEntry("k", source.slow, options);
+    assert.deepEqual([stale.value, stale.status, stale.why], [1, "stale", "expired"]);
+    const strict = a.getOrSet("k", source.slow, { ttl: "10s" });
+    await settle();
+    assert.equal(source.loads, 2);
+    source.ends[0]?.resolve();
+    assert.equal(await strict, 2);
+    assert.equal(await b.get("k"), 2);
+  });
+
   test("what was deleted, alone or with others, is served stale to nobody", async () => {
     const relaxed = process({ staleWhileRevalidate: "30s" });
     for (const remove of [() => relaxed.delete("k"), () => relaxed.deleteMany(["k"])]) {
