@@ -244,9 +244,8 @@ export class Engine implements LookupOwner {
       return false;
     const { callers } = lookup;
     try {
-      if (!stored.open(this.serializer)) return false;
-      for (const caller of callers)
-        if (caller.plan.shared || misfit(caller, stored, this.serializer) !== undefined) return false;
+      if (!stored.open(this.serializer) || !this.#isForAll(callers, stored)) return false;
+      for (const caller of callers) if (caller.plan.shared) return false;
       this.answer(callers, stored, "hit", undefined);
     } catch (error) {
       failAll(callers, error);
@@ -258,7 +257,17 @@ export class Engine implements LookupOwner {
   #isProven(lookup: Lookup, stored: Stored): boolean {
     if (lookup.space?.proven !== stored.provenance) return false;
     if (flawOf(lookup, plain, stored, this.parts.keys, this.clock.now()) !== undefined) return false;
-    return lookup.callers.every((caller) => misfit(caller, stored, this.serializer) === undefined);
+    return this.#isForAll(lookup.callers, stored);
+  }
+
+  /** Where a schema throws, it is not: only its own reader is told of that. */
+  #isForAll(callers: readonly Caller[], stored: Stored): boolean {
+    try {
+      for (const caller of callers) if (misfit(caller, stored, this.serializer) !== undefined) return false;
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   settle(lookup: Lookup, reading: Reading): void {
@@ -334,10 +343,19 @@ export class Engine implements LookupOwner {
       return;
     }
     let fit = callers;
-    let unfit: Caller[] = [];
-    if (callers.some((caller) => misfit(caller, stored, this.serializer) !== undefined)) {
-      fit = callers.filter((caller) => misfit(caller, stored, this.serializer) === undefined);
-      unfit = callers.filter((caller) => misfit(caller, stored, this.serializer) !== undefined);
+    const unfit: Caller[] = [];
+    let flaw: string | undefined;
+    if (!this.#isForAll(callers, stored)) {
+      fit = [];
+      for (const caller of callers) {
+        try {
+          const misfits = misfit(caller, stored, this.serializer);
+          flaw ??= misfits;
+          (misfits === undefined ? fit : unfit).push(caller);
+        } catch (error) {
+          caller.fail(error);
+        }
+      }
     }
     if (this.#tier !== undefined) {
       const entry = this.#tier.get(lookup.wire);
@@ -346,10 +364,9 @@ export class Engine implements LookupOwner {
     }
     if (this.watch) for (const caller of fit) if (caller.load) this.watch(caller, stored, reading.token);
     this.answer(fit, stored, "hit", undefined);
-    const [first] = unfit;
-    if (first !== undefined) {
+    if (flaw !== undefined) {
       lookup.callers = unfit;
-      this.#renewal.renew(lookup, reading, undefined, misfit(first, stored, this.serializer) ?? "version");
+      this.#renewal.renew(lookup, reading, undefined, flaw);
     } else if (reading.won) this.#renewal.refreshAhead(lookup, reading, stored);
   }
 

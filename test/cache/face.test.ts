@@ -488,6 +488,26 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     assert.equal(await cache.getOrSet(key, () => 8, { schema }), 7);
   });
 
+  test("a schema that throws fails its own reader, and nobody else who reads in the same turn", async () => {
+    const key = fresh();
+    const schema = {
+      "~standard": {
+        validate: () => {
+          throw new TypeError("no field a of null");
+        },
+      },
+    };
+    await cache.set(key, 1);
+    for (let read = 0; read < 2; read++) {
+      const failed = assert.rejects(
+        cache.getOrSet(key, () => 2, { schema }),
+        /no field a/,
+      );
+      assert.equal(await cache.getOrSet(key, () => 3), 1);
+      await failed;
+    }
+  });
+
   test("a schema that changes what it checks changes nobody's value", async () => {
     const key = fresh();
     const schema = {
