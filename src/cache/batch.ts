@@ -87,12 +87,9 @@ export class Batch<T> implements Batched {
     this.#wanted = [];
     const takesTurn = this.#bypassing === wanted.length && !this.#hurried;
     this.#bypassing = 0;
-    if (takesTurn && this.#turns !== undefined)
-      await this.#turns.run(
-        () => this.#compute(wanted.filter(({ context }) => !isGivenUp(context))),
-        (hurry) => (this.#begin = hurry),
-      );
-    else await this.#compute(wanted);
+    const compute = (): Promise<void> => this.#compute(wanted.filter(({ context }) => !isGivenUp(context)));
+    if (takesTurn && this.#turns !== undefined) await this.#turns.run(compute, (hurry) => (this.#begin = hurry));
+    else await compute();
   }
 
   async #compute(wanted: readonly Wanted[]): Promise<void> {
@@ -141,7 +138,7 @@ class ContextOfAll implements LoadContext {
   }
 }
 
-/** Whether the deadline of its callers has passed, while it waited for a turn. */
+/** Whether the deadline of its callers has passed, while it waited for a turn, or for what becomes of the other keys. */
 function isGivenUp({ signal }: LoadContext): boolean {
   return signal.reason instanceof EverfreshError && signal.reason.code === "EF_LOAD_TIMEOUT";
 }

@@ -151,6 +151,34 @@ describe("getOrSetMany", () => {
     assert.equal(calls, 1);
   });
 
+  test("does not load what was given up before it was known of the other keys, nor tell these that they are", async () => {
+    const keys = Array.from({ length: 20 }, (_, index) => `k${index}`);
+    const [one = "", two = ""] = keys.filter(
+      (key, index) => keys.findIndex((other) => world.serverOf(`n=${other}`) === world.serverOf(`n=${key}`)) === index,
+    );
+    world.hold();
+    const calls: unknown[] = [];
+    const load = (wanted: readonly string[], { signal }: LoadContext): readonly string[] => {
+      calls.push(wanted, signal.aborted);
+      return wanted;
+    };
+    const rejected = assert.rejects(a.getOrSetMany([one, two], load, { hardTimeout: "200ms" }), {
+      code: "EF_LOAD_TIMEOUT",
+    });
+    await settle();
+    // The server of the other key answers only after the first one's deadline.
+    await world.run(`mg n=${one}`);
+    for (;;) {
+      const missing = world.waiting().find((text) => text !== `mg n=${two}`);
+      if (missing === undefined || missing.startsWith("md")) break;
+      await world.run(missing);
+    }
+    await clock.advance(250);
+    world.release();
+    await rejected;
+    assert.deepEqual(calls, [[two], false]);
+  });
+
   test("does not wait for another call that waits for it, where keys fail in another order for each", async () => {
     const failing: { key: string; reject: (error: Error) => void }[] = [];
     const backend: Backend = {
