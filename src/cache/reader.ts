@@ -137,7 +137,7 @@ export class Reader {
     outer: Inherited | undefined,
   ): Promise<unknown> {
     try {
-      if (plan.forceFresh) await this.#removeKeeping(wire, plan);
+      if (plan.forceFresh) await this.#removeKeeping(key, wire, plan);
       if (outer !== undefined && hasOwnKey(key)) await this.#noteBeside(outer, wire);
     } catch (error) {
       return await this.#refuse(error, key, prepare);
@@ -180,7 +180,7 @@ export class Reader {
   ): Promise<unknown> {
     let found: EntryAnswer<unknown> | undefined;
     try {
-      if (plan.forceFresh) await this.#removeKeeping(wire, plan);
+      if (plan.forceFresh) await this.#removeKeeping(key, wire, plan);
       else if (!transaction.touches(this.#namespace, key, plan.tags))
         found = await this.#lookInside(transaction, key, wire, plan, load !== undefined);
     } catch (error) {
@@ -225,8 +225,7 @@ export class Reader {
       // Now, while its bytes are lent.
       version = header?.version;
     };
-    this.#engine.ask(wire, looking);
-    const found = (await looking.promise) as EntryAnswer<unknown>;
+    const found = (await this.#call(wire, looking, undefined)) as EntryAnswer<unknown>;
     if (found.status !== "hit" || stored === undefined) return undefined;
     // Who only looks is not asked for a version; who brings a loader has one.
     if (isVersioned && version !== plan.version) return undefined;
@@ -235,9 +234,21 @@ export class Reader {
     return found;
   }
 
-  /** The value from before is kept for those who allow it: what is computed now may fail. */
-  async #removeKeeping(wire: string, { staleMs, errorMs }: Plan): Promise<void> {
-    await this.#invalidation.remove(wire, keptSeconds(staleMs, errorMs));
+  /**
+   * The value from before is kept for those who allow it: what is computed now may fail. The caller's signal ends its waiting; the
+   * invalidation goes on.
+   */
+  async #removeKeeping(key: string, wire: string, plan: Plan): Promise<void> {
+    const { staleMs, errorMs, signal } = plan;
+    const removing = this.#invalidation.remove(wire, keptSeconds(staleMs, errorMs));
+    if (signal === undefined) return void (await removing);
+    const waiting = new Caller(key, plan, undefined, false, undefined);
+    removing.then(
+      () => waiting.answerUnstored(undefined, "miss", undefined),
+      (error: unknown) => waiting.fail(error),
+    );
+    waiting.listen(signal);
+    await waiting.promise;
   }
 
   /** Notes the generation beside a key, which must be known before the key is read. */

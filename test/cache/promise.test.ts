@@ -559,6 +559,30 @@ describe("servers that fail", () => {
     assert.equal(await a.getOrSet("k", () => "from the source"), "from the source");
   });
 
+  test("a caller's signal ends its waiting for the invalidation of a refresh, which goes on", async () => {
+    await a.set("k", 1);
+    world.down();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const rejected = Promise.all([
+      assert.rejects(
+        a.refresh("k", () => 2, { signal }),
+        { code: "EF_ABORTED" },
+      ),
+      assert.rejects(
+        a.getOrSetMany(["k"], () => [2], { signal, forceFresh: true }),
+        { code: "EF_ABORTED" },
+      ),
+    ]);
+    await settle();
+    controller.abort();
+    await rejected;
+    world.up();
+    await advance(3_000);
+    assert.equal(await b.get("k"), undefined);
+    assert.equal(a.health().servers[0]?.pendingInvalidations, 0);
+  });
+
   test("an invalidation that is repeated while its first attempt is on the way is confirmed by a later one", async () => {
     world.down();
     const first = a.invalidate("k");
