@@ -4,6 +4,7 @@ import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { listen, unlisten, type Abortable } from "../signals.ts";
 import type { Stored } from "./envelope.ts";
+import { mayHave, type Stale } from "./judging.ts";
 import { visibleTags } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
 import type { Ttl } from "./options.ts";
@@ -99,6 +100,8 @@ export class Caller implements Abortable {
   softly = false;
   /** What computes it together with others, by one loader call. */
   batch: Batched | undefined = undefined;
+  /** The value that it found, which cannot be replaced now, and which it may have where its loader fails. */
+  fallback: Stale | undefined = undefined;
   /** Called once, when it is known that this caller is answered, waits for somebody else, or computes. */
   onKnown: (() => void) | undefined = undefined;
   /** Told what the answer was made from, for the value around it; undefined: nobody knows. */
@@ -198,6 +201,19 @@ export function answerAll(
     const value = caller.plan.shared ? stored.shared : alone ? stored.takeLast(serializer) : stored.take(serializer);
     caller.answer(value, stored, status, why, now);
   }
+}
+
+/** Gives `caller` the stale value where it may have that when its loader fails, or else the loader's error. */
+export function failUnlessStale(
+  caller: Caller,
+  stale: Stale | undefined,
+  error: unknown,
+  now: number,
+  serializer: Serializer | undefined,
+): void {
+  if (stale !== undefined && mayHave(caller, stale, caller.plan.errorMs, now, serializer))
+    caller.answer(stale.stored.take(serializer), stale.stored, "stale", "the loader failed", now);
+  else caller.fail(error);
 }
 
 export function failAll(callers: readonly Caller[], error: unknown): void {

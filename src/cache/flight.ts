@@ -13,12 +13,12 @@
  */
 import type { Backend, Item, Token } from "../backend/index.ts";
 import type { Clock } from "../clock.ts";
-import { answerAll, type Caller, type Loader } from "./caller.ts";
+import { answerAll, failUnlessStale, type Caller, type Loader } from "./caller.ts";
 import type { Evidence } from "./evidence.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
 import type { Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
-import { isCovered, isFor, mayHave, type Stale } from "./judging.ts";
+import { isCovered, isFor, type Stale } from "./judging.ts";
 import type { Lease } from "./lease.ts";
 import type { Loaded, Loads } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
@@ -251,11 +251,7 @@ export class Flight {
     void lease.release();
     this.#host.loaded(this, durationMs, "failed");
     const now = clock.now();
-    for (const caller of this.#callers) {
-      if (stale !== undefined && mayHave(caller, stale, caller.plan.errorMs, now, serializer))
-        caller.answer(stale.stored.take(serializer), stale.stored, "stale", "the loader failed", now);
-      else caller.fail(error);
-    }
+    for (const caller of this.#callers) failUnlessStale(caller, stale, error, now, serializer);
   }
 
   /** Whether every generation still is the one from before the load; asked after the last caller joined. */

@@ -181,7 +181,9 @@ export class Renewal implements FlightHost {
     void this.#evidence(lookup, plan, stale)
       .then((evidence) => {
         if (evidence === undefined) {
-          this.#engine.bypass(wire, flight.abandon(), "unreachable");
+          const left = flight.abandon();
+          for (const caller of left) caller.fallback = stale;
+          this.#engine.bypass(wire, left, "unreachable");
           return undefined;
         }
         return flight.run(evidence.space, evidence.tags);

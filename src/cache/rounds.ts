@@ -14,7 +14,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock, Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";
-import { failAll, type Caller, type TakesTurns } from "./caller.ts";
+import { failAll, failUnlessStale, type Caller, type TakesTurns } from "./caller.ts";
 import type { Loads } from "./loading.ts";
 import { nextMoment } from "./moments.ts";
 import { forEach, type Serializer } from "./serializer.ts";
@@ -145,7 +145,8 @@ export class Rounds {
         for (const caller of round.callers) caller.answerUnstored(each(), "bypass", why);
       } catch (error) {
         this.#loaded(first, this.#clock.monotonic() - began, why, error);
-        for (const caller of round.callers) caller.fail(error);
+        const now = this.#clock.now();
+        for (const caller of round.callers) failUnlessStale(caller, caller.fallback, error, now, this.#serializer);
       } finally {
         // Its callers were answered: whoever still finds it is for the next one.
         round.moment = 0;

@@ -918,6 +918,24 @@ describe("relaxations that were asked for", () => {
     assert.equal(await b.getOrSet("k", () => 2, options), 2);
   });
 
+  test("staleIfError serves the old value also where its tag cannot be asked about, for as long after it was made", async () => {
+    world = new FakeMemcached(["fake:1", "fake:2"]);
+    const cache = process();
+    const home = world.serverOf("n=k");
+    const tag = ["songs", "albums", "artists", "years"].find((name) => world.serverOf(`n#${name}`) !== home) ?? "";
+    const options = { ttl: "1d", tags: [tag], staleIfError: "1h" } as const;
+    await cache.getOrSet("k", () => 1, options);
+    world.down(world.serverOf(`n#${tag}`));
+    for (let read = 0; read < 2; read++) {
+      const answer = await cache.getOrSetEntry("k", failing, options);
+      assert.deepEqual([answer.value, answer.status, answer.why], [1, "stale", "the loader failed"]);
+    }
+    await advance(3_590_000);
+    assert.equal((await cache.getOrSetEntry("k", failing, options)).value, 1);
+    await advance(11_000);
+    await assert.rejects(cache.getOrSet("k", failing, options), /no database/);
+  });
+
   test("a fresh value is a hit whatever its reader's relaxations are, also where the server keeps nothing for so long", async () => {
     const month = { ttl: "1d", staleIfError: "30d" } as const;
     await a.getOrSet("k", () => 1, month);
