@@ -138,7 +138,7 @@ export class Rounds {
       round.moment = nextMoment();
       const began = this.#clock.monotonic();
       try {
-        if (load === undefined || round.callers.length === 0) return;
+        if (load === undefined || round.callers.every(({ done }) => done)) return;
         const { value } = await this.#loads.run(load, plan, key, undefined);
         this.#loaded(first, this.#clock.monotonic() - began, why, undefined);
         const each = forEach(value, round.callers.length, this.#serializer);

@@ -528,6 +528,23 @@ describe("servers that fail", () => {
     assert.deepEqual(await Promise.all([outer, queued]), [[2, 2], 2]);
   });
 
+  test("a load whose callers have all gone does not begin when its turn comes", async () => {
+    const cache = process({ backend: none(), maxConcurrentLoads: 1 });
+    const source = new Source();
+    const first = cache.getOrSet("first", source.slow);
+    const controller = new AbortController();
+    const gone = assert.rejects(cache.getOrSet("gone", source.quick, { signal: controller.signal }), {
+      code: "EF_ABORTED",
+    });
+    const stays = cache.getOrSet("stays", source.quick);
+    await settle();
+    controller.abort();
+    await gone;
+    source.ends[0]?.resolve();
+    assert.deepEqual(await Promise.all([first, stays]), [1, 1]);
+    assert.equal(source.loads, 2);
+  });
+
   test("a load whose turn does not come is given up like one that does not end", async () => {
     const cache = createCache({ backend: none(), maxConcurrentLoads: 1, hardTimeout: "200ms", clock });
     const all = Array.from({ length: 10 }, (_, index) =>
