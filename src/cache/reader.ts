@@ -95,7 +95,9 @@ export class Reader {
   }
 
   #atHand(key: string, wire: string, plan: Plan): Stored | undefined {
-    if (!this.#peeks || plan.forceFresh || plan.schema !== undefined || plan.signal !== undefined) return undefined;
+    if (!this.#peeks || plan.forceFresh || plan.schema !== undefined) return undefined;
+    // One that has fired ends the call, and what is none is refused.
+    if (plan.signal !== undefined && !(plan.signal instanceof AbortSignal && !plan.signal.aborted)) return undefined;
     const stored = atHand(this.#engine, key, wire, plan);
     if (stored === undefined || this.#engine.watch !== undefined) return undefined;
     this.#engine.tellHit(key);

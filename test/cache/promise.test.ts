@@ -1391,6 +1391,21 @@ describe("the in-process tier", () => {
     assert.equal(await read(), 4);
   });
 
+  test("with maxAge does not ask for who brings a signal either, unless that has fired", async () => {
+    const near = process({ local: { maxAge: "250ms" } });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const read = (given: AbortSignal): Promise<number> => near.getOrSet("k", () => 1, { signal: given });
+    await read(signal);
+    await settle();
+    world.log.length = 0;
+    assert.equal(await read(signal), 1);
+    assert.deepEqual(world.log, []);
+    controller.abort();
+    await assert.rejects(read(signal), { code: "EF_ABORTED" });
+    await assert.rejects(read({ aborted: false } as AbortSignal), { code: "EF_OPTION" });
+  });
+
   test("keeps no value that is larger than all of it, and nothing gives way to one", async () => {
     const near = process({ local: { maxAge: "10s", limitBytes: 10_000 } });
     const large = "x".repeat(20_000);
