@@ -195,12 +195,14 @@ export class Flight {
 
     this.#host.ended(this);
     const { early, late } = this.#split();
-    const filling = lease.store(item, seconds);
+    let failure: unknown;
+    const filling = lease.store(item, seconds, (error) => (failure = error));
     const unchanged = late.length === 0 ? undefined : this.#unchanged(space, new Map([...tags, ...made]));
     answerAll(early, stored, serializer, this.#host.keeps || late.length > 0, "miss", this.why, now);
     const token = await filling;
     if (token !== undefined) this.#host.keep(this.wire, item, stored, token, this.#beganAt, this.#moment);
-    this.#host.loaded(this, durationMs, token === undefined ? "refused" : "stored");
+    if (failure instanceof Error) this.#host.loaded(this, durationMs, "unstored", failure.message);
+    else this.#host.loaded(this, durationMs, token === undefined ? "refused" : "stored");
     if (token !== undefined && (await unchanged)) answerAll(late, stored, serializer, true, "miss", this.why, now);
     else if (late.length > 0) this.#host.again(late);
   }

@@ -55,13 +55,19 @@ export class Lease {
   /**
    * Stores `item` if the lease still stands.
    *
+   * @param failed is given the error where it is not that the lease is gone
    * @returns the token of what was stored; undefined when an invalidation, an eviction or a lost connection came between
    */
-  store(item: Item, ttlSeconds: number): Promise<Token | undefined> {
+  store(item: Item, ttlSeconds: number, failed: (error: unknown) => void): Promise<Token | undefined> {
     return this.#finish((token) => {
       const storing = this.#backend.replace(this.key, token, item, ttlSeconds);
       // What the server refused (too large, no memory) must not keep others waiting for the end of the lease.
-      storing.catch(() => this.#giveBack(token)).catch(() => undefined);
+      storing
+        .catch((error: unknown) => {
+          failed(error);
+          return this.#giveBack(token);
+        })
+        .catch(() => undefined);
       return storing;
     });
   }

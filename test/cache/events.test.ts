@@ -4,6 +4,7 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { setImmediate as turn } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
 import { createCache, metaBackend } from "everfresh";
+import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock } from "../support/manual-clock.ts";
@@ -19,6 +20,27 @@ function readsOf(t: TestContext): string[] {
   t.after(() => unsubscribe("everfresh:cache:read", listen));
   return told;
 }
+
+test("a value that cannot be stored is told of with its reason, not as one that was invalidated meanwhile", async (t) => {
+  const world = new FakeMemcached();
+  const backend = new ChunkingBackend(metaBackend(world.client(), { itemLimitBytes: 100 }));
+  const cache = createCache({ backend, namespace: "n", clock: new ManualClock() });
+  const told: string[] = [];
+  const listen = (message: unknown): void => {
+    const { outcome, why } = message as { outcome: string; why: string };
+    told.push(`${outcome}, ${why}`);
+  };
+  subscribe("everfresh:cache:load", listen);
+  t.after(() => unsubscribe("everfresh:cache:load", listen));
+  await cache.getOrSet("k", () => "x".repeat(50_000));
+  await settle();
+  await cache.getOrSet("k", async () => {
+    await cache.invalidate("k");
+    return 1;
+  });
+  await settle();
+  assert.deepEqual(told, ["unstored, a value of 50028 bytes does not fit into chunks", "refused, absent"]);
+});
 
 async function settle(): Promise<void> {
   for (let count = 0; count < 20; count++) await turn();
