@@ -12,7 +12,7 @@ import { isDeepStrictEqual } from "node:util";
 import { sameToken, type Token } from "../backend/index.ts";
 import type { Clock, Random } from "../clock.ts";
 import type { Duration } from "../duration.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { checkNames } from "../option-names.ts";
 import type { Caller, Loader } from "./caller.ts";
@@ -82,7 +82,10 @@ export function startMonitor(
     "monitor",
   );
   const { sample = 0.001, maxConcurrent = 1 } = options;
-  if (!(sample >= 0 && sample <= 1)) throw new EverfreshError("EF_OPTION", `sample is ${sample}; it is from 0 to 1`);
+  if (!(typeof sample === "number" && sample >= 0 && sample <= 1))
+    throw new EverfreshError("EF_OPTION", `sample is ${shown(sample)}; it is a number from 0 to 1`);
+  if (!(Number.isSafeInteger(maxConcurrent) && maxConcurrent > 0))
+    throw new EverfreshError("EF_OPTION", `maxConcurrent is ${shown(maxConcurrent)}; it is a whole number from 1`);
   const settleMs = span(options.settle, "settle", 5_000);
   const found: StaleRead[] = [];
   const counts = { checked: 0, races: 0, failed: 0, stale: 0 };

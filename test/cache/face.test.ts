@@ -376,6 +376,9 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
         { code: "EF_OPTION", message },
       );
     assert.throws(() => cache.monitor({ sampel: 1 } as never), { code: "EF_OPTION", message: /sampel/ });
+    assert.throws(() => cache.monitor({ sample: "1" } as never), { code: "EF_OPTION", message: /sample/ });
+    for (const maxConcurrent of [0, Number.NaN, "many"])
+      assert.throws(() => cache.monitor({ maxConcurrent } as never), { code: "EF_OPTION", message: /maxConcurrent/ });
   });
 
   test("an entry refuses when it is declared what it could not obey when it is read", async () => {
