@@ -9,6 +9,8 @@ import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
+const failing = (): Promise<number> => Promise.reject(new Error("no database"));
+
 /** The reads that are told of in the test `t`: key, status, why. */
 function readsOf(t: TestContext): string[] {
   const told: string[] = [];
@@ -51,7 +53,6 @@ test("each read is told of once, when it is answered: also one that computes, wa
   const clock = new ManualClock();
   const cache = createCache({ backend: metaBackend(world.client()), namespace: "n", clock });
   const told = readsOf(t);
-  const failing = (): Promise<number> => Promise.reject(new Error("no database"));
   const relaxed = { ttl: "10s", staleIfError: "1h" } as const;
 
   const first = deferred<number>();
