@@ -7,7 +7,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 export class Ambient<T> {
-  readonly #storage = new AsyncLocalStorage<T>();
+  readonly #storage = new AsyncLocalStorage<T | undefined>();
   #underWay = 0;
 
   /** What is under way here; undefined: nothing. */
@@ -24,6 +24,11 @@ export class Ambient<T> {
       hasEnded = true;
       if (--this.#underWay === 0) this.#storage.disable();
     };
+  }
+
+  /** Runs `work`, which nobody around it waits for, as a part of nothing. */
+  outside<R>(work: () => R): R {
+    return this.#underWay === 0 ? work() : this.#storage.run(undefined, work);
   }
 
   /** Runs `work` as a part of `value`, which has begun and not ended. */

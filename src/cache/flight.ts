@@ -16,7 +16,7 @@ import type { Clock } from "../clock.ts";
 import { answerAll, failUnlessStale, type Caller, type Loader } from "./caller.ts";
 import type { Evidence } from "./evidence.ts";
 import { pack, unpack, type Stored } from "./envelope.ts";
-import type { Home } from "./fragments.ts";
+import { rendering, type Home } from "./fragments.ts";
 import type { Generations } from "./generations.ts";
 import { isCovered, isFor, type Stale } from "./judging.ts";
 import type { Lease } from "./lease.ts";
@@ -122,7 +122,7 @@ export class Flight {
 
   /** Computes and fills. `space` and `tags` were read before this. */
   async run(space: Evidence, tags: ReadonlyMap<string, Evidence>): Promise<void> {
-    const { load, loader, plan, stale, key } = this.#start;
+    const { load, loader, plan, stale, key, background } = this.#start;
     const { clock, serializer } = this.#host;
     this.#moment = nextMoment();
     const began = clock.monotonic();
@@ -131,7 +131,9 @@ export class Flight {
     try {
       const isOurs = stale !== undefined && isFor({ plan, load }, stale.stored, serializer);
       const old = isOurs ? stale.stored.take(serializer) : undefined;
-      loaded = await loader.inContext(() => this.#host.loads.run(load, plan, key, old, this.#host.home));
+      const run = (): Promise<Loaded> => this.#host.loads.run(load, plan, key, old, this.#host.home);
+      // What is around its caller does not wait for it, and is not made from what it reads.
+      loaded = await loader.inContext(background ? () => rendering.outside(run) : run);
     } catch (error) {
       this.#failed(error, clock.monotonic() - began);
       return;

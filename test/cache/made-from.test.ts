@@ -298,6 +298,30 @@ describe("an outer value is not stored", () => {
   });
 });
 
+test("an outer value is stored also while what it shows is refreshed ahead, by a loader that reads something else", async () => {
+  let innermost: unknown = row;
+  const options = { ttl: "60s", refreshAhead: "20s" } as const;
+  const read = async (): Promise<string> =>
+    `row ${String(await cache.getOrSet("innermost", () => innermost, { ttl: "1s" }))}`;
+  const inner = async (): Promise<string> => {
+    const value = await cache.getOrSet("inner", read, options);
+    await settle();
+    return value;
+  };
+  await inner();
+  world.nowMs += 45_000;
+  await clock.advance(45_000);
+  const end = deferred<number>();
+  innermost = end.promise;
+  assert.equal(await page(inner), "page of row 1");
+  await settle();
+  assert.equal(await page(inner), "page of row 1");
+  assert.equal(renders, 1);
+  end.resolve(2);
+  await settle();
+  assert.equal(await cache.get("inner"), "row 2");
+});
+
 test("an outer value ends with the inner one", async () => {
   const inner = (): Promise<number> => cache.getOrSet("inner", () => row, { ttl: "10s" });
   await page(inner);
