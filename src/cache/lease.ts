@@ -104,9 +104,12 @@ export class Lease {
     });
   }
 
-  /** What is computed for longer than the stale value may be served would otherwise be computed by the next reader, too. */
+  /**
+   * What is computed for longer than the stale value may be served would otherwise be computed by the next reader, too. One that is
+   * kept for a second or two is still there for half of that, should the loader fail.
+   */
   #outlive(keptMs: number): void {
-    this.#timer = this.#clock.after(Math.max(0, keptMs - swapAheadMs), () => {
+    this.#timer = this.#clock.after(Math.max(keptMs / 2, keptMs - swapAheadMs), () => {
       this.#kept = "nothing";
       this.#exchange((token) => this.#backend.claim(this.key, token, this.#seconds));
     });
