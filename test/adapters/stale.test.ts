@@ -84,9 +84,10 @@ async function* two(n: number): AsyncIterable<string> {
 
 /** Asks until an answer is as it should be. */
 async function askUntil(isRight: (got: Got) => boolean, url: string, headers?: Record<string, string>): Promise<Got> {
-  for (;;) {
+  for (const until = performance.now() + 10_000; ;) {
     const got = await ask(url, headers);
     if (isRight(got)) return got;
+    assert.ok(performance.now() < until, `it never came; the last answer was ${got.status} ${got.text}`);
     await pause(5);
   }
 }
@@ -152,7 +153,7 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       const { page, renders } = await open(
         framework,
         (_, n) => (n === 1 ? { body: "page" } : { status: 500, body: "broken" }),
-        { staleWhileRevalidate: "300ms" },
+        { staleWhileRevalidate: "1s" },
       );
       await ask(page);
       const stored = performance.now();
@@ -165,8 +166,8 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
         return false;
       }, page);
       assert.equal(last.text, "broken");
-      assert.ok(askedAt < stored + 450 + 250, `still shown after ${askedAt - stored} ms`);
-      assert.ok(performance.now() >= began + 450, "given up before its end");
+      assert.ok(askedAt < stored + 1150 + 250, `still shown after ${askedAt - stored} ms`);
+      assert.ok(performance.now() >= began + 1150, "given up before its end");
       assert.ok(renders() > 2, "not tried again");
     });
 
