@@ -14,7 +14,8 @@ export type CheckedText =
 
 /** Trims and checks what a visitor sent; anything may come in. Length is counted in code points, as both databases do. */
 export function checkText(input: unknown): CheckedText {
-  if (typeof input !== "string") return { kind: "refused", reason: "missing", message: "The field “text” is missing." };
+  if (typeof input !== "string")
+    return { kind: "refused", reason: "missing", message: "The field “text” is to be sent once, as text." };
   const text = input.trim();
   if (!visible.test(text)) return { kind: "refused", reason: "empty", message: "Write something first." };
   if (forbidden.test(text))

@@ -174,6 +174,7 @@ test("a field that is missing, came twice, or is no text is refused", async (t) 
   ] as const) {
     const reply = await person.request({ method: "POST", url: "/add", headers: kind, payload });
     assert.equal(reply.statusCode, 400, payload);
+    if (kind === form) assert.equal(errorOf(reply).message, "The field “text” is to be sent once, as text.");
   }
   assert.equal((await person.look()).view.total, 0);
 });
