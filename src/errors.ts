@@ -77,8 +77,9 @@ export function isEverfreshError(error: unknown, code?: ErrorCode): error is Eve
 
 const longestShown = 60;
 
-/** What was given instead of something else, in the few words of a message. */
+/** What was given instead of something else, in the few words of a message. Addresses are not shown: they may hold a password. */
 export function shown(given: unknown): string {
+  if (typeof given === "string" && /:\/\/|@/.test(given)) return "a text like an address";
   if (typeof given === "string") return JSON.stringify(given.length > 40 ? `${given.slice(0, 40)}...` : given);
   if (typeof given === "function") return "a function";
   if (typeof given !== "object" || given === null) return String(given);

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { EverfreshError, errorCodes, isEverfreshError } from "everfresh";
+import { createCache, EverfreshError, errorCodes, isEverfreshError, memory } from "everfresh";
+import { createClient } from "everfresh/client";
+import { createOutbox } from "everfresh/outbox";
+import { createServer } from "everfresh/server";
 
 test("the manual lists exactly the codes of the table, each with the sentence of the table", () => {
   const manual = readFileSync("docs/errors.md", "utf8");
@@ -31,4 +34,29 @@ test("errors are told apart by their code", () => {
   assert.ok(isEverfreshError(error, "EF_CLOSED"));
   assert.ok(!isEverfreshError(error, "EF_OPTION"));
   assert.ok(!isEverfreshError(new Error("EF_CLOSED"), "EF_CLOSED"));
+});
+
+test("an address in the place of options or of a part is not shown: it may hold a password", async (t) => {
+  const address = "memcached://ann:hidden@host:11211";
+  const wrong = address as never;
+  const cache = createCache({ backend: memory() });
+  t.after(() => cache.close());
+  const wrongly: (() => unknown)[] = [
+    () => createCache(wrong),
+    () => createCache({ backend: wrong }),
+    () => memory(wrong),
+    () => createClient(wrong),
+    () => createServer(wrong),
+    () => createServer({ users: wrong }),
+    () => createServer().listen(wrong),
+    () => createOutbox(wrong),
+    () => cache.monitor(wrong),
+    () => cache.set("k", 1, wrong),
+  ];
+  for (const call of wrongly)
+    await assert.rejects(
+      async () => await call(),
+      (error: EverfreshError) => error.code === "EF_OPTION" && !error.message.includes("hidden"),
+      String(call),
+    );
 });

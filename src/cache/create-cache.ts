@@ -149,7 +149,7 @@ function checkBackend(backend: unknown): void {
           ? "a client; write memcached(client)"
           : `an object without ${lacking.join(", ")}`
         : typeof backend === "string"
-          ? JSON.stringify(backend)
+          ? "a text; write memcached(...) around it"
           : String(backend);
   throw new EverfreshError("EF_OPTION", `createCache needs a backend, memcached(...) or memory(); got ${given}`);
 }

@@ -84,6 +84,7 @@ export class Flight {
   #moment = Infinity;
   /** The same, monotonic milliseconds. */
   #beganAt = 0;
+
   constructor(host: FlightHost, start: FlightStart, callers: Caller[]) {
     this.#host = host;
     this.#start = start;

@@ -68,7 +68,7 @@ export class Plans {
   of(options: ReadOptions | undefined): Plan {
     if (options === undefined) return this.base;
     if (typeof options !== "object" || options === null)
-      throw new EverfreshError("EF_OPTION", `options are an object such as { ttl: "5m" }; got ${String(options)}`);
+      throw new EverfreshError("EF_OPTION", `options are an object such as { ttl: "5m" }; got ${shown(options)}`);
     if (this.#isLatest(options)) return this.#latestPlan;
     let plan = this.#fixed.get(options);
     if (plan === undefined) {

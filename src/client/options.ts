@@ -1,7 +1,7 @@
 /** Every option of the client, its default, the reason to change it; resolved once, at the door. */
 import type { ConnectionOptions } from "node:tls";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { planHandshake, type Credentials, type HandshakePlan, type LoginName } from "../connection/index.ts";
 import { longestValue, type ProtocolName } from "../protocol/index.ts";
 import { profiles, type ProfileName } from "./profiles.ts";
@@ -136,7 +136,8 @@ const longestMs = 2 ** 31 - 1;
  * @throws EverfreshError `EF_OPTION` for what is missing, unknown or out of range
  */
 export function resolveOptions(options: ClientOptions): ResolvedOptions {
-  if (typeof options !== "object" || options === null) throw bad("options are an object");
+  if (typeof options !== "object" || options === null)
+    throw bad(`options are an object, such as { servers: "localhost:11211" }; got ${shown(options)}`);
   for (const name of Object.keys(options))
     if (!known.has(name)) throw bad(`${name} is not an option; there are ${[...known].join(", ")}`);
   if (options.servers === undefined) throw bad("servers is missing");

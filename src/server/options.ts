@@ -1,7 +1,7 @@
 /** What a server may be told, and what it does where it is told nothing. */
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
 import { type Duration, durationMs } from "../duration.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import type { User } from "./accounts.ts";
 import type { ListenOptions } from "./server.ts";
 import { checkTls } from "./tls.ts";
@@ -203,13 +203,9 @@ function having<Thing extends object>(name: string, value: Thing, methods: reado
   throw wrong(name, value, `an object with the methods ${methods.join(", ")}`);
 }
 
-/** Of lists and objects only the kind is shown: users have passwords. */
+/** Of lists only the length is shown, and of users no text: they have passwords. */
 function wrong(name: string, given: unknown, needed: string): EverfreshError {
-  const kind = Array.isArray(given)
-    ? `a list of ${given.length}`
-    : given === null
-      ? "null"
-      : `of the type ${typeof given}`;
-  const isShort = typeof given === "string" || typeof given === "number" || typeof given === "boolean";
-  return new EverfreshError("EF_OPTION", `${name} is ${isShort ? JSON.stringify(given) : kind}; it is ${needed}`);
+  const isSecret = name === "users" && typeof given === "string";
+  const what = Array.isArray(given) ? `a list of ${given.length}` : isSecret ? "a text" : shown(given);
+  return new EverfreshError("EF_OPTION", `${name} is ${what}; it is ${needed}`);
 }
