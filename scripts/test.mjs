@@ -32,7 +32,7 @@ const isLong = ["EVERFRESH_TEST_SIMULATION", "EVERFRESH_TEST_PROOF", "EVERFRESH_
 const timeoutMs = (isLong ? 240 : 5) * 60_000;
 const result = spawnSync(
   process.execPath,
-  ["--enable-source-maps", "--test", `--test-timeout=${timeoutMs}`, ...files],
+  ["--enable-source-maps", "--test", `--test-timeout=${timeoutMs}`, ...reporters(), ...files],
   {
     cwd: root,
     stdio: "inherit",
@@ -41,6 +41,15 @@ const result = spawnSync(
 if (missing.length > 0)
   process.stdout.write(`Skipped the tests that need ${missing.join(", ")}: not installed on this machine.\n`);
 process.exitCode = result.status ?? 1;
+
+/** What Node would choose (TAP where nobody watches), and the failures once more at the end. */
+function reporters() {
+  const usual = process.stdout.isTTY ? "spec" : "tap";
+  return [usual, join(root, "scripts/failures.mjs")].flatMap((reporter) => [
+    `--test-reporter=${reporter}`,
+    `--test-reporter-destination=${reporter === usual ? "stdout" : "stderr"}`,
+  ]);
+}
 
 function walk(folder) {
   if (!existsSync(folder)) return [];
