@@ -4,7 +4,7 @@
  * A bare number is refused: half of the ecosystem means seconds by it and half milliseconds.
  */
 import { inspect } from "node:util";
-import { EverfreshError } from "./errors.ts";
+import { EverfreshError, shown } from "./errors.ts";
 
 const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 
@@ -46,10 +46,10 @@ export function durationMs(duration: Duration, name: string): number {
   if (ms === undefined)
     throw new EverfreshError(
       "EF_OPTION",
-      `${name} is ${shown(duration)}; a duration is written like "250ms", "30s", "5m", "1h", "7d" or { minutes: 5 }`,
+      `${name} is ${given(duration)}; a duration is written like "250ms", "30s", "5m", "1h", "7d" or { minutes: 5 }`,
     );
   if (ms > longestDurationMs)
-    throw new EverfreshError("EF_OPTION", `${name} is ${shown(duration)}; the longest duration is 100 years`);
+    throw new EverfreshError("EF_OPTION", `${name} is ${given(duration)}; the longest duration is 100 years`);
   return Math.ceil(ms);
 }
 
@@ -71,8 +71,10 @@ function partsMs(duration: unknown): number | undefined {
   return sum;
 }
 
-function shown(duration: unknown): string {
+function given(duration: unknown): string {
   if (duration === undefined) return "missing";
-  const text = typeof duration === "string" ? JSON.stringify(duration) : inspect(duration, { breakLength: Infinity });
+  if (typeof duration === "string") return `string ${shown(duration)}`;
+  if (Array.isArray(duration)) return shown(duration);
+  const text = inspect(duration, { breakLength: Infinity });
   return typeof duration === "object" ? text : `${typeof duration} ${text}`;
 }

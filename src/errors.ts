@@ -79,12 +79,16 @@ const longestShown = 60;
 
 /** What was given instead of something else, in the few words of a message. Addresses are not shown: they may hold a password. */
 export function shown(given: unknown): string {
-  if (typeof given === "string" && /:\/\/|@/.test(given)) return "a text like an address";
+  if (isAddress(given)) return "a text like an address";
   if (typeof given === "string") return JSON.stringify(given.length > 40 ? `${given.slice(0, 40)}...` : given);
   if (typeof given === "function") return "a function";
   if (typeof given !== "object" || given === null) return String(given);
   if (!Array.isArray(given)) return given instanceof Promise ? "a promise" : "an object";
-  const isPlain = given.every((each) => ["string", "number", "boolean"].includes(typeof each));
+  const isPlain = given.every((each) => ["string", "number", "boolean"].includes(typeof each) && !isAddress(each));
   const text = isPlain ? JSON.stringify(given) : "";
   return isPlain && text.length <= longestShown ? text : `a list of ${given.length}`;
+}
+
+function isAddress(given: unknown): boolean {
+  return typeof given === "string" && /:\/\/|@/.test(given);
 }

@@ -33,7 +33,7 @@ describe("a duration", () => {
     [Infinity, /number Infinity/],
     [null, /null/],
     [undefined, /ttl is missing/],
-    [["5m"], /\[ '5m' \]/],
+    [["5m"], /\["5m"\]/],
     [{}, /\{\}/],
     [{ weeks: 1 }, /weeks/],
     [{ minutes: -1 }, /minutes/],

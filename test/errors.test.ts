@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { createCache, EverfreshError, errorCodes, isEverfreshError, memory } from "everfresh";
+import { cacheFromEnv, createCache, EverfreshError, errorCodes, isEverfreshError, memory } from "everfresh";
 import { createClient } from "everfresh/client";
-import { createOutbox } from "everfresh/outbox";
+import { createOutbox, outboxSchema } from "everfresh/outbox";
 import { createServer } from "everfresh/server";
 
 test("the manual lists exactly the codes of the table, each with the sentence of the table", () => {
@@ -39,6 +39,7 @@ test("errors are told apart by their code", () => {
 test("an address in the place of options or of a part is not shown: it may hold a password", async (t) => {
   const address = "memcached://ann:hidden@host:11211";
   const wrong = address as never;
+  const list = [address] as never;
   const cache = createCache({ backend: memory() });
   t.after(() => cache.close());
   const wrongly: (() => unknown)[] = [
@@ -52,6 +53,17 @@ test("an address in the place of options or of a part is not shown: it may hold 
     () => createOutbox(wrong),
     () => cache.monitor(wrong),
     () => cache.set("k", 1, wrong),
+    () => cache.set("k", 1, { ttl: wrong }),
+    () => cache.set("k", 1, { ttl: list }),
+    () => createCache({ backend: memory(), jitter: wrong }),
+    () => createCache({ backend: memory(), namespace: list }),
+    () => createCache({ backend: list }),
+    () => createClient({ servers: "a", protocol: wrong }),
+    () => createClient({ servers: "a", flags: list }),
+    () => cacheFromEnv({ EVERFRESH_BACKEND: address }),
+    () => cacheFromEnv(wrong),
+    () => outboxSchema(wrong),
+    () => outboxSchema("sqlite", list),
   ];
   for (const call of wrongly)
     await assert.rejects(

@@ -1,7 +1,7 @@
 /** `memcached(...)`: a backend from a list of servers, or from a client that is there already. */
 import { createClient, type ClientOptions, type MemcachedClient } from "../client/index.ts";
 import { systemRandom } from "../clock.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { AdaptiveBackend } from "./adaptive.ts";
 import type { Backend, ReadSink, Want } from "./backend.ts";
 import { ChunkingBackend } from "./chunking.ts";
@@ -29,11 +29,12 @@ export function memcached(
   options: MemcachedOptions = {},
 ): Backend {
   if (typeof options !== "object" || options === null)
-    throw new EverfreshError("EF_OPTION", `memcached takes servers and an object of options; got ${String(options)}`);
+    throw new EverfreshError("EF_OPTION", `memcached takes servers and an object of options; got ${shown(options)}`);
   const { previousServers, itemBytes = 1024 * 1024, ...rest } = options;
   // Its key, its header and its place in the server's memory belong to an item, too.
   const itemLimitBytes = itemBytes - 1024;
-  if (!(itemLimitBytes >= 1024)) throw new EverfreshError("EF_OPTION", `itemBytes is ${itemBytes}; at least 2048`);
+  if (!(itemLimitBytes >= 1024))
+    throw new EverfreshError("EF_OPTION", `itemBytes is ${shown(itemBytes)}; at least 2048`);
   const random = rest.random ?? systemRandom;
   const over = (client: MemcachedClient, previous: Backend | undefined): Backend => {
     const refused = (key: string, want: Want, sink: ReadSink, error: unknown): void =>

@@ -2,7 +2,7 @@
 import type { Backend } from "../backend/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
 import type { Duration } from "../duration.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { checkNames } from "../option-names.ts";
 import { Cache } from "./cache.ts";
 import { deliveriesOf, type Deliveries } from "./deliveries.ts";
@@ -74,7 +74,7 @@ function localOf(local: boolean | LocalOptions): Local | undefined {
 
 function positive(value: number, name: string): number {
   if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; it is a whole number from 1`);
+  throw new EverfreshError("EF_OPTION", `${name} is ${shown(value)}; it is a whole number from 1`);
 }
 
 const optionNames: Record<keyof CacheOptions, true> = {
@@ -148,9 +148,7 @@ function checkBackend(backend: unknown): void {
         ? "meta" in backend && "getMany" in backend
           ? "a client; write memcached(client)"
           : `an object without ${lacking.join(", ")}`
-        : typeof backend === "string"
-          ? "a text; write memcached(...) around it"
-          : String(backend);
+        : shown(backend);
   throw new EverfreshError("EF_OPTION", `createCache needs a backend, memcached(...) or memory(); got ${given}`);
 }
 

@@ -12,7 +12,7 @@
  * A configuration that is half there stops the start and names what is missing; nothing is fallen back to silently.
  */
 import { memcached, memory, none, type Backend } from "../backend/index.ts";
-import { EverfreshError, isEverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError, shown } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { createServer } from "../server/index.ts";
 import type { Cache } from "./cache.ts";
@@ -70,7 +70,7 @@ export async function cacheFromEnv(
   options: Omit<CacheOptions, "backend"> = {},
 ): Promise<CacheFromEnv> {
   if (typeof env !== "object" || env === null)
-    throw new EverfreshError("EF_OPTION", `cacheFromEnv takes an environment, such as process.env; got ${String(env)}`);
+    throw new EverfreshError("EF_OPTION", `cacheFromEnv takes an environment, such as process.env; got ${shown(env)}`);
   const { kind, backend, description, stop } = byHand(env) ?? pool(env) ?? (await embedded(env));
   let cache: Cache;
   try {
@@ -116,7 +116,7 @@ function byHand(env: Environment): Choice | undefined {
         description: "There is no cache, as EVERFRESH_BACKEND says: every read computes.",
       };
     default:
-      throw wrong(`EVERFRESH_BACKEND is ${JSON.stringify(chosen)}; it is "memcached", "memory" or "none"`);
+      throw wrong(`EVERFRESH_BACKEND is ${shown(chosen)}; it is "memcached", "memory" or "none"`);
   }
 }
 

@@ -31,7 +31,7 @@ export function checkNamespace(name: string): string {
   if (typeof name !== "string" || !namespacePattern.test(name))
     throw new EverfreshError(
       "EF_OPTION",
-      `namespace is ${JSON.stringify(name)}; it takes 1 to 100 letters, digits, "_", ".", ":", "/" and "-"`,
+      `namespace is ${shown(name)}; it takes 1 to 100 letters, digits, "_", ".", ":", "/" and "-"`,
     );
   return name;
 }

@@ -172,7 +172,7 @@ export function span(duration: Duration | undefined, name: string, otherwise: nu
 
 function fraction(jitter: number): number {
   if (typeof jitter === "number" && jitter >= 0 && jitter < 1) return jitter;
-  throw new EverfreshError("EF_OPTION", `jitter is ${String(jitter)}; it is a fraction from 0 to below 1`);
+  throw new EverfreshError("EF_OPTION", `jitter is ${shown(jitter)}; it is a fraction from 0 to below 1`);
 }
 
 /** Objects have one text for all of them, and so would be one version. */

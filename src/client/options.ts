@@ -144,7 +144,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   const { protocol = "auto", backoff = {}, auth = "required", failover = "none" } = options;
   if (failover !== "none" && failover !== "next") throw bad("failover is 'none' or 'next'");
   if (!["auto", "meta", "binary", "text"].includes(protocol))
-    throw bad(`protocol is ${JSON.stringify(protocol)}; it is auto, meta, binary or text`);
+    throw bad(`protocol is ${shown(protocol)}; it is auto, meta, binary or text`);
   if (auth !== "required" && auth !== "optional") throw bad("auth is 'required' or 'optional'");
   onlyKnown("backoff", backoff, ["firstMs", "longestMs"]);
   const firstMs = whole("backoff.firstMs", backoff.firstMs, 100, 1, longestMs);
@@ -160,7 +160,7 @@ export function resolveOptions(options: ClientOptions): ResolvedOptions {
   const { flags = "everfresh", splitLargeValues = false } = options;
   if (typeof splitLargeValues !== "boolean") throw bad("splitLargeValues is true or false");
   if (!Object.hasOwn(profiles, flags))
-    throw bad(`flags is ${JSON.stringify(flags)}; it is one of ${Object.keys(profiles).join(", ")}`);
+    throw bad(`flags is ${shown(flags)}; it is one of ${Object.keys(profiles).join(", ")}`);
   return Object.freeze<ResolvedOptions>({
     servers,
     plan,
@@ -266,7 +266,7 @@ function loginOf({ login = "auto" }: ClientOptions): "auto" | LoginName {
 function whole(name: string, value: number | undefined, fallback: number, least: number, most: number): number {
   if (value === undefined) return fallback;
   if (!Number.isInteger(value) || value < least || value > most)
-    throw bad(`${name} is ${String(value)}; it is a whole number from ${least} to ${most}`);
+    throw bad(`${name} is ${shown(value)}; it is a whole number from ${least} to ${most}`);
   return value;
 }
 

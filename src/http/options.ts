@@ -1,7 +1,7 @@
 /** Every option of cached pages, its default and the reason to change it; resolved once. */
 import { durationMs, type Duration } from "../duration.ts";
 import { checkTags } from "../cache/index.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { checkNames } from "../option-names.ts";
 import type { AnswerStyle, SurrogateStyle } from "./answer.ts";
 import { defaultStatuses, possibleStatuses, type StoragePolicy } from "./cacheable.ts";
@@ -224,7 +224,10 @@ function statusesOf(statuses: readonly number[] | undefined): ReadonlySet<number
   if (statuses !== undefined && !Array.isArray(statuses)) refuse("statuses", statuses, "a list of status codes");
   for (const status of statuses ?? [])
     if (!possibleStatuses.includes(status))
-      throw new EverfreshError("EF_OPTION", `statuses has ${status}; possible are ${possibleStatuses.join(", ")}`);
+      throw new EverfreshError(
+        "EF_OPTION",
+        `statuses has ${shown(status)}; possible are ${possibleStatuses.join(", ")}`,
+      );
   return new Set(statuses ?? defaultStatuses);
 }
 
@@ -235,7 +238,7 @@ function codingsOf(compress: PageOptions["compress"], isPrivate: boolean): reado
   if (compress === undefined) return isPrivate ? [] : (["br", "zstd", "gzip"] as const).filter(isAvailable);
   for (const coding of compress)
     if (!(["br", "zstd", "gzip"] as readonly string[]).includes(coding))
-      throw new EverfreshError("EF_OPTION", `compress has ${JSON.stringify(coding)}; it takes "br", "zstd" and "gzip"`);
+      throw new EverfreshError("EF_OPTION", `compress has ${shown(coding)}; it takes "br", "zstd" and "gzip"`);
   // What this Node cannot make is left out, so that a fleet of different Nodes can share one set of options.
   return compress.filter(isAvailable);
 }

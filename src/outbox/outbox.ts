@@ -12,7 +12,7 @@
  */
 import { insideTransaction } from "../cache/index.ts";
 import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import { checkNames } from "../option-names.ts";
 import type { Database, Dialect, Isolation } from "./database.ts";
@@ -345,12 +345,12 @@ function isLent(handle: DatabaseHandle): boolean {
 
 function whole(value: number, name: string): number {
   if (!Number.isSafeInteger(value) || value <= 0)
-    throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; it is a whole number above 0`);
+    throw new EverfreshError("EF_OPTION", `${name} is ${shown(value)}; it is a whole number above 0`);
   return value;
 }
 
 function positive(value: number, name: string): number {
   if (!Number.isFinite(value) || value <= 0)
-    throw new EverfreshError("EF_OPTION", `${name} is ${String(value)}; it is a number above 0`);
+    throw new EverfreshError("EF_OPTION", `${name} is ${shown(value)}; it is a number above 0`);
   return value;
 }

@@ -4,7 +4,7 @@
  * One row is one invalidation. Anybody who may insert into the table may ask for one, in any language:
  * `INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('shop', 'tag', 'songs')`, in the transaction of the data.
  */
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import type { Dialect } from "./database.ts";
 
 /** The table's name unless an option says otherwise. */
@@ -26,12 +26,9 @@ export interface TableName {
  * @throws EverfreshError `EF_OPTION`
  */
 export function tableName(name: string, option = "table"): TableName {
-  const parts = name.split(".");
-  if (parts.length > 2 || !parts.every((part) => /^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(part)))
-    throw new EverfreshError(
-      "EF_OPTION",
-      `${option} is ${JSON.stringify(name)}; it is written like "items" or "app.items"`,
-    );
+  const parts = typeof name === "string" ? name.split(".") : [];
+  if (parts.length === 0 || parts.length > 2 || !parts.every((part) => /^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(part)))
+    throw new EverfreshError("EF_OPTION", `${option} is ${shown(name)}; it is written like "items" or "app.items"`);
   const schema = parts.length === 2 ? parts[0] : undefined;
   return { quoted: parts.map((part) => `"${part}"`).join("."), schema, base: parts.at(-1) ?? name };
 }
@@ -54,7 +51,7 @@ export function outboxSchema(dialect: Dialect, table: string = defaultTable): re
 /** @throws EverfreshError `EF_OPTION` for what would be taken for SQLite */
 export function checkDialect(dialect: unknown): void {
   if (dialect !== "postgres" && dialect !== "sqlite")
-    throw new EverfreshError("EF_OPTION", `the dialect is "postgres" or "sqlite"; got ${JSON.stringify(dialect)}`);
+    throw new EverfreshError("EF_OPTION", `the dialect is "postgres" or "sqlite"; got ${shown(dialect)}`);
 }
 
 function postgresSchema({ quoted, base }: TableName): string[] {

@@ -1,6 +1,6 @@
 /** What a store may be told, and what it does where it is told nothing. */
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 
 export interface StoreOptions {
   /**
@@ -49,6 +49,6 @@ function within(name: string, value: number, least: number, most: number): numbe
   if (Number.isInteger(value) && value >= least && value <= most) return value;
   throw new EverfreshError(
     "EF_OPTION",
-    `${name} is ${String(value)}; a whole number from ${least} to ${most} is needed`,
+    `${name} is ${shown(value)}; a whole number from ${least} to ${most} is needed`,
   );
 }
