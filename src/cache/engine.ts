@@ -11,26 +11,28 @@
  *        ├─ nothing, and the lease ─────────────────────> flight
  *        ├─ nothing, and somebody else's lease ─────────> wait, and look again
  *        └─ nobody can be asked ────────────────────────> round (computes, stores nothing)
+ *
+ * The questions are asked here; what an answer means is decided in `settling.ts`.
  */
-import { sameToken, type Backend, type Reading, type Token, type Want } from "../backend/index.ts";
+import type { Backend, Token, Want } from "../backend/index.ts";
 import type { Clock, Random } from "../clock.ts";
 import { eventChannel } from "../events.ts";
-import { answerAll, failAll, type Caller, type Status } from "./caller.ts";
+import { answerAll, type Caller, type Status } from "./caller.ts";
 import type { Deliveries } from "./deliveries.ts";
-import { unpack, unpackLent, type Stored } from "./envelope.ts";
+import type { Stored } from "./envelope.ts";
 import type { Home } from "./fragments.ts";
-import type { GenerationRead, Generations } from "./generations.ts";
+import type { Generations } from "./generations.ts";
 import { Hints } from "./hints.ts";
-import { flawOf, misfit, type ItemReading } from "./judging.ts";
 import type { Keys } from "./keys.ts";
 import type { Loads } from "./loading.ts";
-import { Lookup, type LookupOwner } from "./lookup.ts";
+import { Lookup } from "./lookup.ts";
 import { nextMoment } from "./moments.ts";
 import type { Plan } from "./plan.ts";
 import { Renewal } from "./renewal.ts";
 import { Rounds, type Turns } from "./rounds.ts";
 import type { Serializer } from "./serializer.ts";
-import type { Tier, TierEntry } from "./tier.ts";
+import { Settling } from "./settling.ts";
+import type { Tier } from "./tier.ts";
 import { Waiting } from "./waiting.ts";
 
 export interface EngineParts {
@@ -56,12 +58,11 @@ export interface EngineParts {
 const limitRestarts = 20;
 
 const justLooking: Want = {};
-const plain = { stale: false };
 
 const reads = eventChannel("everfresh:cache:read");
 const loads = eventChannel("everfresh:cache:load");
 
-export class Engine implements LookupOwner {
+export class Engine {
   readonly backend: Backend;
   readonly clock: Clock;
   readonly generations: Generations;
@@ -74,6 +75,7 @@ export class Engine implements LookupOwner {
   readonly #leased: Want;
   readonly #rounds: Rounds;
   readonly #renewal: Renewal;
+  readonly #settling: Settling;
   readonly #waiting: Waiting;
   readonly #hints = new Hints();
   readonly #spaces = new Map<string, string>();
@@ -104,6 +106,7 @@ export class Engine implements LookupOwner {
       },
     );
     this.#renewal = new Renewal(this, parts, this.#hints);
+    this.#settling = new Settling(this, parts, this.#renewal, this.#hints);
     this.#waiting = new Waiting({
       clock,
       random,
@@ -141,7 +144,7 @@ export class Engine implements LookupOwner {
     // When everything that this turn of the event loop has read is handled: in a web server, all requests that came
     // at once share one question. A tick would end with each of them.
     if (this.#open.size === 0) setImmediate(flush, this);
-    this.#open.set(wire, new Lookup(this, wire, key, callers));
+    this.#open.set(wire, new Lookup(this.#settling, wire, key, callers));
   }
 
   again(callers: readonly Caller[]): void {
@@ -208,10 +211,6 @@ export class Engine implements LookupOwner {
       );
   }
 
-  unreachable(lookup: Lookup): void {
-    this.bypass(lookup.wire, lookup.callers, "unreachable");
-  }
-
   #wantOf(lookup: Lookup): Want {
     let lease = false;
     let graceMs = 0;
@@ -229,150 +228,6 @@ export class Engine implements LookupOwner {
     // Fields that are undefined count as absent; spreading those that are there would cost more than the question.
     const ttl = graceMs > 0 ? true : undefined;
     return { lease: lease ? this.#leased.lease : undefined, ttl, recache, known } as Want;
-  }
-
-  #readTag(lookup: Lookup, tag: string): GenerationRead {
-    return this.generations.read(this.parts.keys.tag(tag), lookup.moment);
-  }
-
-  /** A hit that can be told from lent bytes: a value made from the same generations as others that were found current. */
-  glance(lookup: Lookup, data: Buffer, start: number, end: number): boolean {
-    const proven = lookup.space?.proven;
-    if (proven === undefined || this.#tier !== undefined || this.watch !== undefined) return false;
-    const stored = unpackLent(data, start, end, proven);
-    if (stored === undefined || flawOf(lookup, plain, stored, this.parts.keys, this.clock.now()) !== undefined)
-      return false;
-    const { callers } = lookup;
-    try {
-      if (!stored.open(this.serializer) || !this.#isForAll(callers, stored)) return false;
-      for (const caller of callers) if (caller.plan.shared) return false;
-      this.answer(callers, stored, "hit", undefined);
-    } catch (error) {
-      failAll(callers, error);
-    }
-    return true;
-  }
-
-  /** Whether a value of the tier may be served to all, because others of the same provenance were just found current. */
-  #isProven(lookup: Lookup, stored: Stored): boolean {
-    if (lookup.space?.proven !== stored.provenance) return false;
-    if (flawOf(lookup, plain, stored, this.parts.keys, this.clock.now()) !== undefined) return false;
-    return this.#isForAll(lookup.callers, stored);
-  }
-
-  /** Where a schema throws, it is not: only its own reader is told of that. */
-  #isForAll(callers: readonly Caller[], stored: Stored): boolean {
-    try {
-      for (const caller of callers) if (misfit(caller, stored, this.serializer) !== undefined) return false;
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  settle(lookup: Lookup, reading: Reading): void {
-    try {
-      this.#settle(lookup, reading);
-    } catch (error) {
-      failAll(lookup.callers, error);
-    }
-  }
-
-  #settle(lookup: Lookup, reading: Reading): void {
-    switch (reading.kind) {
-      case "absent":
-        this.miss(lookup, "absent");
-        return;
-      case "won":
-        this.#renewal.load(lookup, reading.token, "nothing", undefined, "absent");
-        return;
-      case "leased":
-        this.wait(lookup);
-        return;
-      case "same": {
-        const entry = this.#tier?.get(lookup.wire);
-        if (entry === undefined || !sameToken(entry.token, reading.token)) {
-          this.again(lookup.callers);
-          return;
-        }
-        const { token, ttlSeconds, won } = reading;
-        const { item, stored } = entry;
-        if (!won && this.watch === undefined && this.#isProven(lookup, stored)) {
-          this.#confirm(entry, lookup);
-          this.answer(lookup.callers, stored, "hit", undefined);
-          return;
-        }
-        this.#weigh(lookup, { kind: "item", item, token, ttlSeconds, stale: false, won, leased: false }, stored);
-        return;
-      }
-      case "item": {
-        const stored = (reading.item.memo ??= unpack(reading.item.bytes)) as Stored | undefined;
-        this.#weigh(lookup, reading, stored);
-      }
-    }
-  }
-
-  /** Brings the generations together that the value was made from, then decides. */
-  #weigh(lookup: Lookup, reading: ItemReading, stored: Stored | undefined): void {
-    const { space } = lookup;
-    const asked: Promise<void>[] = [];
-    if (stored !== undefined && space !== undefined && space.proven !== stored.provenance) {
-      if (space.state === "asked") asked.push(space.answered);
-      const { tags } = stored;
-      if (tags.length > 0) {
-        // More than its readers name: the next one asks for all of them together with the value.
-        if (tags.length > (lookup.callers[0]?.plan.tags.length ?? 0)) this.#hints.remember(lookup.wire, tags);
-        lookup.tags = tags.map((tag) => this.#readTag(lookup, tag));
-        for (const read of lookup.tags) if (read.state === "asked") asked.push(read.answered);
-      }
-    }
-    if (asked.length === 0) this.#judge(lookup, reading, stored);
-    else
-      void Promise.all(asked)
-        .then(() => this.#judge(lookup, reading, stored))
-        .catch((error: unknown) => failAll(lookup.callers, error));
-  }
-
-  #judge(lookup: Lookup, reading: ItemReading, stored: Stored | undefined): void {
-    const why =
-      stored === undefined ? "undecodable" : flawOf(lookup, reading, stored, this.parts.keys, this.clock.now());
-    const { callers } = lookup;
-    if (stored === undefined || why !== undefined || !stored.open(this.serializer)) {
-      this.#tier?.delete(lookup.wire);
-      this.#renewal.renew(lookup, reading, stored, why ?? "undecodable");
-      return;
-    }
-    let fit = callers;
-    const unfit: Caller[] = [];
-    let flaw: string | undefined;
-    if (!this.#isForAll(callers, stored)) {
-      fit = [];
-      for (const caller of callers) {
-        try {
-          const misfits = misfit(caller, stored, this.serializer);
-          flaw ??= misfits;
-          (misfits === undefined ? fit : unfit).push(caller);
-        } catch (error) {
-          caller.fail(error);
-        }
-      }
-    }
-    if (this.#tier !== undefined) {
-      const entry = this.#tier.get(lookup.wire);
-      if (entry?.item === reading.item) this.#confirm(entry, lookup);
-      else this.#tier.set(lookup.wire, reading.item, stored, reading.token, lookup.askedAt, lookup.moment);
-    }
-    if (this.watch) for (const caller of fit) if (caller.load) this.watch(caller, stored, reading.token);
-    this.answer(fit, stored, "hit", undefined);
-    if (flaw !== undefined) {
-      lookup.callers = unfit;
-      this.#renewal.renew(lookup, reading, undefined, flaw);
-    } else if (reading.won) this.#renewal.refreshAhead(lookup, reading, stored);
-  }
-
-  /** An entry of the tier was found current, its generations included: only now `local: { maxAge }` counts from this question. */
-  #confirm(entry: TierEntry, lookup: Lookup): void {
-    if (this.parts.tierMaxAgeMs > 0) this.#tier?.confirm(lookup.wire, entry, lookup.askedAt, lookup.moment);
   }
 
   // -- waiting, missing, bypassing -----------------------------------------------------------------------------
