@@ -12,7 +12,7 @@ import { AsyncResource } from "node:async_hooks";
 import { EverfreshError, shown } from "../errors.ts";
 import type { Batched, LoadContext, TakesTurns } from "./caller.ts";
 import { InheritedByAll, rendering } from "./fragments.ts";
-import type { Ttl } from "./options.ts";
+import type { ReadOptions, Ttl } from "./options.ts";
 
 /** Computes many values: a map by key, or a list in the order of the keys. What is undefined is not stored. */
 export type BatchLoader<T> = (
@@ -20,6 +20,11 @@ export type BatchLoader<T> = (
   context: LoadContext,
 ) => BatchResult<T> | Promise<BatchResult<T>>;
 export type BatchResult<T> = ReadonlyMap<string, T> | readonly (T | undefined)[];
+
+/** Those of one read; with a function for `tags` each value has tags of its own. */
+export type BatchOptions = Omit<ReadOptions, "tags"> & {
+  readonly tags?: readonly string[] | ((key: string) => readonly string[]);
+};
 
 interface Wanted {
   readonly key: string;

@@ -10,7 +10,7 @@ import { checkNames } from "../option-names.ts";
 import { checkFunction, checkKeys, checkList, noFunction } from "./arguments.ts";
 import type { EntryAnswer, LoadContext } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
-import { Batch, type BatchLoader } from "./batch.ts";
+import type { BatchLoader, BatchOptions } from "./batch.ts";
 import type { Engine } from "./engine.ts";
 import { argumentsText, defineEntry, type Entry, type EntryOptions } from "./entry.ts";
 import { fragmentPrefix } from "./fragments.ts";
@@ -162,42 +162,11 @@ export class Cache {
   async getOrSetMany<T>(
     keys: readonly string[],
     load: BatchLoader<T>,
-    options: Omit<ReadOptions, "tags"> & {
-      readonly tags?: readonly string[] | ((key: string) => readonly string[]);
-    } = {},
+    options: BatchOptions = {},
   ): Promise<Map<string, T>> {
     checkKeys(keys, "getOrSetMany");
     checkFunction(load, "the loader of getOrSetMany");
-    if (typeof options !== "object" || options === null) this.#plans.of(options);
-    const unique = [...new Set(keys)];
-    const { tags, ...rest } = options;
-    const batch = new Batch(unique, load, options.collects === true);
-    // All are proven before the first is asked for: others would wait for what nobody is going to compute.
-    const reads = unique.map((key): ReadOptions => {
-      this.#keys.value(key);
-      const own = typeof tags === "function" ? tags(key) : tags;
-      return own === undefined ? rest : { ...rest, tags: checkTags(own) };
-    });
-    const values = await settleAll(
-      unique.map((key, index) =>
-        this.#reader.ask(
-          key,
-          (context) => batch.want(key, context),
-          reads[index],
-          false,
-          (caller) => {
-            caller.batch = batch;
-            caller.onKnown = () => batch.known(key);
-          },
-        ),
-      ),
-    );
-    const found = new Map<string, T>();
-    for (const [index, key] of unique.entries()) {
-      const value = values[index];
-      if (value !== undefined) found.set(key, value as T);
-    }
-    return found;
+    return await this.#reader.askMany(keys, load, options);
   }
 
   // -- writing -------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 /** When values are right: the cache over a backend. */
 export type { Cache, CacheHealth, WriteOptions } from "./cache.ts";
 export { createCache, type CacheOptions, type LocalOptions } from "./create-cache.ts";
-export type { BatchLoader, BatchResult } from "./batch.ts";
+export type { BatchLoader, BatchOptions, BatchResult } from "./batch.ts";
 export { Ambient } from "./ambient.ts";
 export type { EntryAnswer, LoadContext, Status } from "./caller.ts";
 export type { Entry, EntryOptions } from "./entry.ts";

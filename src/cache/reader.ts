@@ -1,5 +1,6 @@
 /** From a call to a caller of the engine: what is at hand, what must be done first, what a transaction may see. */
 import { atHand } from "./at-hand.ts";
+import { Batch, type BatchLoader, type BatchOptions } from "./batch.ts";
 import { Caller, type EntryAnswer, type Loader } from "./caller.ts";
 import type { Shared } from "./create-cache.ts";
 import type { Engine } from "./engine.ts";
@@ -7,10 +8,11 @@ import type { Stored } from "./envelope.ts";
 import { hasOwnKey, rendering, type Inherited } from "./fragments.ts";
 import type { Invalidation } from "./invalidation.ts";
 import { keptSeconds } from "./judging.ts";
-import { rawTag, visibleTags, type Keys } from "./keys.ts";
+import { checkTags, rawTag, visibleTags, type Keys } from "./keys.ts";
 import { nextMoment } from "./moments.ts";
 import type { ReadOptions } from "./options.ts";
 import type { Plan, Plans } from "./plan.ts";
+import { settleAll } from "./settle-all.ts";
 import { openTransaction, touchesAny, type OpenTransaction } from "./transactions.ts";
 
 export interface ReaderParts {
@@ -76,6 +78,40 @@ export class Reader {
     } catch (error) {
       return this.#refuse(error, key, prepare);
     }
+  }
+
+  /** The values of `keys`; what is missing is computed by one call of `load`. */
+  async askMany<T>(keys: readonly string[], load: BatchLoader<T>, options: BatchOptions): Promise<Map<string, T>> {
+    if (typeof options !== "object" || options === null) this.#plans.of(options);
+    const unique = [...new Set(keys)];
+    const { tags, ...rest } = options;
+    const batch = new Batch(unique, load, options.collects === true);
+    // All are proven before the first is asked for: others would wait for what nobody is going to compute.
+    const reads = unique.map((key): ReadOptions => {
+      this.#keys.value(key);
+      const own = typeof tags === "function" ? tags(key) : tags;
+      return own === undefined ? rest : { ...rest, tags: checkTags(own) };
+    });
+    const values = await settleAll(
+      unique.map((key, index) =>
+        this.ask(
+          key,
+          (context) => batch.want(key, context),
+          reads[index],
+          false,
+          (caller) => {
+            caller.batch = batch;
+            caller.onKnown = () => batch.known(key);
+          },
+        ),
+      ),
+    );
+    const found = new Map<string, T>();
+    for (const [index, key] of unique.entries()) {
+      const value = values[index];
+      if (value !== undefined) found.set(key, value as T);
+    }
+    return found;
   }
 
   /** Fails a call that has not come to a caller; whoever waits to be told of one is told that it is over. */
