@@ -1,13 +1,16 @@
 /** From an answer of the server to the callers: who gets the value as a hit, and what is done about those who do not. */
 import { sameToken, type Reading } from "../backend/index.ts";
+import type { Clock } from "../clock.ts";
 import { failAll, type Caller } from "./caller.ts";
 import type { Engine, EngineParts } from "./engine.ts";
 import { unpack, unpackLent, type Stored } from "./envelope.ts";
 import type { GenerationRead } from "./generations.ts";
 import type { Hints } from "./hints.ts";
 import { flawOf, misfit, type ItemReading } from "./judging.ts";
+import type { Keys } from "./keys.ts";
 import type { Lookup, LookupOwner } from "./lookup.ts";
 import type { Renewal } from "./renewal.ts";
+import type { Serializer } from "./serializer.ts";
 import type { Tier, TierEntry } from "./tier.ts";
 
 const plain = { stale: false };
@@ -15,6 +18,9 @@ const plain = { stale: false };
 export class Settling implements LookupOwner {
   readonly #engine: Engine;
   readonly #parts: EngineParts;
+  readonly #clock: Clock;
+  readonly #keys: Keys;
+  readonly #serializer: Serializer | undefined;
   readonly #tier: Tier | undefined;
   readonly #renewal: Renewal;
   readonly #hints: Hints;
@@ -22,6 +28,9 @@ export class Settling implements LookupOwner {
   constructor(engine: Engine, parts: EngineParts, renewal: Renewal, hints: Hints) {
     this.#engine = engine;
     this.#parts = parts;
+    this.#clock = parts.clock;
+    this.#keys = parts.keys;
+    this.#serializer = parts.serializer;
     this.#tier = parts.tier;
     this.#renewal = renewal;
     this.#hints = hints;
@@ -32,7 +41,7 @@ export class Settling implements LookupOwner {
   }
 
   #readTag(lookup: Lookup, tag: string): GenerationRead {
-    return this.#parts.generations.read(this.#parts.keys.tag(tag), lookup.moment);
+    return this.#parts.generations.read(this.#keys.tag(tag), lookup.moment);
   }
 
   /** A hit that can be told from lent bytes: a value made from the same generations as others that were found current. */
@@ -40,11 +49,11 @@ export class Settling implements LookupOwner {
     const proven = lookup.space?.proven;
     if (proven === undefined || this.#tier !== undefined || this.#engine.watch !== undefined) return false;
     const stored = unpackLent(data, start, end, proven);
-    if (stored === undefined || flawOf(lookup, plain, stored, this.#parts.keys, this.#parts.clock.now()) !== undefined)
+    if (stored === undefined || flawOf(lookup, plain, stored, this.#keys, this.#clock.now()) !== undefined)
       return false;
     const { callers } = lookup;
     try {
-      if (!stored.open(this.#parts.serializer) || !this.#isForAll(callers, stored)) return false;
+      if (!stored.open(this.#serializer) || !this.#isForAll(callers, stored)) return false;
       for (const caller of callers) if (caller.plan.shared) return false;
       this.#engine.answer(callers, stored, "hit", undefined);
     } catch (error) {
@@ -56,14 +65,14 @@ export class Settling implements LookupOwner {
   /** Whether a value of the tier may be served to all, because others of the same provenance were just found current. */
   #isProven(lookup: Lookup, stored: Stored): boolean {
     if (lookup.space?.proven !== stored.provenance) return false;
-    if (flawOf(lookup, plain, stored, this.#parts.keys, this.#parts.clock.now()) !== undefined) return false;
+    if (flawOf(lookup, plain, stored, this.#keys, this.#clock.now()) !== undefined) return false;
     return this.#isForAll(lookup.callers, stored);
   }
 
   /** Where a schema throws, it is not: only its own reader is told of that. */
   #isForAll(callers: readonly Caller[], stored: Stored): boolean {
     try {
-      for (const caller of callers) if (misfit(caller, stored, this.#parts.serializer) !== undefined) return false;
+      for (const caller of callers) if (misfit(caller, stored, this.#serializer) !== undefined) return false;
       return true;
     } catch {
       return false;
@@ -134,10 +143,9 @@ export class Settling implements LookupOwner {
   }
 
   #judge(lookup: Lookup, reading: ItemReading, stored: Stored | undefined): void {
-    const why =
-      stored === undefined ? "undecodable" : flawOf(lookup, reading, stored, this.#parts.keys, this.#parts.clock.now());
+    const why = stored === undefined ? "undecodable" : flawOf(lookup, reading, stored, this.#keys, this.#clock.now());
     const { callers } = lookup;
-    if (stored === undefined || why !== undefined || !stored.open(this.#parts.serializer)) {
+    if (stored === undefined || why !== undefined || !stored.open(this.#serializer)) {
       this.#tier?.delete(lookup.wire);
       this.#renewal.renew(lookup, reading, stored, why ?? "undecodable");
       return;
@@ -149,7 +157,7 @@ export class Settling implements LookupOwner {
       fit = [];
       for (const caller of callers) {
         try {
-          const misfits = misfit(caller, stored, this.#parts.serializer);
+          const misfits = misfit(caller, stored, this.#serializer);
           flaw ??= misfits;
           (misfits === undefined ? fit : unfit).push(caller);
         } catch (error) {
