@@ -176,6 +176,12 @@ export class ResponseCache<Source> {
       return this.#look(visit);
     }
     if (visit.discarded) return { kind: "answer", answer: this.#broken(visit.startedMs) };
+    // Its visitor has left, most often. One of those who waited renders for all of them, once.
+    if (record?.kind === "pass" && record.reason === "incomplete" && !visit.hasWaitedInVain) {
+      visit.hasWaitedInVain = true;
+      visit.answered = false;
+      return this.#look(visit);
+    }
     if (record?.kind === "pass")
       return this.#pass("miss", result.status === "hit" ? "unstorable" : record.reason, visit.startedMs);
     return this.#pass("miss", visit.request.method === "HEAD" ? "head" : "unavailable", visit.startedMs);

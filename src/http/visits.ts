@@ -35,6 +35,8 @@ export interface Visit {
   finding: Promise<StoreResult> | undefined;
   look: Look;
   looks: number;
+  /** It waited for a rendering that broke off, and has looked again. */
+  hasWaitedInVain: boolean;
   /** How a page is rendered without this visitor; undefined: this one waits. */
   run: ((errand: Errand) => void) | undefined;
   /** What this visit is answered with is known: its handler may not begin any more. */
@@ -100,6 +102,7 @@ export class Visits<Source> {
       look: noLook,
       run: policy.staleWhileRevalidateMs > 0 ? this.#framework.runnerOf?.(source) : undefined,
       looks: 0,
+      hasWaitedInVain: false,
       answered: false,
     };
   }

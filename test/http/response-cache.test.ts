@@ -220,6 +220,35 @@ describe("relaxations and failures", () => {
     for (const cache of [one, two]) await cache?.close();
   });
 
+  test("of those who wait for a visitor who leaves, one renders for all", async () => {
+    const cache = inMemory();
+    const waiting = 5;
+    const [begun, came, go] = [deferred(), deferred(), deferred()];
+    let renders = 0;
+    let visits = 0;
+    const when = (): boolean => {
+      if (++visits === waiting + 1) came.resolve();
+      return true;
+    };
+    const page = await open(cache, { ttl: "1m", when }, async (_req, res) => {
+      const render = ++renders;
+      if (render === 1) {
+        begun.resolve();
+        await once(res, "close");
+      } else await go.promise;
+      res.end(`page ${render}`);
+    });
+    const visitor = connect(Number(new URL(page).port), "127.0.0.1");
+    visitor.write("GET / HTTP/1.1\r\nHost: site\r\n\r\n");
+    await begun.promise;
+    const others = Array.from({ length: waiting }, () => ask(page, { host: "site" }));
+    await came.promise;
+    visitor.destroy();
+    go.resolve();
+    const texts = new Set((await Promise.all(others)).map(({ text }) => text));
+    assert.deepEqual([[...texts], renders], [["page 2"], 2]);
+  });
+
   test("a body that is shorter than it said is not stored", async () => {
     const cache = inMemory();
     const page = await open(cache, { ttl: "1m" }, (req, res) => {
