@@ -91,9 +91,12 @@ export function counter(value: bigint | number, name: string): bigint {
   return big;
 }
 
+/** The largest number of 64 bits. */
+const largestCas = "18446744073709551615";
+
 /** A token, as it came from a server. */
 export function checkedCas(cas: string, name: string): string {
-  if (typeof cas !== "string" || !/^\d{1,20}$/.test(cas))
+  if (typeof cas !== "string" || !/^\d{1,20}$/.test(cas) || (cas.length === 20 && cas > largestCas))
     throw badArgument(`${name} is not a token that a server gave`);
   return cas;
 }

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { deflateSync } from "node:zlib";
-import { createClient, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
+import { createClient, type Cas, type ClientOptions, type GetResult, type MemcachedClient } from "everfresh/client";
 import { answering, startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { onLines, politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs, programFile } from "../support/programs.ts";
@@ -116,6 +116,8 @@ for (const setting of settings) {
       assert.equal((await client.cas("c", "2", hit.cas, { on: hit.epoch })).kind, "stored");
       assert.equal((await client.cas("c", "3", hit.cas, { on: hit.epoch })).kind, "exists");
       await assert.rejects(client.cas("c", "4", undefined as never), { code: "EF_OPTION", message: /cas: true/ });
+      for (const none of ["18446744073709551616", "99999999999999999999"] as Cas[])
+        await assert.rejects(client.cas("c", "4", none), { code: "EF_OPTION", message: /not a token/ });
       assert.equal(valueOf(await client.get("c")), "2");
       await client.delete("c");
       assert.equal((await client.cas("c", "3", hit.cas, { on: hit.epoch })).kind, "notFound");
