@@ -37,6 +37,9 @@ export function lacking(
     if (needsMeta(command)) return `This needs the meta protocol; the connection speaks ${protocol}.`;
     if (protocol === "text") return beyondText(command);
     if (command.verb === "cluster") return "The binary protocol has no configuration endpoint.";
+    // It is what servers without tokens give (memcached -C); sent, the command would be executed whatever is there.
+    if (details?.compareCas !== undefined && /^0+$/.test(details.compareCas))
+      return "The token 0 is none to the binary protocol: nothing would be compared.";
   }
   if (details === undefined) return undefined;
   const order = version?.order ?? 1_006_012;

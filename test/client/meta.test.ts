@@ -229,6 +229,22 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     assert.equal(await textOf(meta, "n"), "120");
   });
 
+  test("the token 0, which a server without tokens gives, changes nothing over binary", async (t) => {
+    const bare = await startMemcached(["-C"]);
+    t.after(() => bare.stop());
+    const own = createClient({ servers: bare.address, protocol: "binary" });
+    t.after(() => own.close());
+    await own.meta.set("n", "10");
+    const hit = await own.meta.get("n", { cas: true });
+    assert.ok(hit.kind === "hit" && hit.cas === "0");
+    const compareCas = hit.cas;
+    await assert.rejects(own.cas("n", "old", compareCas), { code: "EF_UNSUPPORTED", message: /token 0/ });
+    await assert.rejects(own.cas("absent", "old", compareCas), { code: "EF_UNSUPPORTED" });
+    await assert.rejects(own.delete("n", { compareCas }), { code: "EF_UNSUPPORTED" });
+    await assert.rejects(own.meta.arithmetic("n", { compareCas }), { code: "EF_UNSUPPORTED" });
+    assert.deepEqual([await textOf(own.meta, "n"), await textOf(own.meta, "absent")], ["10", "miss"]);
+  });
+
   test("what the server knows about an item can be asked for", async () => {
     await client.meta.set("known", "1");
     const known = await client.meta.debug("known");
