@@ -49,15 +49,20 @@ export class BulkCommands extends Commands {
     const groups = this.#group(checkedList(keys, keysForm));
     const sent: Promise<unknown>[] = [];
     for (const [link, group] of groups) {
+      let found = 0;
       const read: Reading<true> = (answer, call, epoch, last) => {
         if (answer.kind === "hit") {
+          found++;
           this.counters.hits++;
           this.#gather(group.keys[answer.index] as K, epoch.server, answer, call, decode, values, errors, late);
         } else if (answer.kind === "oversized") {
+          found++;
           const key = group.keys[answer.index] as K;
           errors.set(key, tooLarge(answer.text, shownKey(key), epoch.server));
         }
-        return last ? true : unfinished;
+        if (!last) return unfinished;
+        this.counters.misses += Math.max(0, group.keys.length - found);
+        return true;
       };
       const details = { keys: group.wire, encoded: group.encoded };
       const wanted = want.value | want.flags;

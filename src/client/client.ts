@@ -1,6 +1,6 @@
 /** Many servers behind one face. */
 import type { LinkState, ServerVersion } from "../connection/index.ts";
-import { EverfreshError, type ErrorCode } from "../errors.ts";
+import { EverfreshError } from "../errors.ts";
 import type { ProtocolName } from "../protocol/index.ts";
 import { anyKey } from "./arguments.ts";
 import { BulkCommands } from "./bulk.ts";
@@ -48,15 +48,8 @@ export class MemcachedClient extends BulkCommands {
 
   /** What happened so far, over all servers. */
   numbers(): ClientCounters {
-    const failures: Partial<Record<ErrorCode, number>> = {};
-    const sums = { answers: 0, bytesRead: 0, bytesWritten: 0, connects: 0 };
-    for (const link of this.router.members.flatMap((member) => member.links)) {
-      const numbers = link.numbers();
-      for (const name of ["answers", "bytesRead", "bytesWritten", "connects"] as const) sums[name] += numbers[name];
-      for (const [code, count] of Object.entries(link.failures) as [ErrorCode, number][])
-        failures[code] = (failures[code] ?? 0) + count;
-    }
-    return { hits: this.counters.hits, misses: this.counters.misses, ...sums, failures };
+    const { hits, misses } = this.counters;
+    return { hits, misses, ...this.router.numbers() };
   }
 
   /**

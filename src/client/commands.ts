@@ -85,9 +85,13 @@ export class Commands extends Calls {
     }
   }
 
-  #read(key: KeyLike, ttl: number | undefined, options: types.GetOptions): Promise<types.GetResult> {
-    const { as = "value", cas, on } = options;
-    const reader = this.#readers[as];
+  #read(
+    key: KeyLike,
+    ttl: number | undefined,
+    options: types.GetOptions,
+    reader = this.#readers[options.as ?? "value"],
+  ): Promise<types.GetResult> {
+    const { as, cas, on } = options;
     if (reader === undefined) throw badArgument("as is value, bytes or text");
     const wanted = cas === true ? valueAndFlags | want.cas : valueAndFlags;
     const { key: wire, base64, home } = anyKey(key);
@@ -296,12 +300,16 @@ export class Commands extends Calls {
   /** The parts get what is left of the time of the call that found them, and its time to live. */
   async #join(manifest: Manifest, flags: number, call: Call<unknown>): Promise<unknown> {
     const step: types.GetOptions & StepOptions = { as: "bytes", [until]: call.deadline };
-    const parts = await Promise.all(partKeys(manifest).map((key) => this.#read(key, call.ttl, step)));
+    const parts = await Promise.all(partKeys(manifest).map((key) => this.#read(key, call.ttl, step, readUncounted)));
     const whole = join(
       manifest,
       parts.map((part) => (part.kind === "hit" ? (part.value as Buffer) : undefined)),
     );
-    if (whole === undefined) return missing;
+    if (whole === undefined) {
+      this.counters.hits--;
+      this.counters.misses++;
+      return missing;
+    }
     const answer = holding(whole);
     answer.clientFlags = flags;
     return this.values.decode(answer);
@@ -309,7 +317,7 @@ export class Commands extends Calls {
 
   /** Parts must live as long as the manifest that names them, and only reading it tells whether there are any. */
   async #touchParts(key: KeyLike, ttl: number, options: CallOptions): Promise<types.TouchResult> {
-    const found = await this.#read(key, ttl, { ...options, as: "bytes" });
+    const found = await this.#read(key, ttl, { ...options, as: "bytes" }, readUncounted);
     const { epoch } = found;
     if (found.kind === "miss") return { kind: "notFound", epoch };
     if ((found.clientFlags & this.values.profile.split) === 0) return { kind: "touched", epoch };
@@ -370,6 +378,12 @@ export class Commands extends Calls {
     };
   }
 }
+
+/** Reads that nobody asked for as such: of parts, and to touch. */
+const readUncounted: Reading<types.GetResult> = (answer, _call, epoch) => {
+  if (answer.kind === "miss") return { kind: "miss", epoch };
+  return { kind: "hit", value: answer.bytes(), clientFlags: answer.clientFlags, cas: undefined, epoch };
+};
 
 const readKind: Reading<unknown> = (answer, _call, epoch) => ({ kind: answer.kind, epoch });
 

@@ -10,6 +10,7 @@ import {
 import { EverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
 import type { ServerAddress } from "./address.ts";
+import { LinkSums } from "./counters.ts";
 import { oneAtATime } from "./hash.ts";
 import type { Operations } from "./operations.ts";
 import type { ResolvedOptions } from "./options.ts";
@@ -35,8 +36,10 @@ export class Router {
   #place: Placement = () => 0;
   /** The only link, where there is only one. */
   #single: Link | undefined = undefined;
-  /** The ends of servers that left the list and still owe an answer. */
-  readonly #leaving = new Set<Promise<void>>();
+  /** The ends of servers that left the list and still owe an answer, with the links to them. */
+  readonly #leaving = new Map<Promise<void>, readonly Link[]>();
+  /** Of those that owe none any more. */
+  readonly #gone = new LinkSums();
 
   constructor(options: ResolvedOptions) {
     this.#options = options;
@@ -75,6 +78,15 @@ export class Router {
     this.#take(servers);
   }
 
+  /** What happened on all links so far. */
+  numbers(): LinkSums {
+    const sums = new LinkSums();
+    sums.add(this.#gone);
+    for (const links of [...this.#members.map((member) => member.links), ...this.#leaving.values()])
+      for (const link of links) sums.add(link.numbers());
+    return sums;
+  }
+
   /** From now on every key stays at its home. */
   keepHomes(): void {
     if (this.#options.failover === "next") throw moving("failover");
@@ -105,8 +117,11 @@ export class Router {
 
   #leave({ links }: Member): void {
     const gone = closeLinks(links);
-    this.#leaving.add(gone);
-    void gone.then(() => this.#leaving.delete(gone));
+    this.#leaving.set(gone, links);
+    void gone.then(() => {
+      this.#leaving.delete(gone);
+      for (const link of links) this.#gone.add(link.numbers());
+    });
   }
 
   /** Finishes what was asked, also of servers that have left the list, and the operations that have begun; then ends all connections. */
@@ -114,7 +129,7 @@ export class Router {
     operations.drain();
     const links = this.#members.flatMap((member) => member.links);
     for (const link of links) link.drain();
-    await Promise.all(this.#leaving);
+    await Promise.all(this.#leaving.keys());
     await closeLinks(links, operations);
   }
 

@@ -113,9 +113,10 @@ export class Link implements ConnectionKeeper {
   }
 
   /** What happened on this link so far. */
-  numbers(): { connects: number; answers: number; bytesRead: number; bytesWritten: number } {
+  numbers(): { connects: number; answers: number; bytesRead: number; bytesWritten: number; failures: Tally } {
     const connection = this.#connection;
     return {
+      failures: this.failures,
       connects: this.#connects,
       answers: this.#answers + (connection?.answers ?? 0),
       bytesRead: this.#bytesRead + (connection?.bytesRead ?? 0),

@@ -424,6 +424,22 @@ test("commands and changes of state are told on diagnostics channels, and counte
   assert.deepEqual([numbers.hits >= 1, numbers.connects, numbers.bytesRead > 20], [true, 1, true]);
 });
 
+test("numbers stay when a server leaves the list", async (t) => {
+  const peer = await startSpeaker(politely);
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address, protocol: "meta" });
+  await client.get("k");
+  await assert.rejects(client.append("k", "x", { on: { server: "another" } }), { code: "EF_CONNECTION_LOST" });
+  const before = client.numbers();
+  const leaving = client.get("k");
+  client.changeServers("127.0.0.1:1");
+  await leaving;
+  await client.close();
+  const { hits, answers, bytesRead, failures } = client.numbers();
+  assert.deepEqual([hits, answers, failures], [before.hits + 1, before.answers + 1, { EF_CONNECTION_LOST: 1 }]);
+  assert.ok(bytesRead > before.bytesRead);
+});
+
 test("a change of servers tells which came and which went, and a server that stays is neither", async (t) => {
   const told: unknown[] = [];
   const listen = (message: unknown): void => void told.push(message);

@@ -122,6 +122,25 @@ describe("values on a real memcached", needs("memcached"), () => {
     await assert.rejects(client.get("big"), { code: "EF_VALUE" });
   });
 
+  test("a read counts once, of many keys and of a value in parts as well", async () => {
+    const client = clientOf({ splitLargeValues: true });
+    const counted = (): number[] => [client.numbers().hits, client.numbers().misses];
+    await client.set("counted", "c".repeat(2_500_000));
+    await client.get("counted");
+    assert.deepEqual(counted(), [1, 0]);
+    await client.getMany(["counted", "absent", "with a space", "absent too"]);
+    await client.getMany(["absent", "counted"]);
+    assert.deepEqual(counted(), [3, 4]);
+    await client.touch("counted", "1h");
+    assert.deepEqual(counted(), [3, 4]);
+    const manifest = await client.get("counted", { as: "text" });
+    assert.ok(manifest.kind === "hit");
+    const { id } = JSON.parse(manifest.value) as { id: string };
+    await client.delete(`ef:part:${id}:1`);
+    assert.equal(valueOf(await client.get("counted")), "miss");
+    assert.deepEqual(counted(), [4, 5]);
+  });
+
   test("the parts of a value live as long as the value: gat and touch reach them, too", async () => {
     const client = clientOf({ splitLargeValues: true });
     const big = "b".repeat(2_500_000);
