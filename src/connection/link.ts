@@ -131,6 +131,7 @@ export class Link implements ConnectionKeeper {
    */
   send(call: Call<unknown>, isStep = false): void {
     call.tally = this.failures;
+    watchCall(call, this.server, this.#clock);
     if (this.#draining && !isStep) return call.fail("EF_CLOSED", "The client was closed.", this.server);
     if (this.state === "down" || this.state === "closed") return this.#refuse(call);
     if (this.pending >= this.#options.maxPending) {
@@ -142,7 +143,6 @@ export class Link implements ConnectionKeeper {
         return call.fail("EF_OVERLOADED", `${unsentLimitBytes} bytes wait for this server already.`, this.server);
       this.#unsentBytes += bytes;
     }
-    watchCall(call, this.server, this.#clock);
     this.#fresh[this.#freshCount++] = call;
     if (!this.#flushing) {
       this.#flushing = true;

@@ -8,7 +8,7 @@ import { createServer } from "everfresh/server";
 import { parseServers } from "#src/client/address.ts";
 import { parseCluster } from "#src/client/discovery.ts";
 import { deferred } from "../support/deferred.ts";
-import { startMemcached } from "../support/memcached.ts";
+import { freePort, startMemcached } from "../support/memcached.ts";
 import { onLines, politely, startPeer, startSpeaker } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
 
@@ -422,6 +422,20 @@ test("commands and changes of state are told on diagnostics channels, and counte
   assert.deepEqual([command?.["key"], command?.["error"], command?.["server"]], ["k", undefined, peer.address]);
   const numbers = client.numbers();
   assert.deepEqual([numbers.hits >= 1, numbers.connects, numbers.bytesRead > 20], [true, 1, true]);
+});
+
+test("the end of a call that is refused at once is told, too", async (t) => {
+  const told: unknown[] = [];
+  const listen = (message: unknown): void => void told.push((message as { error: unknown }).error);
+  subscribe("everfresh:client:command", listen);
+  t.after(() => unsubscribe("everfresh:client:command", listen));
+  const client = createClient({ servers: `127.0.0.1:${await freePort()}`, maxPending: 1 });
+  for (const code of ["EF_SERVER_DOWN", "EF_SERVER_DOWN"]) await assert.rejects(client.get("k"), { code });
+  client.changeServers(`127.0.0.1:${await freePort()}`);
+  await Promise.allSettled([client.get("k"), client.get("k")]);
+  await client.close();
+  await assert.rejects(client.get("k"), { code: "EF_CLOSED" });
+  assert.deepEqual(told, ["EF_SERVER_DOWN", "EF_SERVER_DOWN", "EF_OVERLOADED", "EF_SERVER_DOWN", "EF_CLOSED"]);
 });
 
 test("numbers stay when a server leaves the list", async (t) => {
