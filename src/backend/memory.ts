@@ -187,9 +187,12 @@ class Memory implements Backend {
     const old = this.#slots.get(key);
     if (old !== undefined) this.#forget(old);
     const slot: Slot = { key, item, expiresAt: this.#expiry(ttlSeconds), state, visited: false };
+    if (!this.#fits(key, item)) return this.#token(slot);
+    const bytes = cost(key, item);
+    // Before it is there: where everything else was read lately, it would give way itself.
+    this.#makeRoom(bytes);
     this.#slots.set(key, slot);
-    this.#bytes += cost(key, item);
-    this.#makeRoom();
+    this.#bytes += bytes;
     return this.#token(slot);
   }
 
@@ -198,8 +201,9 @@ class Memory implements Backend {
     return cost(key, item) <= this.#limitBytes;
   }
 
-  #makeRoom(): void {
-    while (this.#bytes > this.#limitBytes || this.#slots.size > this.#limitEntries) {
+  /** Room for one more entry, of `bytes`. */
+  #makeRoom(bytes: number): void {
+    while (this.#bytes + bytes > this.#limitBytes || this.#slots.size >= this.#limitEntries) {
       const [slot] = this.#slots.values();
       if (slot === undefined) return;
       if (slot.visited && slot.expiresAt > this.#clock.monotonic()) {

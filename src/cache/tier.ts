@@ -97,9 +97,10 @@ export class Tier {
     if (cost > this.#limitBytes) return;
     const isOuter = stored.tags.some(isRawTag);
     const askedAt = this.#isFromBefore(wire, moment) ? -Infinity : asked;
+    // Before it is there: where everything else was read lately, it would give way itself.
+    while (this.#bytes + cost > this.#limitBytes || this.#entries.size >= this.#limitEntries) this.#evictOne();
     this.#entries.set(wire, { item, stored, token, isOuter, askedAt, moment, visited: false });
     this.#bytes += cost;
-    while (this.#bytes > this.#limitBytes || this.#entries.size > this.#limitEntries) this.#evictOne();
   }
 
   delete(wire: string): void {

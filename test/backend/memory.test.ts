@@ -22,6 +22,18 @@ test("a value that can never fit is not stored, and nothing else gives way to it
   await cache.close();
 });
 
+test("what is new is kept also where everything else was read lately, and an older value gives way", async () => {
+  const backend = memory({ limitEntries: 2 });
+  const item = { bytes: Buffer.from("value"), flags: 0 };
+  for (const key of ["a", "b"]) await backend.put(key, item, 60, "set");
+  for (const key of ["a", "b"]) await backend.read(key, {});
+  const reading = await backend.read("new", { lease: 5 });
+  assert.ok(reading.kind === "won");
+  assert.ok(await backend.replace("new", reading.token, item, 60), "the lease still stood");
+  const kinds = await Promise.all(["a", "b", "new"].map(async (key) => (await backend.read(key, {})).kind));
+  assert.deepEqual(kinds, ["absent", "item", "item"]);
+});
+
 test("options that it does not have are refused: a limit that is misspelled would be none", () => {
   assert.throws(() => memory({ limit: 5e6 } as never), { code: "EF_OPTION", message: /no option limit; .*limitBytes/ });
   for (const wrong of [64e6, null, "64mb"])

@@ -1417,6 +1417,16 @@ describe("the in-process tier", () => {
     assert.notDeepEqual(world.log, []);
   });
 
+  test("keeps what is new also where everything else was read lately", async () => {
+    const near = process({ local: { maxAge: "10s", limitEntries: 2 } });
+    const read = (key: string): Promise<number> => near.getOrSet(key, () => 1);
+    for (const key of ["a", "b", "a", "b", "new"]) await read(key);
+    await settle();
+    world.log.length = 0;
+    await read("new");
+    assert.deepEqual(world.log, []);
+  });
+
   test("refuses limits that are none", () => {
     const wrong = [{ limitEntries: -1 }, { limitEntries: 0 }, { limitBytes: Number.NaN }, { limitBytes: 1.5 }];
     for (const local of [...wrong, { maxAge: 5 as never }, { maxage: "5s" }, "on" as never])
