@@ -210,7 +210,7 @@ export class Cache {
    * again with their value. What it returns is stored with the time to live that was left, or `ttl`; `undefined` removes it.
    *
    * @returns what `change` returned; undefined where nothing is there
-   * @throws EverfreshError `EF_SERVER_DOWN` when the key's server cannot be asked, `EF_OVERLOADED` when others kept writing
+   * @throws EverfreshError `EF_SERVER_DOWN` when the server of the key or of one of its tags cannot be asked, `EF_OVERLOADED` when others kept writing
    */
   async update<T>(
     key: string,

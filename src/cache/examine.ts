@@ -36,8 +36,13 @@ export async function examine(engine: Engine, wire: string, key: string, want: W
   if (stored === undefined) return { kind: "flawed", token };
   const tags = stored.tags.map((tag) => generations.read(keys.tag(tag), moment));
   await Promise.all([space.answered, ...tags.map((read) => read.answered)]);
-  const flaw = flawOf({ wire, key, space, tags }, reading, stored, keys, clock.now());
-  return flaw === undefined && stored.open(serializer) ? { kind: "value", stored, token } : { kind: "flawed", token };
+  const now = clock.now();
+  const flaw = flawOf({ wire, key, space, tags }, reading, stored, keys, now);
+  if (flaw === undefined && stored.open(serializer)) return { kind: "value", stored, token };
+  // It may be right, so it is neither to be replaced nor to be told of as if nothing were there.
+  if (!reading.stale && stored.freshUntil > now && [space, ...tags].some(({ state }) => state === "unreachable"))
+    return { kind: "unreachable" };
+  return { kind: "flawed", token };
 }
 
 /** Generations for a value that is stored without a load: `set`. Undefined when they cannot be had. */

@@ -150,7 +150,7 @@ export class Writes {
     for (let attempt = 0; attempt < limitAttempts; attempt++) {
       const found = await examine(engine, wire, key, {});
       if (found.kind === "unreachable")
-        throw new EverfreshError("EF_SERVER_DOWN", "the server of this key cannot be reached", {
+        throw new EverfreshError("EF_SERVER_DOWN", "the server of this key, or of one of its tags, cannot be reached", {
           key,
           server: backend.serverOf(wire),
         });

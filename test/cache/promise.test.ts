@@ -642,6 +642,24 @@ describe("servers that fail", () => {
     assert.deepEqual([answer.value, answer.status], ["new", "bypass"]);
   });
 
+  test("a value whose tag cannot be asked about is not replaced by a write for which nothing must be there", async () => {
+    world = new FakeMemcached(["fake:1", "fake:2"]);
+    a = process();
+    const tag = ["t0", "t1", "t2", "t3"].find((name) => world.serverOf(`n#${name}`) !== world.serverOf("n=k")) ?? "";
+    await a.set("k", 7, { tags: [tag] });
+    world.down(world.serverOf(`n#${tag}`));
+    assert.equal(await a.add("k", 1), false);
+    const down = { code: "EF_SERVER_DOWN" };
+    await assert.rejects(a.incr("k", 1, { initial: 1 }), down);
+    await assert.rejects(
+      a.update("k", (value: number) => value + 1),
+      down,
+    );
+    await assert.rejects(a.touch("k", "1h"), down);
+    world.up(world.serverOf(`n#${tag}`));
+    assert.equal(await a.incr("k", 1, { initial: 1 }), 8);
+  });
+
   test("previous servers are invalidated, too", async () => {
     const before = new FakeMemcached(["old:1"]);
     const old = createCache({ backend: metaBackend(before.client()), namespace: "n", clock });
