@@ -63,6 +63,50 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
       assert.equal(await text(backend, wire), "new");
     });
 
+    test("so does one that would keep a value for a while, and it does so however the lease was made", async () => {
+      const leases: ((wire: string) => Promise<Token | undefined>)[] = [
+        (wire) => win(backend, wire),
+        async (wire) => await backend.renew(wire, await win(backend, wire), 5),
+        async (wire) => {
+          await backend.put(wire, item("outdated"), 60, "set");
+          return await backend.claim(wire, await found(backend, wire), 5);
+        },
+      ];
+      for (const [index, make] of leases.entries())
+        for (const keepSeconds of [0, 30]) {
+          const wire = key();
+          const token = await make(wire);
+          assert.ok(token);
+          await backend.remove(wire, keepSeconds);
+          assert.equal(await backend.replace(wire, token, item("old"), 60), undefined, `${index}, ${keepSeconds}`);
+        }
+    });
+
+    test("what is put in the place of a lease stays, whatever its holder does", async () => {
+      const wire = key();
+      const token = await win(backend, wire);
+      await backend.put(wire, item("put"), 60, "set");
+      assert.equal(await backend.replace(wire, token, item("computed"), 60), undefined);
+      assert.equal(await text(backend, wire), "put");
+    });
+
+    test("an older version changes nothing of the one that stands, be that a lease or a value", async () => {
+      const wire = key();
+      const old = await win(backend, wire);
+      await backend.remove(wire);
+      const next = await win(backend, wire);
+      const changesNothing = async (token: Token): Promise<void> => {
+        assert.equal(await backend.renew(wire, token, 5), undefined);
+        assert.equal(await backend.claim(wire, token, 5), undefined);
+        assert.equal(await backend.expire(wire, token, 30), false);
+        assert.equal(await backend.drop(wire, token), false);
+      };
+      await changesNothing(old);
+      assert.ok(await backend.replace(wire, next, item("new"), 60), "its lease still stands");
+      await changesNothing(next);
+      assert.equal(await text(backend, wire), "new");
+    });
+
     test("removing says whether something was there, and a lease counts as such or not", async () => {
       const wire = key();
       assert.equal(await backend.remove(wire), false);
@@ -88,12 +132,13 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
       const token = await win(backend, wire);
       assert.equal(await backend.drop(wire, token), true);
       assert.equal(await backend.drop(wire, token), false);
+      assert.equal(await backend.replace(wire, token, item("late"), 60), undefined);
       await win(backend, wire);
     });
 
     test("a lease ends by itself, and not while it is renewed", async () => {
       const [dead, alive] = [key(), key()];
-      await backend.read(dead, { lease: 2 });
+      const over = await win(backend, dead, 2);
       let token = await win(backend, alive, 2);
       for (let round = 0; round < 3; round++) {
         await pass(1_000);
@@ -101,6 +146,8 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
         assert.ok(renewed);
         token = renewed;
       }
+      // It may have been invalidated since, which leaves no trace where nothing was.
+      assert.equal(await backend.replace(dead, over, item("late"), 60), undefined);
       await win(backend, dead);
       assert.equal((await backend.read(alive, lease)).kind, "leased");
       assert.ok(await backend.replace(alive, token, item("slow"), 60));
@@ -125,10 +172,15 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
     });
 
     test("an item is gone when its time is over", async () => {
-      const wire = key();
+      const [wire, kept, filled, long] = [key(), key(), key(), key()];
       await backend.put(wire, item("short"), 1, "set");
+      await backend.put(kept, item("short"), 60, "set");
+      await backend.remove(kept, 1);
+      await backend.replace(filled, await win(backend, filled), item("short"), 1);
+      await backend.replace(long, await win(backend, long, 1), item("long"), 60);
       await pass(2_100);
-      assert.equal((await backend.read(wire, {})).kind, "absent");
+      for (const gone of [wire, kept, filled]) assert.equal((await backend.read(gone, {})).kind, "absent");
+      assert.equal(await text(backend, long), "long", "not when its lease would have been over");
     });
 
     test("who says which version it has is told that this is still the one, or gets the other", async () => {
@@ -212,6 +264,22 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
       assert.ok(fresh.kind === "item" && !fresh.stale && !fresh.won && !fresh.leased);
     });
 
+    test("an invalidation ends the refresh of what was kept, or is refreshed ahead, whether it keeps that or not", async () => {
+      if (!backend.keepsStale) return;
+      for (const keepSeconds of [0, 30])
+        for (const isStale of [false, true]) {
+          const wire = key();
+          await backend.put(wire, item("old"), 10, "set");
+          if (isStale) await backend.remove(wire, 30);
+          const reading = await backend.read(wire, { ...lease, recache: 30 });
+          assert.ok(reading.kind === "item" && reading.won);
+          assert.equal(await backend.remove(wire, keepSeconds), true);
+          assert.equal(await backend.replace(wire, reading.token, item("older"), 60), undefined);
+          const next = await backend.read(wire, lease);
+          assert.equal(next.kind === "item" ? next.stale && next.won : next.kind, keepSeconds > 0 ? true : "won");
+        }
+    });
+
     test("a refresh ahead of time is won by one reader, who has the value like the others", async () => {
       if (!backend.keepsStale) return;
       const wire = key();
@@ -221,6 +289,9 @@ export function backendContract(name: string, open: () => Promise<OpenBackend> |
       assert.equal(readings.filter((reading) => reading.kind === "item" && reading.won).length, 1);
       assert.ok(readings.every((reading) => reading.kind === "item" && !reading.stale));
       assert.ok(readings.every((reading) => reading.kind === "item" && (reading.ttlSeconds ?? 99) <= 10));
+      const winner = readings.find((reading) => reading.kind === "item" && reading.won);
+      assert.ok(winner?.kind === "item" && (await backend.replace(wire, winner.token, item("new"), 60)));
+      assert.equal(await text(backend, wire), "new");
     });
 
     test("a version is worth nothing on another connection", async (context) => {
