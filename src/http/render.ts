@@ -78,14 +78,18 @@ export class Rendering {
   /** Tags that were added while rendering. */
   readonly #added: Set<string>;
   #settled = false;
-  /** The shortest time that somebody keeps this page for. */
+  /** The shortest time that somebody keeps this page for, the smallest limit, and the statuses that all of them keep. */
   #ttlMs = Infinity;
+  #limitBytes: number;
+  #statuses: ReadonlySet<number>;
   /** Others declare pages of this URL, and tell more of them apart. */
   #isOverruled = false;
 
   constructor(parts: RenderingParts) {
     this.#parts = parts;
     this.#added = new Set(parts.tags);
+    this.#limitBytes = parts.policy.maxBodyBytes;
+    this.#statuses = parts.policy.statuses;
   }
 
   /** The tags of the page, so far. */
@@ -115,12 +119,14 @@ export class Rendering {
     if (visit?.base !== base) return false;
     this.addTags(visit.tags);
     this.#ttlMs = Math.min(this.#ttlMs, inner.ttlMs);
+    this.#limitBytes = Math.min(this.#limitBytes, inner.maxBodyBytes);
+    this.#statuses = new Set([...this.#statuses].filter((status) => inner.statuses.has(status)));
     return true;
   }
 
   /** The handler's head is complete. */
   head(head: ResponseHead): Verdict {
-    const { policy, hasStale, discard } = this.#parts;
+    const { hasStale, discard } = this.#parts;
     this.#head = head;
     if (hasStale && head.status >= 500 && !this.#settled && discard()) {
       this.#settled = true;
@@ -129,8 +135,8 @@ export class Rendering {
     const obstacle = this.#obstacle(head);
     if (obstacle !== undefined) return { kind: "pass", fields: this.fail(obstacle) };
     const declared = Number(field(head.fields, "content-length") ?? 0);
-    if (declared > policy.maxBodyBytes) return { kind: "pass", fields: this.fail("too-large") };
-    return { kind: "keep", limitBytes: policy.maxBodyBytes };
+    if (declared > this.#limitBytes) return { kind: "pass", fields: this.fail("too-large") };
+    return { kind: "keep", limitBytes: this.#limitBytes };
   }
 
   /** The fields to set on a response that leaves before all of it is known. */
@@ -179,6 +185,7 @@ export class Rendering {
     if (this.#isOverruled) return "nested";
     const obstacle = responseObstacle(head, policy, now());
     if (obstacle !== undefined) return obstacle;
+    if (!this.#statuses.has(head.status)) return "status";
     // The answer to one spelling of a query serves all of them, and one that sends this spelling on to the right one must
     // not send the right one on to itself.
     if (
@@ -197,7 +204,7 @@ export class Rendering {
   #bodyObstacle(declared: string | undefined, page: Page): Reason | undefined {
     // RFC 9112 section 8: what is shorter or longer than it said is incomplete.
     if (declared !== undefined && Number(declared) !== page.body.length) return "incomplete";
-    if (page.body.length > this.#parts.policy.maxBodyBytes) return "too-large";
+    if (page.body.length > this.#limitBytes) return "too-large";
     if (!this.#parts.policy.isPrivate && carriesCsrfToken(page.fields, page.body)) return "csrf-token";
     return this.#tagsObstacle();
   }

@@ -48,6 +48,22 @@ describe("pages that are declared within others of the same URL", () => {
     assert.match(String((await ask(page)).headers["cache-status"]), /hit; ttl=[0-5]$/);
   });
 
+  const narrow: Record<string, Partial<PageOptions<IncomingMessage>>> = {
+    statuses: { statuses: [404] },
+    "too-large": { maxBodyBytes: 5 },
+  };
+  for (const [title, options] of Object.entries(narrow))
+    test(`as narrowly as each of them says: ${title}`, async () => {
+      for (const [inner, outer] of [
+        [options, {}],
+        [{}, options],
+      ] as const) {
+        const { page } = await nested({ ttl: "1m", ...inner }, outer);
+        const { text } = await ask(page);
+        assert.notEqual((await ask(page)).text, text);
+      }
+    });
+
   const more: Record<string, Partial<PageOptions<IncomingMessage>>> = {
     "by a header": { vary: ["x-who"] },
     "by a function": { key: (req) => String(req.headers["x-who"]) },
