@@ -1,7 +1,7 @@
 /** The meta commands against a real memcached. */
 import assert from "node:assert/strict";
 import { after, before, describe, test, type TestContext } from "node:test";
-import { createClient, isEverfreshError, type CallSink, type MemcachedClient } from "everfresh/client";
+import { createClient, type Cas, isEverfreshError, type CallSink, type MemcachedClient } from "everfresh/client";
 import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
@@ -230,14 +230,11 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
   });
 
   test("the token 0, which a server without tokens gives, changes nothing over binary", async (t) => {
-    const bare = await startMemcached(["-C"]);
-    t.after(() => bare.stop());
-    const own = createClient({ servers: bare.address, protocol: "binary" });
+    const own = createClient({ servers: server.address, protocol: "binary" });
     t.after(() => own.close());
     await own.meta.set("n", "10");
-    const hit = await own.meta.get("n", { cas: true });
-    assert.ok(hit.kind === "hit" && hit.cas === "0");
-    const compareCas = hit.cas;
+    // What `memcached -C` gives. Every server would execute the command, whatever it has.
+    const compareCas = "0" as Cas;
     await assert.rejects(own.cas("n", "old", compareCas), { code: "EF_UNSUPPORTED", message: /token 0/ });
     await assert.rejects(own.cas("absent", "old", compareCas), { code: "EF_UNSUPPORTED" });
     await assert.rejects(own.delete("n", { compareCas }), { code: "EF_UNSUPPORTED" });
