@@ -103,7 +103,8 @@ export class BulkCommands extends Commands {
       options,
       ([key]) => key,
       ([key, value], step) => this.set(key, value, step),
-      ([, value]) => sizeOf(value),
+      // Others were encoded a moment ago, when they were set.
+      ([, value]) => (isPlain(value) ? value.length : this.values.lastLength),
     );
   }
 
@@ -170,6 +171,7 @@ export class BulkCommands extends Commands {
     options: Options | undefined,
     keyOf: (item: T) => K,
     run: (item: T, options: Options | undefined) => Promise<V>,
+    /** Asked once the item runs. */
     bytesOf?: (item: T) => number,
   ): Promise<Many<K, V>> {
     // A batch that was begun ends while the client closes; one that begins later fails as calls do.
@@ -180,11 +182,15 @@ export class BulkCommands extends Commands {
       const values = new Map<K, V>();
       const errors = new Map<K, EverfreshError>();
       for (let start = 0; start < items.length;) {
-        let end = start;
-        for (let bytes = 0; end < items.length && end - start < most && bytes < sliceBytes; end++)
-          bytes += bytesOf?.(items[end] as T) ?? 0;
         const step = start === 0 || wasClosing ? options : this.step(options);
-        await each(items.slice(start, end), keyOf, (item) => run(item, step), values, errors);
+        const running: Promise<void>[] = [];
+        let end = start;
+        for (let bytes = 0; end < items.length && end - start < most && bytes < sliceBytes; end++) {
+          const item = items[end] as T;
+          running.push(sorted(run(item, step), keyOf(item), values, errors));
+          bytes += bytesOf?.(item) ?? 0;
+        }
+        await Promise.all(running);
         start = end;
       }
       return { values, errors };
@@ -291,27 +297,27 @@ function tooLarge(message: string, key: string, server: string): EverfreshError 
   return new EverfreshError("EF_VALUE_TOO_LARGE", message, { command: "getMany", key, server });
 }
 
-/** How much a value weighs among those that wait; what others come to is known only when they are encoded. */
-function sizeOf(value: Value): number {
-  return typeof value === "string" || value instanceof Uint8Array ? value.length : 0;
+function isPlain(value: Value): value is string | Uint8Array {
+  return typeof value === "string" || value instanceof Uint8Array;
 }
 
 async function each<T, K, V>(
   items: readonly T[],
   keyOf: (item: T) => K,
   run: (item: T) => Promise<V>,
-  values = new Map<K, V>(),
-  errors = new Map<K, EverfreshError>(),
 ): Promise<Many<K, V>> {
-  await Promise.all(
-    items.map((item) =>
-      run(item).then(
-        (value) => void values.set(keyOf(item), value),
-        (error: unknown) => void errors.set(keyOf(item), asError(error)),
-      ),
-    ),
-  );
+  const values = new Map<K, V>();
+  const errors = new Map<K, EverfreshError>();
+  await Promise.all(items.map((item) => sorted(run(item), keyOf(item), values, errors)));
   return { values, errors };
+}
+
+/** Puts what comes of `work` where it belongs. */
+function sorted<K, V>(work: Promise<V>, key: K, values: Map<K, V>, errors: Map<K, EverfreshError>): Promise<void> {
+  return work.then(
+    (value) => void values.set(key, value),
+    (error: unknown) => void errors.set(key, asError(error)),
+  );
 }
 
 /** Failures of servers are part of the outcome; anything else is a mistake and goes through. */

@@ -23,6 +23,8 @@ export interface CompressionOptions {
 /** Turns values into what is sent, and answers into values. */
 export class Values {
   readonly profile: Profile;
+  /** Of the value that was encoded last, before it was compressed: its bytes or characters. */
+  lastLength = 0;
   readonly #method: CompressionName | undefined;
   readonly #aboveBytes: number;
   readonly #limitBytes: number;
@@ -41,6 +43,7 @@ export class Values {
   encode(value: Value): Encoded | Promise<Encoded> {
     const encoded = this.profile.encode(value);
     const data = wireValue(encoded.data);
+    this.lastLength = data.length;
     if (this.#method === undefined || !isLonger(data, this.#aboveBytes - 1)) return encoded;
     return this.#pack(this.#method, data, encoded.flags);
   }
