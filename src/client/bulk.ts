@@ -98,8 +98,11 @@ export class BulkCommands extends Commands {
     options?: StoreOptions,
   ): Promise<Many<K, StoreResult>> {
     checkNames(options, storeNames);
+    const pairs = [...checkedList(entries, entriesForm)];
+    // A text would be the pair of its first two characters.
+    if (!pairs.every((pair) => Array.isArray(pair))) throw badArgument(entriesForm);
     return this.#inSlices(
-      [...checkedList(entries, entriesForm)],
+      pairs,
       options,
       ([key]) => key,
       ([key, value], step) => this.set(key, value, step),

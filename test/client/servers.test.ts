@@ -95,6 +95,11 @@ test("arguments of the wrong form are answered with what is right, and nothing i
     await assert.rejects(client.touchMany(wrong as never, "1m"), keys);
     await assert.rejects(client.setMany(wrong as never), { code: "EF_OPTION", message: /list of pairs, or a Map/ });
   }
+  for (const wrong of ["ab", null, 5, { song: 1 }])
+    await assert.rejects(client.setMany([["song", 1], wrong as never]), {
+      code: "EF_OPTION",
+      message: /list of pairs/,
+    });
   await assert.rejects(client.touchMany(["k"], undefined as never), { code: "EF_OPTION", message: /ttl is missing/ });
   for (const signal of [{}, null, 5, {}])
     await assert.rejects(client.get("k", { signal: signal as never }), { code: "EF_OPTION", message: /AbortSignal/ });
