@@ -43,6 +43,7 @@ export class BulkCommands extends Commands {
     checkNames(options, getManyNames);
     const decode = this.#decoder(options?.as ?? "value");
     const timeoutMs = this.time(options);
+    const signal = options?.signal;
     const values = new Map<K, unknown>();
     const errors = new Map<K, EverfreshError>();
     const late: Promise<void>[] = [];
@@ -54,7 +55,7 @@ export class BulkCommands extends Commands {
         if (answer.kind === "hit") {
           found++;
           this.counters.hits++;
-          this.#gather(group.keys[answer.index] as K, epoch.server, answer, call, decode, values, errors, late);
+          this.#gather(group.keys[answer.index] as K, epoch.server, answer, call, decode, values, errors, late, signal);
         } else if (answer.kind === "oversized") {
           found++;
           const key = group.keys[answer.index] as K;
@@ -247,6 +248,7 @@ export class BulkCommands extends Commands {
     values: Map<K, unknown>,
     errors: Map<K, EverfreshError>,
     late: Promise<void>[],
+    signal: AbortSignal | undefined,
   ): void {
     try {
       const value = decode(answer, call);
@@ -254,11 +256,11 @@ export class BulkCommands extends Commands {
         values.set(key, value);
         return;
       }
+      const details = { command: "getMany", key: shownKey(key), server };
       late.push(
-        this.operations.run(value, call.deadline, { command: "getMany" }).then(
+        this.operations.run(value, call.deadline, details, signal).then(
           (ready: unknown) => void (ready === missing || values.set(key, ready)),
-          (error: unknown) =>
-            void errors.set(key, asError(located(error, { command: "getMany", key: shownKey(key), server }))),
+          (error: unknown) => void errors.set(key, asError(located(error, details))),
         ),
       );
     } catch (error) {

@@ -74,7 +74,7 @@ export class Calls {
     work: (step: Options) => Promise<T>,
   ): Promise<T> {
     const step = this.operations.begin(options, this.time(options));
-    return this.operations.run(work(step), step[until], { command, key: shownKey(key) });
+    return this.operations.run(work(step), step[until], { command, key: shownKey(key) }, options?.signal);
   }
 
   /** Whole seconds, rounded up: a span that is not 0 must not become "for ever". */

@@ -6,6 +6,7 @@
 import type { Clock } from "../clock.ts";
 import type { CallOptions } from "../connection/index.ts";
 import { EverfreshError, type ErrorDetails } from "../errors.ts";
+import { listen, unlisten, type Abortable } from "../signals.ts";
 
 /** In the options of a step of an operation: when the operation ends, on the monotonic clock. */
 export const until: unique symbol = Symbol("until");
@@ -50,13 +51,21 @@ export class Operations {
     throw overdue({});
   }
 
-  /** Ends as `work` does, or with `EF_TIMEOUT` at `deadline`. */
-  run<T>(work: Promise<T>, deadline: number, details: ErrorDetails): Promise<T> {
+  /** Ends as `work` does, or with `EF_TIMEOUT` at `deadline`, or with `EF_ABORTED` when `signal` fires. */
+  run<T>(work: Promise<T>, deadline: number, details: ErrorDetails, signal?: AbortSignal): Promise<T> {
     const running = new Promise<T>((resolve, reject) => {
       const left = Math.max(1, Math.ceil(deadline - this.#clock.monotonic()));
       // One more turn of the event loop: a process that was busy first reads what has arrived.
       const timer = this.#clock.after(left, () => void setImmediate(() => reject(overdue(details))));
-      work.then(resolve, reject).finally(() => timer.cancel());
+      // Where a call is on its way, its own error comes first, which says more.
+      const caller: Abortable = { abort: (cause) => void setImmediate(() => reject(aborted({ ...details, cause }))) };
+      const end = (): void => {
+        timer.cancel();
+        if (signal !== undefined) unlisten(signal, caller);
+      };
+      work.finally(end).then(resolve, reject);
+      if (signal?.aborted === true) caller.abort(signal.reason, "");
+      else if (signal !== undefined) listen(signal, caller, "");
     });
     return this.hold(running);
   }
@@ -83,6 +92,10 @@ export class Operations {
   async settled(): Promise<void> {
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
   }
+}
+
+function aborted(details: ErrorDetails): EverfreshError {
+  return new EverfreshError("EF_ABORTED", "The caller gave up.", details);
 }
 
 function overdue(details: ErrorDetails): EverfreshError {

@@ -394,6 +394,20 @@ test("calls that share a signal share one listener, which goes with them", async
   }
 });
 
+test("a signal ends the waiting for the rest of a value, also that of one of many", async (t) => {
+  const manifest = `{"id":"${"A".repeat(20)}","size":1500000,"parts":2}`;
+  const controller = new AbortController();
+  const peer = await startSpeaker((line) => {
+    if (line.startsWith("mg ")) return void controller.abort();
+    return `VALUE parted 528 ${manifest.length}\r\n${manifest}\r\nEND\r\n`;
+  });
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address, protocol: "meta", timeoutMs: 600_000 });
+  const { errors } = await client.getMany(["parted"], { signal: controller.signal });
+  const error = errors.get("parted");
+  assert.deepEqual([error?.code, error?.key, error?.server], ["EF_ABORTED", "parted", peer.address]);
+});
+
 test("a key whose value came before the rest of its batch failed is among the values only", async (t) => {
   const value = randomBytes(50_000).toString("base64");
   const packed = deflateSync(value);

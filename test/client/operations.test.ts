@@ -1,5 +1,6 @@
 /** Operations of several steps, on a clock of the test's own. */
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { Operations, until } from "#src/client/operations.ts";
 import { ManualClock } from "../support/manual-clock.ts";
@@ -18,4 +19,20 @@ test("work in the thread pool ends by the operation's deadline, and no step is s
   await ended;
   await settled;
   assert.throws(() => operations.left(deadline), { code: "EF_TIMEOUT" });
+});
+
+test("work in the thread pool ends when its caller gives up, before or meanwhile", async () => {
+  const operations = new Operations(new ManualClock());
+  const controller = new AbortController();
+  const run = (): Promise<unknown> =>
+    operations.run(new Promise(() => undefined), 200, { command: "set", key: "k" }, controller.signal);
+  const ended = { code: "EF_ABORTED", command: "set", key: "k", cause: "enough" };
+  const meanwhile = assert.rejects(run(), ended);
+  controller.abort("enough");
+  await meanwhile;
+  await assert.rejects(run(), ended);
+  await operations.settled();
+  const other = new AbortController();
+  await operations.run(Promise.resolve(), 200, { command: "set" }, other.signal);
+  assert.equal(getEventListeners(other.signal, "abort").length, 0);
 });
