@@ -235,13 +235,17 @@ export class Cache {
     this.#shared.life.check();
     checkNames(options, { initial: true, ttl: true }, "incr");
     if (!Number.isFinite(delta)) throw new EverfreshError("EF_OPTION", `delta is a finite number; got ${shown(delta)}`);
-    const plan = this.#plans.of(options.ttl === undefined ? undefined : { ttl: options.ttl });
-    return await this.#writes.count(key, delta, options.initial, plan);
+    const { initial, ttl } = options;
+    if (initial !== undefined && !Number.isFinite(initial))
+      throw new EverfreshError("EF_OPTION", `initial is a finite number; got ${shown(initial)}`);
+    const plan = this.#plans.of(ttl === undefined ? undefined : { ttl });
+    return await this.#writes.count(key, delta, initial, plan);
   }
 
   /** Takes from a number; see {@link incr}. It may become negative. */
   async decr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
-    return await this.incr(key, -delta, options);
+    // A text would become a number by that.
+    return await this.incr(key, typeof delta === "number" ? -delta : delta, options);
   }
 
   /**

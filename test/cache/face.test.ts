@@ -227,6 +227,12 @@ function face(open: () => Backend, options: Partial<CacheOptions> = {}): void {
     await cache.set(key, "text");
     await assert.rejects(cache.incr(key), { code: "EF_VALUE" });
     assert.equal(await cache.incr(fresh(), 1, { initial: 3, ttl: "0s" }), 3);
+    for (const wrong of ["5", null, Number.NaN, Infinity]) {
+      const refused = { code: "EF_OPTION", message: /a finite number; got / };
+      await assert.rejects(cache.incr(key, 1, { initial: wrong as never }), refused);
+      await assert.rejects(cache.incr(key, wrong as never), refused);
+      await assert.rejects(cache.decr(key, wrong as never), refused);
+    }
   });
 
   test("touch changes the time to live of what is there", async () => {
