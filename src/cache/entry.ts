@@ -129,14 +129,28 @@ export function defineEntry<Args extends readonly unknown[], T>(
     );
     return all.map((args) => found.get(keyOf(...args)));
   };
-  const get = (...args: Args): Promise<T> => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(fixed, args));
+  // Arguments without a key, and a function of the user's that throws, are told of as everything else: by the promise.
+  const read = (base: ReadOptions, args: Args): Promise<T> => {
+    try {
+      return cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(base, args));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
+  const get = (...args: Args): Promise<T> => read(fixed, args);
 
   return {
     get,
     getMany,
-    getEntry: (...args) => cache.getOrSetEntry(keyOf(...args), loaderOf(args), optionsOf(fixed, args)),
-    refresh: (...args) => cache.getOrSet(keyOf(...args), loaderOf(args), optionsOf(forced, args)),
-    invalidate: (...args) => cache.invalidate(keyOf(...args), relaxations),
+    getEntry(...args) {
+      try {
+        return cache.getOrSetEntry(keyOf(...args), loaderOf(args), optionsOf(fixed, args));
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    },
+    refresh: (...args) => read(forced, args),
+    invalidate: async (...args) => await cache.invalidate(keyOf(...args), relaxations),
     key: keyOf,
   };
 }
@@ -191,10 +205,11 @@ function textOf(value: unknown, depth: number): string {
   }
   if (value === null) return "null";
   if (depth > deepest) return refuse("what is nested that deep");
-  if (Array.isArray(value)) return `[${value.map((element) => textOf(element, depth + 1)).join(",")}]`;
+  if (Array.isArray(value)) return `[${Array.from(value, (element) => textOf(element, depth + 1)).join(",")}]`;
   if (value instanceof Date) return `Date(${value.getTime()})`;
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return refuse("an instance of a class");
+  if (Object.getOwnPropertySymbols(value).length > 0) return refuse("a symbol as a name");
   const fields: string[] = [];
   for (const [name, field] of Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)))
     // A field that is undefined is no field: options that were left out are often passed on like that.

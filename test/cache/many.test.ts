@@ -325,6 +325,21 @@ describe("entries and wrapped functions", () => {
     assert.deepEqual(ended, [1]);
   });
 
+  test("arguments that have no key are refused by the promise, so that whoever catches its errors catches that one", async () => {
+    const entry = a.entry("row", { load: (id: unknown) => id });
+    const wrapped = a.wrap("function", (id: unknown) => id);
+    const refused = { code: "EF_OPTION", message: /give the entry a key/ };
+    for (const name of ["get", "getEntry", "refresh", "invalidate"] as const) {
+      const asked = entry[name](new Map());
+      await assert.rejects(asked, refused);
+    }
+    const asked = wrapped(new Map());
+    await assert.rejects(asked, refused);
+    const untagged = a.entry("tagged", { load: (id: { name: string }) => id, tags: ({ name }) => [name] });
+    const read = untagged.get(null as never);
+    await assert.rejects(read, TypeError);
+  });
+
   test("an entry loads many lists of arguments together", async () => {
     const calls: unknown[] = [];
     const songs = a.entry("song", {
@@ -403,6 +418,8 @@ describe("entries and wrapped functions", () => {
       [[undefined]],
       [[null]],
       [[]],
+      [Array.from({ length: 2 })],
+      [[[]]],
       [new Date(0)],
       [new Date(0).toISOString()],
       [{ day: new Date(0) }],
@@ -411,9 +428,20 @@ describe("entries and wrapped functions", () => {
     const keys = lists.map((args) => entry.key(...args));
     assert.equal(new Set(keys).size, lists.length, keys.join("\n"));
     assert.equal(entry.key({ max: undefined }), entry.key({}));
+    const hole: unknown[] = [];
+    hole.length = 1;
+    assert.notEqual(entry.key(hole), entry.key([]));
     const cycle: unknown[] = [];
     cycle.push(cycle);
-    for (const strange of [new Map(), new Set(), [new URL("http://x/")], { f: () => 1 }, Symbol("s"), cycle])
+    for (const strange of [
+      new Map(),
+      new Set(),
+      [new URL("http://x/")],
+      { f: () => 1 },
+      Symbol("s"),
+      { [Symbol("s")]: 1 },
+      cycle,
+    ])
       assert.throws(() => entry.key(strange), { code: "EF_OPTION", message: /give the entry a key/ });
     assert.throws(() => a.entry("a:b", { load: () => 1 }), { code: "EF_OPTION" });
   });
