@@ -26,6 +26,8 @@ export interface Delivery {
   readonly server: string;
   /** The key on the wire; deliveries of the same key are one. */
   readonly key: string;
+  /** Whether it leaves the value from before to those who allow that; such a one does not take the place of one that does not. */
+  readonly keeps?: boolean;
   /** Resolves when the server has confirmed it. */
   attempt(): Promise<void>;
 }
@@ -166,8 +168,9 @@ export class Deliveries {
       pending = { delivery, waiters: new Set() };
       queue.items.set(delivery.key, pending);
     }
-    // The newest way to do it counts; both are to be done after now.
-    pending.delivery = delivery;
+    // The newest way to do it counts; both are to be done after now. Another object: an attempt may be on its way.
+    const { keeps = false } = pending.delivery;
+    pending.delivery = delivery.keeps === true && !keeps ? { ...pending.delivery } : delivery;
     this.#tell(delivery, "pending");
     return { queue, pending };
   }
@@ -200,6 +203,9 @@ export class Deliveries {
       await delivery.attempt();
     } catch {
       for (const waiter of waiters) if (queue.waiting.has(waiter)) pending.waiters.add(waiter);
+      // To the end: what the server does not take for a reason of its own must not keep the others back.
+      queue.items.delete(delivery.key);
+      queue.items.set(delivery.key, pending);
       return false;
     }
     // Those whose deadline has passed meanwhile were told already.

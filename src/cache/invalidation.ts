@@ -69,7 +69,8 @@ export class Invalidation {
     };
     // A key may have kept its home while what is beside it has not: then the two places are two deliveries to one server.
     const key = place === backend ? wire : beside;
-    await deliveries.deliver({ server: place.serverOf(wire), key, attempt }, invalidationMs);
+    const delivery = { server: place.serverOf(wire), key, keeps: keepSeconds > 0, attempt };
+    await deliveries.deliver(delivery, invalidationMs);
     return found;
   }
 

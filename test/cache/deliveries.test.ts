@@ -97,3 +97,19 @@ test("whose deadline has passed takes nobody's place, also where an attempt was 
   await retry();
   assert.deepEqual(second, { confirmed: limit, refused: 0 });
 });
+
+test("one that the server does not take for a reason of its own does not keep the others back", async () => {
+  const done: string[] = [];
+  const other = (key: string): Delivery => ({
+    server: "fake:1",
+    key,
+    attempt: () => Promise.resolve(void done.push(key)),
+  });
+  for (const key of ["a", "b", "c"]) deliveries.push(other(key));
+  for (let count = 0; count < 4; count++) await retry();
+  assert.deepEqual(done, ["a", "b", "c"]);
+  assert.equal(deliveries.blocked("fake:1"), true);
+  isUp = true;
+  await retry();
+  assert.equal(deliveries.blocked("fake:1"), false);
+});

@@ -620,6 +620,20 @@ describe("servers that fail", () => {
     await second;
   });
 
+  test("what is to be deleted is not kept as stale because it was invalidated, too, before its server was back", async () => {
+    const relaxed = { staleWhileRevalidate: "1h" } as const;
+    await a.set("k", "old");
+    world.down();
+    const pending = { code: "EF_INVALIDATION_PENDING" };
+    const calls = [a.delete("k"), a.invalidate("k", relaxed)].map(async (call) => await assert.rejects(call, pending));
+    await advance(2_500);
+    await Promise.all(calls);
+    world.up();
+    await advance(3_000);
+    const { value, status } = await b.getOrSetEntry("k", () => "new", relaxed);
+    assert.deepEqual([value, status], ["new", "miss"]);
+  });
+
   test("a set that fails does not leave the value from before", async () => {
     await a.set("k", "old");
     world.hold();
@@ -753,7 +767,7 @@ describe("what is read", () => {
     await a.set(long, "mine");
     const wire = world.log.findLast((text) => text.startsWith("ms n~="))?.slice(3) ?? "";
     const bytes = Buffer.from(world.peek(wire) ?? "");
-    bytes[bytes.indexOf("x")] = "y".charCodeAt(0);
+    bytes[bytes.indexOf(long)] = "y".charCodeAt(0);
     world.plant(wire, bytes);
     assert.equal((await a.getEntry(long)).why, "collision");
     assert.equal(await a.getOrSet(long, () => "again"), "again");
