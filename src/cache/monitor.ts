@@ -93,6 +93,8 @@ export function startMonitor(
 
   const check = async (caller: Caller, load: Loader, stored: Stored, token: Token, ageMs: number): Promise<void> => {
     const { key, plan } = caller;
+    // The hit is answered first: a loader that computes for long without waiting would hold it up.
+    await new Promise((resolve) => setImmediate(resolve));
     const agrees = (): Promise<boolean> => caller.inContext(() => isMadeAgain(load, plan, key, stored));
     if (await agrees()) return;
     await new Promise<void>((resolve) => clock.after(settleMs, resolve));

@@ -554,6 +554,19 @@ describe("the freshness monitor", () => {
     monitor.stop();
   });
 
+  test("loads when the hit that it checks has been answered", async () => {
+    const order: string[] = [];
+    const monitor = a.monitor({ sample: 1 });
+    const read = (): Promise<number> => a.getOrSet("k", () => order.push("load"));
+    await read();
+    await settle();
+    order.push(`hit ${await read()}`);
+    await settle();
+    assert.deepEqual(order, ["load", "hit 1", "load"]);
+    assert.equal(monitor.report().checked + monitor.report().races, 0, "it differs, and that has to settle");
+    monitor.stop();
+  });
+
   test("tells a write at the same time from staleness", async () => {
     let value = 1;
     const monitor = a.monitor({ sample: 1, settle: "1s" });
