@@ -40,9 +40,12 @@ export class Inherited {
   /** Reads that have not ended. */
   #underWay = 0;
   readonly #home: Home | undefined;
+  readonly #key: string;
 
-  constructor(home: Home | undefined) {
+  /** @param key under which the outer value will be kept in `home` */
+  constructor(home: Home | undefined, key: string) {
     this.#home = home;
+    this.#key = key;
   }
 
   /** Whether everything that was read says what it was made from. */
@@ -66,7 +69,9 @@ export class Inherited {
     }
     this.freshUntil = Math.min(this.freshUntil, inner.freshUntil);
     const isOurs = from.keys === this.#home.keys;
-    if (!isOurs) this.note(rawTag(from.spaceOf(wire)), inner.space);
+    // Also of our own namespace, where it is that of another server: they are not all cleared at the same time.
+    const space = from.spaceOf(wire);
+    if (!isOurs || space !== from.spaceOf(from.keys.value(this.#key))) this.note(rawTag(space), inner.space);
     for (const [index, tag] of inner.tags.entries())
       this.note(isOurs ? tag : rawTag(from.keys.tag(tag)), inner.generations[index]);
   }
@@ -90,7 +95,7 @@ export class InheritedByAll extends Inherited {
   readonly #all: readonly Inherited[];
 
   constructor(all: readonly Inherited[]) {
-    super(undefined);
+    super(undefined, "");
     this.#all = all;
   }
 

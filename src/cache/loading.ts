@@ -30,9 +30,9 @@ class Context implements LoadContext {
   skipped = false;
   readonly inherited: Inherited;
 
-  constructor(plan: Plan, stale: unknown, home: Home | undefined) {
+  constructor(plan: Plan, key: string, stale: unknown, home: Home | undefined) {
     this.ttl = plan.ttlMs;
-    this.inherited = new Inherited(home);
+    this.inherited = new Inherited(home, key);
     this.stale = stale;
   }
 
@@ -78,7 +78,7 @@ export class Loads {
    * @throws whatever the loader throws, unchanged; EverfreshError `EF_LOAD_TIMEOUT`
    */
   async run(load: Loader, plan: Plan, key: string, stale: unknown, home?: Home): Promise<Loaded> {
-    const context = new Context(plan, stale, home);
+    const context = new Context(plan, key, stale, home);
     if (this.#closed !== undefined) context.abort(this.#closed);
     this.#underWay.add(context);
     try {

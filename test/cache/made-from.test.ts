@@ -243,6 +243,32 @@ test("a page that read the old key while its invalidation was under way is not s
   assert.equal(await page(inner), "page of 2");
 });
 
+test("a page that read its own server's generation after a clearing, and what it shows before that, is not served after it", async () => {
+  const key = ["i0", "i1", "i2", "i3"].find((name) => world.serverOf(`n=${name}`) !== world.serverOf("n=page")) ?? "";
+  const inner = (): Promise<number> => cache.getOrSet(key, () => row);
+  await inner();
+  row = 2;
+  world.hold();
+  const clearing = process(2).clear();
+  await settle();
+  const [first, ...others] = world.waiting().toSorted((a) => (isWithPage(a) ? -1 : 1));
+  await world.run(first ?? "");
+  const early = page(inner);
+  for (let step = 0; step < 12; step++) {
+    await settle();
+    for (const command of world.waiting()) if (!others.includes(command)) await world.run(command);
+  }
+  assert.equal(await early, "page of 1");
+  world.release();
+  await clearing;
+  assert.equal(await page(inner), "page of 2");
+});
+
+/** Whether a command goes to the server of the page. */
+function isWithPage(command: string): boolean {
+  return world.serverOf(command.slice(3)) === world.serverOf("n=page");
+}
+
 describe("an outer value is not stored", () => {
   const ways: Record<string, () => Promise<unknown>> = {
     "when the inner one was skipped": () =>
@@ -339,7 +365,8 @@ test("a reader who knows the value asks for all of its generations in one go", a
   world.hold();
   const reading = page(tagged);
   await settle();
-  assert.equal(world.waiting().length, 4);
+  // The page, its tag and its key, and the namespace on the server of each of both values.
+  assert.equal(world.waiting().length, 5);
   world.release();
   assert.equal(await reading, "page of 1");
 });

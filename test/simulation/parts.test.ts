@@ -16,6 +16,11 @@ withEach(
   ["evict"],
   ["restart", "cut", "timeout", "kill"],
 );
+// They are on two servers, which are not cleared at the same time.
+inEveryOrder("a page that shows a value from another server, and a namespace that is cleared", {
+  ...world([], [0, "read", "readPage"], [1, "clear", "readPage"]),
+  servers: 2,
+});
 inEveryOrder("a page and who names no tags, in one process, and who invalidates the tag", {
   ...world(["t"], [0, "readBare"], [0, "readPage"], [1, "writeTag"]),
   countsLoads: false,
