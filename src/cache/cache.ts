@@ -370,7 +370,10 @@ export class Cache {
     return startMonitor(this.#engine, this.#keys, clock, random, own.serializer, options);
   }
 
-  /** A cache in a namespace of its own below this one: `shop` and `eu` make `shop/eu`. Clearing one leaves the other. */
+  /**
+   * A cache in a namespace of its own below this one: `shop` and `eu` make `shop/eu`. Clearing one leaves the other. A name may
+   * hold a `/` itself, and `eu/de` here is `de` in `eu`: take none out of names that others choose, such as your customers.
+   */
   namespace(name: string, options: ValueOptions = {}): Cache {
     return new Cache(`${this.name}/${checkNamespace(name)}`, { ...this.#shared, plan: this.#plans.of(options) });
   }
