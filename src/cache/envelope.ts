@@ -48,8 +48,13 @@ export interface Header extends Provenance {
   readonly key: string | undefined;
 }
 
-/** Header and payload in one piece. */
-export function pack(header: Header, payload: Encoded): Buffer {
+/**
+ * Header and payload in one piece.
+ *
+ * @param isKept whether it stays in this process. Then it lies in memory of its own: Node cuts small buffers from a pool of
+ *   8 KiB, all of which would stay with the first of them.
+ */
+export function pack(header: Header, payload: Encoded, isKept = false): Buffer {
   const { bytes } = payload;
   const keyBytes = header.key === undefined ? 0 : Buffer.byteLength(header.key);
   let provenanceBytes = generationBytes;
@@ -60,7 +65,7 @@ export function pack(header: Header, payload: Encoded): Buffer {
     (header.key === undefined ? 0 : 2 + keyBytes) +
     (typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.length);
 
-  const out = Buffer.allocUnsafe(size);
+  const out = isKept ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size);
   out[0] = magic;
   out[1] = payload.format | (header.key === undefined ? 0 : hasKey);
   out.writeUIntBE(header.createdAt, 2, 6);
@@ -81,6 +86,14 @@ export function pack(header: Header, payload: Encoded): Buffer {
   if (typeof bytes === "string") out.write(bytes, at);
   else out.set(bytes, at);
   return out;
+}
+
+/** The same bytes, in memory of their own if they lie in a pool; see {@link pack}. */
+export function alone(bytes: Buffer): Buffer {
+  if (bytes.buffer.byteLength === bytes.length) return bytes;
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
 }
 
 /** What was read, or undefined where the bytes are no envelope of ours. */

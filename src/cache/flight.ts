@@ -187,6 +187,7 @@ export class Flight {
         key: original,
       },
       payload,
+      this.#host.keeps,
     );
     const stored = unpack(bytes);
     if (stored === undefined || !stored.open(serializer)) {

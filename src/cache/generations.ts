@@ -174,7 +174,9 @@ export class Generations {
   }
 
   #draw(): Item {
-    return { bytes: Buffer.from(this.#random.bytes(generationBytes)), flags: 0 };
+    // Not copied, so that a generation that stays in this process does not lie in a pool.
+    const { buffer, byteOffset, length } = this.#random.bytes(generationBytes);
+    return { bytes: Buffer.from(buffer, byteOffset, length), flags: 0 };
   }
 }
 

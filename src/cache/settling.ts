@@ -3,7 +3,7 @@ import { sameToken, type Reading } from "../backend/index.ts";
 import type { Clock } from "../clock.ts";
 import { failAll, type Caller } from "./caller.ts";
 import type { Engine, EngineParts } from "./engine.ts";
-import { unpack, unpackLent, type Stored } from "./envelope.ts";
+import { alone, unpack, unpackLent, type Stored } from "./envelope.ts";
 import type { GenerationRead } from "./generations.ts";
 import type { Hints } from "./hints.ts";
 import { flawOf, misfit, type ItemReading } from "./judging.ts";
@@ -115,8 +115,11 @@ export class Settling implements LookupOwner {
         return;
       }
       case "item": {
-        const stored = (reading.item.memo ??= unpack(reading.item.bytes)) as Stored | undefined;
-        this.#weigh(lookup, reading, stored);
+        const { bytes } = reading.item;
+        const kept =
+          this.#tier === undefined ? reading : { ...reading, item: { ...reading.item, bytes: alone(bytes) } };
+        const stored = (kept.item.memo ??= unpack(kept.item.bytes)) as Stored | undefined;
+        this.#weigh(lookup, kept, stored);
       }
     }
   }

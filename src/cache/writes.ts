@@ -167,7 +167,7 @@ export class Writes {
       } else {
         const graceMs = Math.max(plan.staleMs, plan.errorMs);
         const seconds = freshUntil === Infinity ? 0 : Math.ceil((freshUntil - now + graceMs) / 1000);
-        const bytes = pack({ ...headerOf(stored), freshUntil }, encode(value, serializer));
+        const bytes = pack({ ...headerOf(stored), freshUntil }, encode(value, serializer), engine.keeps);
         engine.forget(wire);
         if (await this.#replaced(wire, token, { bytes, flags: 0, memo: unpack(bytes) }, seconds)) return value;
       }
@@ -229,6 +229,7 @@ export class Writes {
         key: keys.isDigest(wire) ? key : undefined,
       },
       payload,
+      engine.keeps,
     );
     const seconds = ttlMs === Infinity ? 0 : Math.ceil((ttlMs + Math.max(plan.staleMs, plan.errorMs)) / 1000);
     return { item: { bytes, flags: 0, memo: unpack(bytes) }, seconds };

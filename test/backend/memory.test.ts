@@ -34,6 +34,21 @@ test("what is new is kept also where everything else was read lately, and an old
   assert.deepEqual(kinds, ["absent", "item", "item"]);
 });
 
+test("what is kept lies in memory of its own, not in a pool that is kept with it and is no part of the limit", async () => {
+  const cache = createCache({ backend: memory() });
+  const bytes = Buffer.from("small");
+  const kept = async (key: string): Promise<number> => {
+    const value = await cache.getOrSet(key, () => bytes, { shared: true });
+    return value.buffer.byteLength;
+  };
+  await cache.set("set", bytes);
+  await cache.set("touched", bytes);
+  await cache.touch("touched", "5m");
+  await kept("computed");
+  for (const key of ["set", "touched", "computed"]) assert.ok((await kept(key)) < 200, key);
+  await cache.close();
+});
+
 test("options that it does not have are refused: a limit that is misspelled would be none", () => {
   assert.throws(() => memory({ limit: 5e6 } as never), { code: "EF_OPTION", message: /no option limit; .*limitBytes/ });
   for (const wrong of [64e6, null, "64mb"])

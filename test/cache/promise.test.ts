@@ -1449,6 +1449,15 @@ describe("the in-process tier", () => {
     assert.notDeepEqual(world.log, []);
   });
 
+  test("keeps what was read in memory of its own, not in a pool that is no part of its limit", async () => {
+    const near = process({ local: true });
+    const bytes = Buffer.from("small");
+    await a.set("k", bytes);
+    const read = (): Promise<Buffer> => near.getOrSet("k", () => bytes, { shared: true });
+    await read();
+    assert.ok((await read()).buffer.byteLength < 200);
+  });
+
   test("keeps what is new also where everything else was read lately", async () => {
     const near = process({ local: { maxAge: "10s", limitEntries: 2 } });
     const read = (key: string): Promise<number> => near.getOrSet(key, () => 1);
