@@ -140,6 +140,7 @@ export class Outbox {
       channel: this.#table.base,
       clock,
       random: options.random ?? systemRandom,
+      graceMs: this.#graceMs,
     });
     if (options.relay !== false) this.#relay.start();
   }

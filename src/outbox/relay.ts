@@ -14,6 +14,7 @@ import type { Statements } from "./statements.ts";
 export interface RelayOptions {
   readonly intervalMs: number;
   readonly batch: number;
+  readonly graceMs: number;
   readonly channel: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -38,6 +39,8 @@ const takenLimit = 40;
 
 /** On SQLite, where a claim is a time rather than a lock: how long a killed relay keeps rows from the others. */
 const claimMs = 500;
+/** The longest that a row is postponed after a failure; see `postpone`. */
+const longestPostponedMs = 1_000;
 /** The longest pause between two tries after errors. */
 const longestPauseMs = 5_000;
 
@@ -146,16 +149,17 @@ export class Relay {
   }
 
   async #deliverBatch(statements: Statements): Promise<{ claimed: number; done: number }> {
-    const { batch } = this.#options;
+    const { batch, graceMs } = this.#options;
+    const farMs = 2 * Math.max(graceMs, longestPostponedMs);
     const namespaces = this.#delivery.namespaces;
     // On PostgreSQL the claim is the lock of this transaction: when this process dies, the rows are free at once. Whatever is the
     // database's default: at a higher level a row that another relay had taken is an error instead of being skipped.
     if ((await this.#database.dialect()) === "postgres")
       return await this.#database.transaction(async (_tx, session) => {
-        const rows = await statements.claim(session, namespaces, batch, claimMs);
+        const rows = await statements.claim(session, namespaces, batch, claimMs, farMs);
         return await this.#settle(statements, session, rows);
       }, "read committed");
-    const rows = await statements.claim(this.#database.session, namespaces, batch, claimMs);
+    const rows = await statements.claim(this.#database.session, namespaces, batch, claimMs, farMs);
     return await this.#settle(statements, this.#database.session, rows);
   }
 

@@ -26,8 +26,17 @@ export interface Statements {
    * triggers wrote in the same transaction. Relays leave all of them alone for `graceMs`, in which the writer delivers.
    */
   write(session: Session, targets: readonly Target[], graceMs: number, begun: string): Promise<OutboxRow[]>;
-  /** Rows that are due, of these namespaces, kept from other relays: by their locks, or on SQLite for `claimMs`. */
-  claim(session: Session, namespaces: readonly string[], limit: number, claimMs: number): Promise<OutboxRow[]>;
+  /**
+   * Rows that are due, of these namespaces, kept from other relays: by their locks, or on SQLite for `claimMs`. One that is due
+   * later than in `farMs` was written before the database's clock was set back, and is due as well.
+   */
+  claim(
+    session: Session,
+    namespaces: readonly string[],
+    limit: number,
+    claimMs: number,
+    farMs: number,
+  ): Promise<OutboxRow[]>;
   /** Forgets rows that have been delivered. */
   remove(session: Session, ids: readonly string[]): Promise<void>;
   /** Leaves rows for later: 100 ms, 200 ms, ... up to 1 s after each further failure. */
@@ -88,8 +97,8 @@ extract(epoch FROM clock_timestamp() - min(created_at)) * 1000 AS oldest FROM ${
     begin: () => Promise.resolve(""),
     write: async (session, targets, graceMs) =>
       rowsOf(await session.query(write, [JSON.stringify(targets), String(graceMs)])),
-    claim: async (session, namespaces, limit) =>
-      rowsOf(await session.query(claim, [JSON.stringify(namespaces), String(limit)])),
+    claim: async (session, namespaces, limit, _claimMs, farMs) =>
+      rowsOf(await session.query(claim, [JSON.stringify(namespaces), String(limit), String(farMs)])),
     remove: async (session, gone) => void (await session.query(remove, [gone.join(",")])),
     postpone: async (session, later) => void (await session.query(postpone, [later.join(",")])),
     count: async (session) => countsOf(await session.query(count)),
@@ -131,10 +140,10 @@ FROM ${quoted} GROUP BY namespace ORDER BY namespace`;
       if (missing.length > 0) rows.push(...rowsOf(await session.query(write, [graceMs, JSON.stringify(missing)])));
       return rows;
     },
-    async claim(session, namespaces, limit, claimMs) {
+    async claim(session, namespaces, limit, claimMs, farMs) {
       const asked = JSON.stringify(namespaces);
-      if ((await session.query(peek, [asked])).length === 0) return [];
-      return rowsOf(await session.query(claim, [claimMs, asked, limit]));
+      if ((await session.query(peek, [farMs, asked])).length === 0) return [];
+      return rowsOf(await session.query(claim, [claimMs, farMs, asked, limit]));
     },
     remove: async (session, gone) =>
       void (await session.query(`DELETE FROM ${quoted} WHERE id ${ids}`, [`[${gone.join(",")}]`])),
