@@ -20,11 +20,11 @@ import { Delivery, type OutboxCache } from "./delivery.ts";
 import { databaseOf, type DatabaseHandle, type TransactionOf } from "./handles.ts";
 import { InvalidationPendingError } from "./pending.ts";
 import { Relay, type RelayCounts } from "./relay.ts";
-import { defaultTable, outboxSchema, tableName, type TableName } from "./schema.ts";
+import { defaultTable, isInstalled, outboxName, outboxSchema, type TableName } from "./schema.ts";
 import { isInside, TransactionScope } from "./scope.ts";
 import { statementsFor, type NamespaceCount, type Statements } from "./statements.ts";
 import { TargetSet, type Invalidatable, type OutboxRow } from "./targets.ts";
-import { checkColumns, unwatchStatements, watchStatements } from "./watch.ts";
+import { checkColumns, removeTriggers, watchStatements } from "./watch.ts";
 
 /** How an outbox is made. */
 export interface OutboxOptions {
@@ -104,6 +104,9 @@ function checkTransaction(work: unknown, options: TransactionOptions): void {
     throw new EverfreshError("EF_OPTION", `isolation is ${isolation}; it is ${isolations.join(", ")}`);
 }
 
+/** On PostgreSQL, for what changes the catalogue. */
+const oneAtATime = "SELECT pg_advisory_xact_lock(hashtext('everfresh_outbox'))";
+
 const failed = eventChannel("everfresh:outbox:error");
 const committed = eventChannel("everfresh:outbox:committed");
 
@@ -125,7 +128,7 @@ export class Outbox {
     if (caches.length === 0) throw new EverfreshError("EF_OPTION", "An outbox needs at least one cache to tell.");
     this.#handle = options.db;
     this.#tableText = options.table ?? defaultTable;
-    this.#table = tableName(this.#tableText);
+    this.#table = outboxName(this.#tableText);
     this.#graceMs = positive(options.graceMs ?? 300, "graceMs");
     this.#delivery = new Delivery(caches, clock, positive(options.deliveryTimeoutMs ?? 2_000, "deliveryTimeoutMs"));
     const database = databaseOf(options.db);
@@ -137,10 +140,10 @@ export class Outbox {
     this.#relay = new Relay(database, (dialect) => this.#statements(dialect), this.#delivery, {
       intervalMs: positive(options.intervalMs ?? 250, "intervalMs"),
       batch: whole(options.batch ?? 500, "batch"),
+      graceMs: this.#graceMs,
       channel: this.#table.base,
       clock,
       random: options.random ?? systemRandom,
-      graceMs: this.#graceMs,
     });
     if (options.relay !== false) this.#relay.start();
   }
@@ -202,12 +205,16 @@ export class Outbox {
     return result;
   }
 
-  /** Creates the table if it is not there; safe to run in every process at start. `outboxSchema` has it as SQL. */
+  /**
+   * Creates the table if it is not there; safe to run in every process at start, and needs no right to create where it is.
+   * `outboxSchema` has it as SQL.
+   */
   async install(): Promise<void> {
     const { database, dialect } = await this.#outside();
     await database.transaction(async (_tx, session) => {
       // Two processes that create one table at a time fail in PostgreSQL's catalogue, IF NOT EXISTS or not.
-      if (dialect === "postgres") await session.query("SELECT pg_advisory_xact_lock(hashtext('everfresh_outbox'))");
+      if (dialect === "postgres") await session.query(oneAtATime);
+      if (await isInstalled(session, dialect, this.#table)) return;
       for (const statement of outboxSchema(dialect, this.#tableText)) await session.query(statement);
     });
   }
@@ -221,6 +228,9 @@ export class Outbox {
       const outbox = dialect === "postgres" ? await this.#schemaAndTable(session) : this.#tableText;
       const statements = watchStatements(dialect, table, { namespace, tags: options.tags, outbox });
       await checkColumns(session, dialect, table, options.tags);
+      // Two processes that watch one table at a time would fail in the catalogue.
+      if (dialect === "postgres") await session.query(oneAtATime);
+      await removeTriggers(session, dialect, table, true);
       for (const statement of statements) await session.query(statement);
     });
   }
@@ -229,7 +239,7 @@ export class Outbox {
   async unwatch(table: string): Promise<void> {
     const { database, dialect } = await this.#outside();
     await database.transaction(async (_tx, session) => {
-      for (const statement of unwatchStatements(dialect, table)) await session.query(statement);
+      await removeTriggers(session, dialect, table, false);
     });
   }
 
@@ -299,7 +309,7 @@ export class Outbox {
   }
 
   async #schemaAndTable(session: { query: (sql: string, parameters?: string[]) => Promise<readonly object[]> }) {
-    const sql = `SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    const sql = `SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1::text)`;
     const [row] = (await session.query(sql, [this.#table.quoted])) as { name: string }[];
     if (row === undefined)

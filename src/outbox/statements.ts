@@ -83,7 +83,7 @@ function postgres(table: TableName): Statements {
 ) SELECT * FROM watched UNION ALL SELECT * FROM written`;
   // now() rather than clock_timestamp(): only a stable function can be looked up in the index.
   const claim = `SELECT id, namespace, kind, name FROM ${quoted}
-WHERE due_at <= now() AND namespace IN (SELECT jsonb_array_elements_text($1::text::jsonb))
+WHERE (due_at <= now() OR due_at > now() + $3::text::float8 * interval '1 millisecond') AND namespace IN (SELECT jsonb_array_elements_text($1::text::jsonb))
 ORDER BY due_at LIMIT $2::text::int FOR UPDATE SKIP LOCKED`;
   // A removal that a crash undoes is a delivery more, not one less: its commit need not wait for the disk.
   const remove = `WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS on_disk)
@@ -110,16 +110,16 @@ function anyOf(parameter: string): string {
   return `ANY (string_to_array(${parameter}::text, ',')::bigint[])`;
 }
 
-function sqlite({ quoted, base, schema }: TableName): Statements {
+function sqlite({ quoted, base, prefix }: TableName): Statements {
   const ids = "IN (SELECT value FROM json_each(?))";
   // Touches no row, but takes the lock that writers take, so that no other process writes after the mark is read.
   const lock = `UPDATE ${quoted} SET due_at = due_at WHERE id < 0`;
-  const mark = `SELECT seq FROM ${schema === undefined ? "" : `"${schema}".`}sqlite_sequence WHERE name = '${base}' COLLATE NOCASE`;
+  const mark = `SELECT seq FROM ${prefix}sqlite_sequence WHERE name = '${base}' COLLATE NOCASE`;
   const watched = `UPDATE ${quoted} SET due_at = ${sqliteNow} + ? WHERE id > ? RETURNING id, namespace, kind, name`;
   const write = `INSERT INTO ${quoted} (namespace, kind, name, due_at)
 SELECT json_extract(value, '$.namespace'), json_extract(value, '$.kind'), json_extract(value, '$.name'), ${sqliteNow} + ?
 FROM json_each(?) RETURNING id, namespace, kind, name`;
-  const due = `FROM ${quoted} WHERE due_at <= ${sqliteNow} AND namespace IN (SELECT value FROM json_each(?))`;
+  const due = `FROM ${quoted} WHERE (due_at <= ${sqliteNow} OR due_at > ${sqliteNow} + ?) AND namespace IN (SELECT value FROM json_each(?))`;
   const peek = `SELECT 1 AS one ${due} LIMIT 1`;
   const claim = `UPDATE ${quoted} SET due_at = ${sqliteNow} + ?
 WHERE id IN (SELECT id ${due} ORDER BY due_at LIMIT ?) RETURNING id, namespace, kind, name`;

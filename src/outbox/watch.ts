@@ -6,10 +6,20 @@
  *
  * A tag may name columns, `queue_item:{id}`: it stands for one tag per changed row, made from the row before and after.
  */
+import { createHash } from "node:crypto";
 import { checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Dialect, Session } from "./database.ts";
-import { checkDialect, defaultTable, shortened, tableName, type TableName } from "./schema.ts";
+import {
+  checkDialect,
+  columnsOf,
+  defaultTable,
+  identifier,
+  outboxName,
+  shortened,
+  tableName,
+  type TableName,
+} from "./schema.ts";
 import { rowsSetting } from "./statements.ts";
 
 /** What a watched table invalidates. */
@@ -41,7 +51,7 @@ export function watchStatements(dialect: Dialect, table: string, options: WatchO
   if (!Array.isArray(options?.tags) || typeof options.namespace !== "string")
     throw new EverfreshError("EF_OPTION", "what watches a table takes { namespace, tags }, tags being a list of texts");
   const watched = tableName(table, "the watched table");
-  const outbox = tableName(options.outbox ?? defaultTable);
+  const outbox = outboxName(options.outbox ?? defaultTable);
   const tags = options.tags.map(parseTag);
   if (tags.length === 0 || tags.length > mostTags || !tags.some((tag) => tag.length === 1))
     throw new EverfreshError(
@@ -66,36 +76,90 @@ export async function checkColumns(
   const rows = await session.query(...columnsOf(dialect, tableName(table, "the watched table")));
   const names = rows.map((row) => String(row["name"]));
   if (names.length === 0) throw new EverfreshError("EF_OPTION", `There is no table ${table} to watch.`);
-  // SQLite compares names without regard to case, and has columns that it does not list.
+  // SQLite compares names without regard to case, and has a column that it does not list, where a table is not WITHOUT ROWID.
   const plain = (name: string) => (dialect === "sqlite" ? name.toLowerCase() : name);
-  const known = new Set([...names, ...(dialect === "sqlite" ? ["rowid", "oid", "_rowid_"] : [])].map(plain));
+  const hidden = dialect === "sqlite" && (await hasRowid(session, table)) ? ["rowid", "oid", "_rowid_"] : [];
+  const known = new Set([...names, ...hidden].map(plain));
   const asked = tags.flatMap((tag) => parseTag(tag).filter((_piece, at) => at % 2 === 1));
   const missing = asked.filter((column) => !known.has(plain(column)));
   if (missing.length > 0)
     throw new EverfreshError("EF_OPTION", `${table} has no column ${missing.join(", ")}; it has ${names.join(", ")}.`);
 }
 
-function columnsOf(dialect: Dialect, { quoted, base, schema }: TableName): [string, string[]] {
-  if (dialect === "sqlite")
-    return schema === undefined
-      ? ["SELECT name FROM pragma_table_xinfo(?)", [base]]
-      : ["SELECT name FROM pragma_table_xinfo(?, ?)", [base, schema]];
-  const sql = `SELECT attname AS name FROM pg_attribute
-WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped ORDER BY attnum`;
-  return [sql, [quoted]];
+/** Asked of the table itself: only newer versions of SQLite tell it in a pragma. */
+async function hasRowid(session: Session, table: string): Promise<boolean> {
+  try {
+    await session.query(`SELECT rowid FROM ${tableName(table).quoted} LIMIT 0`);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && error.message.includes("no such column")) return false;
+    throw error;
+  }
 }
 
-/** The statements that take the triggers away again. */
+/**
+ * The statements that take the triggers away again. On PostgreSQL also from a table that was renamed since it was watched; on SQLite,
+ * where a statement cannot look, `outbox.unwatch` does.
+ */
 export function unwatchStatements(dialect: Dialect, table: string): readonly string[] {
   const watched = tableName(table, "the watched table");
-  if (dialect === "sqlite")
-    return events.map((event) => `DROP TRIGGER IF EXISTS ${schemaOf(watched)}${triggerName(watched, event)}`);
-  return [
-    ...[...events, "truncate"].map(
-      (event) => `DROP TRIGGER IF EXISTS ${triggerName(watched, event)} ON ${watched.quoted}`,
-    ),
-    `DROP FUNCTION IF EXISTS ${functionName(watched)}()`,
-  ];
+  if (dialect === "sqlite") return events.map((event) => dropSqlite(watched, triggerName(watched, event)));
+  // A function goes with the last trigger that runs it: a table that was renamed may share one with the next of its old name.
+  const body = `DECLARE
+  made record;
+BEGIN
+  FOR made IN
+    SELECT t.tgname, t.tgfoid, t.tgfoid::regprocedure AS ran FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = to_regclass(${text(watched.quoted)}) AND NOT t.tgisinternal
+      AND t.tgname ~ '^everfresh_(.*_)?(insert|update|delete|truncate)$' AND p.proname ~ '^everfresh_'
+  LOOP
+    EXECUTE format('DROP TRIGGER %I ON ', made.tgname) || ${text(watched.quoted)};
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = made.tgfoid) THEN
+      EXECUTE format('DROP FUNCTION %s', made.ran);
+    END IF;
+  END LOOP;
+END`;
+  return [`DO ${dollars(body)}`];
+}
+
+/**
+ * Takes the triggers of `table` away before it is watched anew, or for good.
+ *
+ * A table of SQLite that is renamed takes its triggers along under their old names, and two triggers of a schema cannot have one
+ * name. So they are looked for by their table, and names that another table's have are refused rather than taken from it.
+ *
+ * @throws EverfreshError `EF_OPTION` that names the other table, where `table` is to be watched
+ */
+export async function removeTriggers(
+  session: Session,
+  dialect: Dialect,
+  table: string,
+  watching: boolean,
+): Promise<void> {
+  if (dialect === "postgres") {
+    for (const statement of unwatchStatements(dialect, table)) await session.query(statement);
+    return;
+  }
+  const watched = tableName(table, "the watched table");
+  const names = new Set(events.map((event) => triggerNameOf(watched, event).toLowerCase()));
+  const rows = await session.query(
+    `SELECT name, tbl_name AS "of" FROM ${watched.prefix}sqlite_master WHERE type = 'trigger'`,
+  );
+  const made = rows.map((row) => ({ name: String(row["name"]), of: String(row["of"]) }));
+  const isOf = (other: string) => other.toLowerCase() === watched.base.toLowerCase();
+  const taken = made.find(({ name, of }) => names.has(name.toLowerCase()) && !isOf(of));
+  if (watching && taken !== undefined)
+    throw new EverfreshError(
+      "EF_OPTION",
+      `The triggers of ${taken.of} have the names that those of ${table} would have: it was renamed after it had been watched. Watch it again by its present name, or unwatch it, before ${table}.`,
+    );
+  for (const { name, of } of made)
+    if (isOf(of) && /^everfresh_.*_(?:insert|update|delete)$/s.test(name))
+      await session.query(dropSqlite(watched, identifier(name)));
+}
+
+function dropSqlite(watched: TableName, trigger: string): string {
+  return `DROP TRIGGER IF EXISTS ${watched.prefix}${trigger}`;
 }
 
 const events = ["insert", "update", "delete"] as const;
@@ -118,14 +182,10 @@ function watchPostgres(watched: TableName, outbox: TableName, namespace: string,
     .map((tag) => `(${text(tag[0] ?? "")})`)
     .join(", ")}) AS t (name)`;
   const setting = text(rowsSetting(outbox));
-  return [
-    // The numbers of the rows stay with the transaction, so that outbox.transaction delivers these rows too: as a list, and
-    // beyond its limit as the first and the last. SECURITY DEFINER: a writer needs no right to the outbox of its own. Columns are
-    // written in one way, whatever the session of the writer has set: another text would be another tag.
-    `CREATE FUNCTION ${functionName(watched)}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
-${plainText} AS $everfresh$
-DECLARE
+  // The numbers of the rows stay with the transaction, so that outbox.transaction delivers these rows too: as a list, and
+  // beyond its limit as the first and the last. SECURITY DEFINER: a writer needs no right to the outbox of its own. Columns are
+  // written in one way, whatever the session of the writer has set: another text would be another tag.
+  const body = `DECLARE
   added text;
   known text := coalesce(current_setting(${setting}, true), '');
 BEGIN
@@ -147,10 +207,15 @@ ${add(whole)}
   PERFORM set_config(${setting}, added, true);
   PERFORM pg_notify(${text(outbox.base)}, '');
   RETURN NULL;
-END $everfresh$`,
+END`;
+  const name = functionName(watched, body);
+  return [
+    `CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+${plainText} AS ${dollars(body)}`,
     ...(["insert", "update", "delete", "truncate"] as const).map(
-      (event) => `CREATE TRIGGER ${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON ${watched.quoted}
-${transition[event]}FOR EACH STATEMENT EXECUTE FUNCTION ${functionName(watched)}()`,
+      (event) => `CREATE TRIGGER "everfresh_${event}" AFTER ${event.toUpperCase()} ON ${watched.quoted}
+${transition[event]}FOR EACH STATEMENT EXECUTE FUNCTION ${name}()`,
     ),
   ];
 }
@@ -179,8 +244,8 @@ function watchSqlite(watched: TableName, outbox: TableName, namespace: string, t
     // UNION rather than UNION ALL: equal names fall together.
     const rows = names.map((name) => `SELECT ${text(namespace)}, 'tag', ${name}`).join(" UNION ");
     // The trigger carries the schema; the tables stand without it.
-    return `CREATE TRIGGER ${schemaOf(watched)}${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON "${watched.base}"
-BEGIN INSERT INTO "${outbox.base}" (namespace, kind, name) ${rows}; END`;
+    return `CREATE TRIGGER ${watched.prefix}${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON ${identifier(watched.base)}
+BEGIN INSERT INTO ${identifier(outbox.base)} (namespace, kind, name) ${rows}; END`;
   });
 }
 
@@ -213,15 +278,30 @@ function text(value: string): string {
   return `'${value.replaceAll("'", "''")}'`;
 }
 
+/** On SQLite, where the names of triggers are those of their schema. */
+function triggerNameOf(watched: TableName, event: string): string {
+  return `everfresh_${shortened(watched.base)}_${event}`;
+}
+
 function triggerName(watched: TableName, event: string): string {
-  return `"everfresh_${shortened(watched.base)}_${event}"`;
+  return identifier(triggerNameOf(watched, event));
 }
 
-/** In the schema of the watched table, so that two tables of one name in two schemas do not share it. */
-function functionName(watched: TableName): string {
-  return `${schemaOf(watched)}"everfresh_${shortened(watched.base)}"`;
+/**
+ * In the schema of the watched table, and with the sum of what it does: a table that is renamed keeps its function, and the next
+ * table of the old name gets one of its own. Where both do the same, they share it.
+ */
+function functionName(watched: TableName, body: string): string {
+  const readableName = watched.base.replaceAll(/[^A-Za-z0-9_]/g, "_").slice(0, 32);
+  return `${watched.prefix}"everfresh_${readableName}_${sumOf(body)}"`;
 }
 
-function schemaOf({ schema }: TableName): string {
-  return schema === undefined ? "" : `"${schema}".`;
+/** `body` between dollar quotes that no tag and no name in it can end. */
+function dollars(body: string): string {
+  const mark = `$everfresh_${sumOf(body)}$`;
+  return `${mark}\n${body} ${mark}`;
+}
+
+function sumOf(body: string): string {
+  return createHash("sha256").update(body).digest("hex").slice(0, 16);
 }

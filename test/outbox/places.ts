@@ -1,6 +1,7 @@
 /** The databases that relays are tested on, each with what another process needs to open it. */
-import type { DatabaseHandle } from "everfresh/outbox";
-import { poolWithItems, sqliteFile } from "./support.ts";
+import type { TestContext } from "node:test";
+import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import { poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
 
 /** A database with an outbox in it, and a second handle that any other program might have. */
 export interface Place {
@@ -40,4 +41,31 @@ export function onSqlite(): Promise<Place> {
       return Promise.resolve();
     },
   });
+}
+
+/** An outbox on a place of its own. */
+export interface Watching {
+  readonly place: Place;
+  readonly outbox: Outbox;
+  /** Writes past the outbox, and answers which tags its relay tells thereupon. */
+  readonly told: (sql: string) => Promise<string[]>;
+}
+
+/** An outbox whose relay looks when the test asks it to; it and its database are gone when the test ends. */
+export async function watching(t: TestContext, make: () => Promise<Place>, table?: string): Promise<Watching> {
+  const place = await make();
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db: place.db, caches: cache, relay: false, ...(table === undefined ? {} : { table }) });
+  t.after(async () => {
+    await outbox.close();
+    await place.close();
+  });
+  await outbox.install();
+  const told = async (sql: string) => {
+    if (sql !== "") await place.run(sql);
+    cache.told.length = 0;
+    await outbox.relayOnce();
+    return cache.told.map((name) => name.replace("tag ", "")).toSorted();
+  };
+  return { place, outbox, told };
 }
