@@ -21,7 +21,8 @@ const help = `everfresh outbox: invalidations that commit with the data.
                                                  --tag may be repeated; "item:{id}" is one tag per changed row
   everfresh outbox unwatch <table>               take the triggers away
   everfresh outbox status                        what waits, by namespace; leaves with 1 when something is older than 10 s
-  everfresh outbox relay [--once]                deliver what was left, until SIGTERM or SIGINT; --once: what is due now
+  everfresh outbox relay [--once]                deliver what was left, until SIGTERM or SIGINT; --once: what is due now,
+                                                 and leave with 1 when some of it could not be delivered
 
   --db <url>            the database (default: DATABASE_URL): postgres://..., sqlite:///relative.db,
                         sqlite:////absolute.db, sqlite:file or a file name.
@@ -112,17 +113,21 @@ function nobody(): Promise<never> {
 
 async function relay(made: Outbox, once_: boolean, description: string): Promise<number> {
   if (once_) {
-    process.stdout.write(`relay: ${await made.relayOnce()} rows delivered\n`);
-    return 0;
+    const stopTelling = tellRefusals("they stay for the next relay");
+    const delivered = await made.relayOnce();
+    stopTelling();
+    const { failed } = made.relayCounts;
+    process.stdout.write(`relay: ${delivered} rows delivered${failed > 0 ? `, ${failed} were not` : ""}\n`);
+    return failed > 0 ? 1 : 0;
   }
-  const stopTelling = tellTroubles(made);
+  const stopTelling = [tellTroubles(made), tellRefusals("it goes on trying")];
   const release = holdProcess();
   // Whoever reads that it runs may stop it at once.
   const stopped = Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]);
   process.stdout.write(`relay: running; ${description}\n`);
   await stopped;
   release();
-  stopTelling();
+  for (const stop of stopTelling) stop();
   const { delivered, failed, errors } = made.relayCounts;
   process.stdout.write(`relay: ${delivered} rows delivered, ${failed} attempts and ${errors} looks failed\n`);
   return 0;
@@ -150,6 +155,21 @@ function tellTroubles(made: Outbox): () => void {
     if (trouble === said && (what === "listen" || passes - errors === wentWell)) return;
     [said, wentWell] = [trouble, passes - errors];
     process.stderr.write(`relay: ${trouble}${what === "drop" ? "" : "; it goes on trying"}\n`);
+  };
+  subscribe(channel, tell);
+  return () => unsubscribe(channel, tell);
+}
+
+/** Says on standard error why rows were not delivered, once until all are that were due. @returns what ends it */
+function tellRefusals(next: string): () => void {
+  const channel = "everfresh:outbox:relayed" satisfies EventName;
+  let said = "";
+  const tell = (event: unknown) => {
+    const { pending, error } = event as EventShapes[typeof channel];
+    const reason = pending === 0 ? "" : reasonOf(error);
+    if (reason !== said && reason !== "")
+      process.stderr.write(`relay: ${pending} rows were not delivered: ${reason}; ${next}\n`);
+    said = reason;
   };
   subscribe(channel, tell);
   return () => unsubscribe(channel, tell);

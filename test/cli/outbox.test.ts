@@ -99,6 +99,20 @@ test("the relay refuses a cache that nobody else sees, and leaves the rows alone
   handle.close();
 });
 
+test("a relay that looks once leaves with 1 and says why when rows were not delivered", async (t) => {
+  const file = sqliteFile();
+  t.after(() => file.remove());
+  assert.equal(outbox(file.path, "install").status, 0);
+  const handle = file.open();
+  handle.exec("INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('everfresh', 'tag', 'songs')");
+  handle.close();
+  const env = { MEMCACHE_SERVERS: `127.0.0.1:${await freePort()}` };
+  const { status, out, error } = outboxIn(env, file.path, "relay", "--once");
+  assert.deepEqual([status, out], [1, "relay: 0 rows delivered, 1 were not\n"]);
+  assert.match(error, /^relay: 1 rows were not delivered: .+; they stay for the next relay\n$/);
+  assert.equal(outboxIn(env, file.path, "status").status, 0);
+});
+
 test("the relay ends when its options are refused", (t) => {
   const file = sqliteFile();
   t.after(() => file.remove());
