@@ -137,7 +137,9 @@ async function answerError(
   reply.code(told.statusCode);
   if (told.statusCode === 503) reply.header("retry-after", "5");
   const posted = request.routeOptions.url === "/add" || request.routeOptions.url === "/remove";
-  if (!posted || told.statusCode >= 500 || wantsJson(request)) return answerPlainly(reply, told, rendering);
+  // Another site's form is told no more than that: with the page it would get a cookie of its own in the place of the visitor's.
+  const answersPlainly = !posted || told.statusCode >= 500 || told.code === "elsewhere";
+  if (answersPlainly || wantsJson(request)) return answerPlainly(reply, told, rendering);
   const look = await lookIfPossible(pages);
   if (look === undefined) return answerPlainly(reply, told, rendering);
   const html = look.fillIn({

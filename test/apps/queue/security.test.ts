@@ -44,6 +44,16 @@ test("a write that another site sends is refused, even with a cookie and a token
     const headers = { ...form, "x-csrf-token": person.csrf, "sec-fetch-site": site };
     const reply = await person.request({ method: "POST", url: "/add", headers, payload: "text=x" });
     assert.equal(reply.statusCode, status, site);
+    if (status === 201) continue;
+    const page = await person.request({
+      method: "POST",
+      url: "/add",
+      headers: { ...headers, accept: "text/html" },
+      payload: "text=x",
+    });
+    assert.equal(page.statusCode, status);
+    assert.match(page.body, /<p>[^<]*this site&#39;s own pages only/);
+    assert.equal(page.headers["set-cookie"], undefined);
   }
   assert.equal((await person.look()).view.total, 2);
 });
