@@ -4,6 +4,7 @@ import staticFiles from "@fastify/static";
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { AnswerError, explained, sendHtml, sendJson, wantsJson } from "./answers.ts";
 import type { Config } from "./config.ts";
+import { letConnectionsGo } from "./connections.ts";
 import type { Database } from "./database.ts";
 import { textField } from "./form.ts";
 import { health } from "./health.ts";
@@ -84,19 +85,6 @@ async function assets(app: FastifyInstance): Promise<void> {
     done();
   });
   await app.register(staticFiles, { root: assetFolder, prefix: "/assets/", index: false, maxAge: 0 });
-}
-
-/** Idle connections are closed with the app; one that is still being answered then is closed as soon as it is idle. */
-function letConnectionsGo(app: FastifyInstance): void {
-  let closing: NodeJS.Timeout | undefined;
-  app.addHook("preClose", (done) => {
-    closing = setInterval(() => app.server.closeIdleConnections(), 50);
-    done();
-  });
-  app.addHook("onClose", (_app, done) => {
-    clearInterval(closing);
-    done();
-  });
 }
 
 /** One line per request, when it has been answered. No address of the visitor, no query, no header, no body. */

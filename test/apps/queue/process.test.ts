@@ -1,7 +1,7 @@
 /** The queue app as a process: how it starts, what it says, how it ends. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { test } from "node:test";
 import { queueMain, runToEnd, startQueue } from "../../support/queue-process.ts";
 
@@ -28,6 +28,44 @@ test("idle connections of browsers do not hold up the end", async () => {
   const started = performance.now();
   assert.equal((await queue.stop()).code, 0);
   assert.ok(performance.now() - started < 3_000);
+});
+
+test("neither a connection without a request nor half a request holds up the end for long", async (t) => {
+  const queue = await startQueue(memory);
+  const port = Number(new URL(queue.url).port);
+  const parts = [
+    "",
+    "GET / HTT",
+    "POST /add HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+  ];
+  const closed = parts.map(async (part) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    t.after(() => socket.destroy());
+    await once(socket, "connect");
+    socket.write(part);
+    await once(socket.resume(), "close");
+  });
+  await (await fetch(queue.url)).text();
+  const started = performance.now();
+  assert.equal((await queue.stop()).code, 0);
+  assert.ok(performance.now() - started < 10_000);
+  await Promise.all(closed);
+});
+
+test("a request whose end was on its way is answered", async (t) => {
+  const queue = await startQueue(memory);
+  const socket = connect(Number(new URL(queue.url).port), "127.0.0.1");
+  t.after(() => socket.destroy());
+  await once(socket, "connect");
+  socket.write("GET / HTTP/1.1\r\nHost: x\r\n");
+  await (await fetch(queue.url)).text();
+  const ending = queue.stop();
+  while (!queue.output().includes("stopping")) await once(queue.child.stdout ?? socket, "data");
+  socket.write("\r\n");
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  assert.match(answer.toString(), /^HTTP\/1\.1 (?:200 OK|503 Service Unavailable)\r\n/);
+  assert.equal((await ending).code, 0);
 });
 
 test("log lines are JSON objects, one per line, from the first to the last", async () => {
