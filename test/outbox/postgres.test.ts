@@ -1,7 +1,9 @@
 /** What a transaction of the outbox does on PostgreSQL alone: on clients that are lent, and at its levels of isolation. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { after, afterEach, before, describe, test } from "node:test";
-import { createOutbox, type Outbox } from "everfresh/outbox";
+import { createOutbox, isEverfreshError, type Outbox } from "everfresh/outbox";
 import pg from "pg";
 import { deferred } from "../support/deferred.ts";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
@@ -84,6 +86,48 @@ describe("on PostgreSQL", needsPostgres(), () => {
     const { connectionString, options } = pool.options;
     return new pg.Pool({ connectionString: String(connectionString), options: String(options), max });
   };
+
+  test("when the answer to COMMIT is lost the call fails, and what was committed is told by a relay", async (t) => {
+    const direct = new URL(String(pool.options.connectionString));
+    let cuts = true;
+    // Lets COMMIT through, and hangs up where its answer would come.
+    const proxy = createServer((client) => {
+      const upstream = connect(Number(direct.port), direct.hostname);
+      let committing = false;
+      client.on("data", (chunk) => {
+        committing ||= cuts && chunk.includes("COMMIT");
+        upstream.write(chunk);
+      });
+      upstream.on("data", (chunk) => {
+        if (committing) {
+          cuts = false;
+          client.destroy();
+        } else client.write(chunk);
+      });
+      for (const socket of [client, upstream]) socket.on("error", () => undefined);
+      client.on("close", () => upstream.destroy());
+      upstream.on("close", () => client.destroy());
+    }).listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    const through = new URL(direct);
+    through.port = String((proxy.address() as AddressInfo).port);
+    const cutOff = new pg.Pool({ connectionString: through.href, options: String(pool.options.options) });
+    t.after(async () => {
+      await cutOff.end();
+      proxy.close();
+    });
+    await assert.rejects(
+      outbox.transaction(cutOff, async (tx, invalidate) => {
+        await add(tx, "nobody knows");
+        invalidate("queue");
+      }),
+      (error) => !isEverfreshError(error),
+    );
+    assert.deepEqual(cache.told, []);
+    assert.equal((await pool.query("SELECT FROM items WHERE text = 'nobody knows'")).rowCount, 1);
+    await eventually(async () => (await outbox.relayOnce()) === 1);
+    assert.deepEqual(cache.told, ["key queue"]);
+  });
 
   test("where the pool has one connection, the relay leaves it to transactions", { timeout: 20_000 }, async () => {
     const single = small(1);
