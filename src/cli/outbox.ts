@@ -27,7 +27,7 @@ const help = `everfresh outbox: invalidations that commit with the data.
   --db <url>            the database (default: DATABASE_URL): postgres://..., sqlite:///relative.db,
                         sqlite:////absolute.db, sqlite:file or a file name.
                         It is opened with the driver of this project: pg; node:sqlite, better-sqlite3 or libsql
-  --namespace <name>    the namespace of the cache (default: everfresh)
+  --namespace <name>    the namespace of the cache (default: everfresh); watch and unwatch leave the triggers of others alone
   --table <name>        the outbox's table (default: everfresh_outbox)
 
 The relay tells the cache that MEMCACHIER_*, MEMCACHEDCLOUD_* or MEMCACHE_* name, and needs one of them.

@@ -91,6 +91,7 @@ export interface OutboxWatch {
 }
 
 const transactionNames: Record<keyof TransactionOptions, true> = { isolation: true };
+const unwatchNames: Record<"namespace", true> = { namespace: true };
 const watchNames: Record<keyof OutboxWatch, true> = { tags: true, namespace: true };
 const isolations: readonly Isolation[] = ["read committed", "repeatable read", "serializable"];
 
@@ -219,7 +220,7 @@ export class Outbox {
     });
   }
 
-  /** Puts triggers on `table`, so that writers who bypass the app are seen. Run again, it replaces them. */
+  /** Puts triggers on `table`, so that writers who bypass the app are seen. Run again, it replaces those of the same namespace. */
   async watch(table: string, options: OutboxWatch): Promise<void> {
     checkNames(options, watchNames, "watch");
     const { database, dialect } = await this.#outside();
@@ -230,16 +231,18 @@ export class Outbox {
       await checkColumns(session, dialect, table, options.tags);
       // Two processes that watch one table at a time would fail in the catalogue.
       if (dialect === "postgres") await session.query(oneAtATime);
-      await removeTriggers(session, dialect, table, true);
+      await removeTriggers(session, dialect, table, namespace, true);
       for (const statement of statements) await session.query(statement);
     });
   }
 
-  /** Takes the triggers of `watch` away again. */
-  async unwatch(table: string): Promise<void> {
+  /** Takes the triggers of `watch` away again: those for `namespace`, by default that of the outbox's first cache. */
+  async unwatch(table: string, options: Pick<OutboxWatch, "namespace"> = {}): Promise<void> {
+    checkNames(options, unwatchNames, "unwatch");
     const { database, dialect } = await this.#outside();
+    const namespace = options.namespace ?? this.#delivery.namespaces[0] ?? "";
     await database.transaction(async (_tx, session) => {
-      await removeTriggers(session, dialect, table, false);
+      await removeTriggers(session, dialect, table, namespace, false);
     });
   }
 

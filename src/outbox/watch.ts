@@ -42,7 +42,7 @@ type Template = readonly string[];
 const mostTags = 16;
 
 /**
- * The statements that make `table` watched; run again with other tags they replace the former triggers.
+ * The statements that make `table` watched; run again with other tags they replace the former triggers of that namespace.
  *
  * @throws EverfreshError `EF_OPTION` for names and tags that are not legal
  */
@@ -59,7 +59,7 @@ export function watchStatements(dialect: Dialect, table: string, options: WatchO
       `watch takes 1 to ${mostTags} tags, at least one of them without columns (it stands for the whole table)`,
     );
   const make = dialect === "postgres" ? watchPostgres : watchSqlite;
-  return [...unwatchStatements(dialect, table), ...make(watched, outbox, options.namespace, tags)];
+  return [...unwatchStatements(dialect, table, options.namespace), ...make(watched, outbox, options.namespace, tags)];
 }
 
 /**
@@ -98,12 +98,16 @@ async function hasRowid(session: Session, table: string): Promise<boolean> {
 }
 
 /**
- * The statements that take the triggers away again. On PostgreSQL also from a table that was renamed since it was watched; on SQLite,
+ * The statements that take the triggers of a namespace away again; those of other apps stay. On PostgreSQL also from a table that was renamed since it was watched; on SQLite,
  * where a statement cannot look, `outbox.unwatch` does.
  */
-export function unwatchStatements(dialect: Dialect, table: string): readonly string[] {
+export function unwatchStatements(dialect: Dialect, table: string, namespace: string): readonly string[] {
+  checkDialect(dialect);
   const watched = tableName(table, "the watched table");
-  if (dialect === "sqlite") return events.map((event) => dropSqlite(watched, triggerName(watched, event)));
+  if (typeof namespace !== "string")
+    throw new EverfreshError("EF_OPTION", "what was watched takes the namespace that it was watched for");
+  if (dialect === "sqlite")
+    return events.map((event) => dropSqlite(watched, sqliteTriggerName(watched, namespace, event)));
   // A function goes with the last trigger that runs it: a table that was renamed may share one with the next of its old name.
   const body = `DECLARE
   made record;
@@ -111,7 +115,7 @@ BEGIN
   FOR made IN
     SELECT t.tgname, t.tgfoid, t.tgfoid::regprocedure AS ran FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
     WHERE t.tgrelid = to_regclass(${text(watched.quoted)}) AND NOT t.tgisinternal
-      AND t.tgname ~ '^everfresh_(.*_)?(insert|update|delete|truncate)$' AND p.proname ~ '^everfresh_'
+      AND starts_with(t.tgname, ${text(ownPrefix(namespace))}) AND starts_with(p.proname, 'everfresh_')
   LOOP
     EXECUTE format('DROP TRIGGER %I ON ', made.tgname) || ${text(watched.quoted)};
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgfoid = made.tgfoid) THEN
@@ -134,14 +138,15 @@ export async function removeTriggers(
   session: Session,
   dialect: Dialect,
   table: string,
+  namespace: string,
   watching: boolean,
 ): Promise<void> {
   if (dialect === "postgres") {
-    for (const statement of unwatchStatements(dialect, table)) await session.query(statement);
+    for (const statement of unwatchStatements(dialect, table, namespace)) await session.query(statement);
     return;
   }
   const watched = tableName(table, "the watched table");
-  const names = new Set(events.map((event) => triggerNameOf(watched, event).toLowerCase()));
+  const names = new Set(events.map((event) => sqliteTriggerName(watched, namespace, event).toLowerCase()));
   const rows = await session.query(
     `SELECT name, tbl_name AS "of" FROM ${watched.prefix}sqlite_master WHERE type = 'trigger'`,
   );
@@ -154,12 +159,11 @@ export async function removeTriggers(
       `The triggers of ${taken.of} have the names that those of ${table} would have: it was renamed after it had been watched. Watch it again by its present name, or unwatch it, before ${table}.`,
     );
   for (const { name, of } of made)
-    if (isOf(of) && /^everfresh_.*_(?:insert|update|delete)$/s.test(name))
-      await session.query(dropSqlite(watched, identifier(name)));
+    if (isOf(of) && name.startsWith(ownPrefix(namespace))) await session.query(dropSqlite(watched, name));
 }
 
 function dropSqlite(watched: TableName, trigger: string): string {
-  return `DROP TRIGGER IF EXISTS ${watched.prefix}${trigger}`;
+  return `DROP TRIGGER IF EXISTS ${watched.prefix}${identifier(trigger)}`;
 }
 
 const events = ["insert", "update", "delete"] as const;
@@ -214,7 +218,7 @@ END`;
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 ${plainText} AS ${dollars(body)}`,
     ...(["insert", "update", "delete", "truncate"] as const).map(
-      (event) => `CREATE TRIGGER "everfresh_${event}" AFTER ${event.toUpperCase()} ON ${watched.quoted}
+      (event) => `CREATE TRIGGER "${ownPrefix(namespace)}${event}" AFTER ${event.toUpperCase()} ON ${watched.quoted}
 ${transition[event]}FOR EACH STATEMENT EXECUTE FUNCTION ${name}()`,
     ),
   ];
@@ -244,7 +248,7 @@ function watchSqlite(watched: TableName, outbox: TableName, namespace: string, t
     // UNION rather than UNION ALL: equal names fall together.
     const rows = names.map((name) => `SELECT ${text(namespace)}, 'tag', ${name}`).join(" UNION ");
     // The trigger carries the schema; the tables stand without it.
-    return `CREATE TRIGGER ${watched.prefix}${triggerName(watched, event)} AFTER ${event.toUpperCase()} ON ${identifier(watched.base)}
+    return `CREATE TRIGGER ${watched.prefix}${identifier(sqliteTriggerName(watched, namespace, event))} AFTER ${event.toUpperCase()} ON ${identifier(watched.base)}
 BEGIN INSERT INTO ${identifier(outbox.base)} (namespace, kind, name) ${rows}; END`;
   });
 }
@@ -278,13 +282,14 @@ function text(value: string): string {
   return `'${value.replaceAll("'", "''")}'`;
 }
 
-/** On SQLite, where the names of triggers are those of their schema. */
-function triggerNameOf(watched: TableName, event: string): string {
-  return `everfresh_${shortened(watched.base)}_${event}`;
+/** How the names of triggers begin: two apps with a cache each may watch one table. */
+function ownPrefix(namespace: string): string {
+  return `everfresh_${sumOf(namespace).slice(0, 8)}_`;
 }
 
-function triggerName(watched: TableName, event: string): string {
-  return identifier(triggerNameOf(watched, event));
+/** With the table's name, because the names of SQLite's triggers are those of their schema. */
+function sqliteTriggerName(watched: TableName, namespace: string, event: string): string {
+  return `${ownPrefix(namespace)}${shortened(watched.base)}_${event}`;
 }
 
 /**

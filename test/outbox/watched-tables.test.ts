@@ -1,7 +1,7 @@
 /** What a watched table may be called, may become and may be made of, and the ways in which rows may be written to it. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createOutbox, watchStatements } from "everfresh/outbox";
+import { createOutbox, unwatchStatements, watchStatements } from "everfresh/outbox";
 import pg from "pg";
 import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { onPostgres, onSqlite, watching } from "./places.ts";
@@ -54,6 +54,35 @@ for (const { name, needs, make } of places)
       await told("ALTER TABLE goods RENAME TO things");
       await outbox.unwatch("things");
       assert.deepEqual(await told("INSERT INTO things (id, text) VALUES (1, 'x')"), []);
+    });
+
+    test("one table may be watched for the caches of two apps, and each may end it for itself", async (t) => {
+      const { place, outbox, told } = await watching(t, make);
+      const cache = new RememberingCache("admin");
+      const other = createOutbox({ db: place.db, caches: cache, relay: false });
+      await outbox.watch("items", { tags: ["items"] });
+      await other.watch("items", { tags: ["things"] });
+      const insert = "INSERT INTO items (id, text) VALUES ";
+      assert.deepEqual(await told(`${insert} (1, 'x')`), ["items"]);
+      assert.equal(await other.relayOnce(), 1);
+      assert.deepEqual(cache.told, ["tag things"]);
+      await other.unwatch("items");
+      assert.deepEqual(await told(`${insert} (2, 'x')`), ["items"]);
+      assert.equal(await other.relayOnce(), 0);
+      await other.unwatch("items", { namespace: "shop" });
+      assert.deepEqual(await told("DELETE FROM items"), []);
+    });
+
+    test("the statements that watch a table are taken back by those that unwatch it", async (t) => {
+      const { place, told } = await watching(t, make);
+      const dialect = name === "SQLite" ? "sqlite" : "postgres";
+      const [schema] = name === "SQLite" ? ["main"] : place.args.slice(2);
+      const options = { namespace: "shop", tags: ["items"], outbox: `${schema}.everfresh_outbox` };
+      for (const statement of watchStatements(dialect, "items", options)) await place.run(statement);
+      assert.deepEqual(await told("INSERT INTO items (id, text) VALUES (1, 'x')"), ["items"]);
+      for (const statement of unwatchStatements(dialect, "items", "shop")) await place.run(statement);
+      assert.deepEqual(await told("DELETE FROM items"), []);
+      assert.throws(() => unwatchStatements(dialect, "items", undefined as never), { code: "EF_OPTION" });
     });
 
     test("an outbox's own table has a plain name", () => {
