@@ -52,6 +52,8 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
     // Fastify answers what it cannot decode by itself, past every hook: without our headers, our page, our log line.
     rewriteUrl: ({ url = "/" }) => (canBeDecoded(pathOf({ url })) ? url : "/%25"),
     forceCloseConnections: "idle",
+    // What arrives while the app ends is answered like any other request, and not past our page and our words.
+    return503OnClosing: false,
   });
   const store = new QueueStore(database);
   const { slowQueryMs } = config;
