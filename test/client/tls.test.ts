@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { createServer } from "node:tls";
 import { createClient } from "everfresh/client";
 import { makeCertificate } from "../support/certificates.ts";
-import { startMemcached } from "../support/memcached.ts";
+import { answering, startMemcached } from "../support/memcached.ts";
 import { onLines, politely, startPeer } from "../support/peers.ts";
 import { needs } from "../support/programs.ts";
 import { memcachedWithTls, startTlsMemcached, testAuthority } from "../support/tls.ts";
@@ -126,6 +126,8 @@ test("an IPv6 address does as well", needs("memcached"), async (t) => {
   const server = await startMemcached(["-l", "[::1]"]).catch(() => undefined);
   if (server === undefined) return t.skip("this machine has no IPv6 loopback");
   t.after(() => server.stop());
+  // It answers on the other address already.
+  await answering(server.port, 10_000, "::1");
   const client = createClient({ servers: `[::1]:${server.port}` });
   t.after(() => client.close());
   assert.equal((await client.set("k", "v")).epoch.server, `[::1]:${server.port}`);

@@ -116,6 +116,15 @@ async function loop(work: (key: number) => Promise<void>, pauseMs: number): Prom
   }
 }
 
+/** Waits until no invalidation is pending any more: it is retried for as long as the process lives, and no longer. */
+async function delivered(limitMs: number): Promise<void> {
+  const until = performance.now() + limitMs;
+  while (performance.now() < until) {
+    if (cache.health().servers.every(({ pendingInvalidations }) => pendingInvalidations === 0)) return;
+    await pause(10);
+  }
+}
+
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms);
@@ -131,6 +140,7 @@ await Promise.all([
   ...Array.from({ length: plan.readers }, () => loop(read, 6)),
   ...Array.from({ length: plan.writers }, () => loop(write, 25)),
 ]);
+await delivered(10_000);
 clearInterval(flusher);
 flush();
 closeSync(file);

@@ -76,18 +76,18 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Waits until something accepts connections on a port of the loopback or a unix socket; it tries again as soon as it is refused. */
-export async function answering(place: number | string, deadlineMs = 10_000): Promise<void> {
+/** Waits until something accepts connections on a port of `host` or a unix socket; it tries again as soon as it is refused. */
+export async function answering(place: number | string, deadlineMs = 10_000, host = "127.0.0.1"): Promise<void> {
   const until = performance.now() + deadlineMs;
   for (;;) {
-    if (await accepts(place)) return;
+    if (await accepts(place, host)) return;
     if (performance.now() > until) throw new Error(`nothing answers on ${place} after ${deadlineMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 
-async function accepts(place: number | string): Promise<boolean> {
-  const socket = typeof place === "number" ? connect(place, "127.0.0.1") : connect(place);
+async function accepts(place: number | string, host: string): Promise<boolean> {
+  const socket = typeof place === "number" ? connect(place, host) : connect(place);
   return await new Promise((resolve) => {
     socket.once("connect", () => {
       socket.destroy();
