@@ -4,6 +4,7 @@ import { systemClock, systemRandom, type Clock, type Random } from "../clock.ts"
 import type { Duration } from "../duration.ts";
 import { EverfreshError, shown } from "../errors.ts";
 import { checkNames } from "../option-names.ts";
+import { checkFunction } from "./arguments.ts";
 import { Cache } from "./cache.ts";
 import { deliveriesOf, type Deliveries } from "./deliveries.ts";
 import { Engines } from "./engines.ts";
@@ -121,6 +122,12 @@ class Life {
   }
 }
 
+/** Without them the first read would fail, where nobody expects that of a cache. */
+function checkSerializer(serializer: Partial<Serializer> | null | undefined): void {
+  if (serializer === undefined) return;
+  for (const name of ["encode", "decode"] as const) checkFunction(serializer?.[name], `${name} of the serializer`);
+}
+
 const backendMethods = [
   "describe",
   "serverOf",
@@ -166,6 +173,7 @@ export function createCache(options: CacheOptions): Cache {
   checkNames(options, optionNames, "createCache");
   const { backend, clock = systemClock, random = systemRandom } = options;
   checkBackend(backend);
+  checkSerializer(options.serializer);
   const leaseMs = span(options.lease, "lease", 5_000);
   // memcached counts whole seconds, and one second may be over at once.
   if (leaseMs < 2_000) throw new EverfreshError("EF_OPTION", `lease is ${leaseMs} ms; the shortest lease is 2 s`);

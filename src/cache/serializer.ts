@@ -9,14 +9,14 @@
  */
 import { deserialize, serialize } from "node:v8";
 import { types } from "node:util";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, shown } from "../errors.ts";
 import { utf8Text } from "../protocol/index.ts";
 
 /** How a payload is to be read; part of what is stored. */
 export const formats = { json: 0, text: 1, bytes: 2, buffer: 3, structured: 4, custom: 5 } as const;
 export type Format = (typeof formats)[keyof typeof formats];
 
-/** A serializer of the user's own; `decode` may throw, and the reader then misses. */
+/** A serializer of the user's own; both answer at once. `decode` may throw, and the reader then misses. */
 export interface Serializer {
   encode(value: unknown): Uint8Array;
   decode(bytes: Uint8Array): unknown;
@@ -33,13 +33,19 @@ export interface Encoded {
  * @throws EverfreshError `EF_VALUE` when it holds something that would not come back as it was
  */
 export function encode(value: unknown, serializer: Serializer | undefined): Encoded {
-  if (serializer !== undefined) return { format: formats.custom, bytes: serializer.encode(value) };
+  if (serializer !== undefined) return { format: formats.custom, bytes: checkedBytes(serializer.encode(value)) };
   if (typeof value === "string" && !loneSurrogate.test(value)) return { format: formats.text, bytes: value };
   if (Buffer.isBuffer(value)) return { format: formats.buffer, bytes: value };
   if (value instanceof Uint8Array) return { format: formats.bytes, bytes: value };
   if (isTree(value, 0)) return { format: formats.json, bytes: JSON.stringify(value) };
   refuseStrangers(value, new Set());
   return { format: formats.structured, bytes: serialize(value) };
+}
+
+/** An asynchronous serializer's promise, or numbers in a list, would fail or be lost further on. */
+function checkedBytes(bytes: unknown): Uint8Array | string {
+  if (bytes instanceof Uint8Array || typeof bytes === "string") return bytes;
+  throw new EverfreshError("EF_VALUE", `encode of the serializer answers with bytes, at once; got ${shown(bytes)}`);
 }
 
 /**

@@ -868,6 +868,17 @@ describe("what users bring along and what goes wrong in it", () => {
     await assert.rejects(cache.set("k", 1), /cannot encode/);
   });
 
+  test("a serializer that is none is refused, and one that answers with no bytes hands the value out unstored", async () => {
+    for (const wrong of [{}, null, { encode: () => Buffer.from("") }, 5])
+      assert.throws(() => process({ serializer: wrong as never }), { code: "EF_OPTION", message: /of the serializer/ });
+    for (const answer of [Promise.resolve(Buffer.from("1")), undefined, {}, [1, 2]]) {
+      const cache = process({ serializer: { encode: () => answer as never, decode: () => 1 } });
+      assert.equal(await cache.getOrSet("k", () => 2), 2);
+      assert.equal(await cache.get("k"), undefined);
+      await assert.rejects(cache.set("k", 1), { code: "EF_VALUE", message: /bytes, at once; got / });
+    }
+  });
+
   test("a serializer that fails between two callers of one value fails the second, and nobody waits for ever", async () => {
     let decodes = 0;
     const serializer = {
