@@ -25,8 +25,8 @@ import { nextMoment } from "./moments.ts";
 import type { Plan } from "./plan.ts";
 import { encode, forEach, type Encoded, type Serializer } from "./serializer.ts";
 
-/** The envelope counts tags in one byte. */
-const limitTags = 255;
+/** The envelope has two bytes for the length of its provenance: so many fit, however long their texts are. */
+const limitTags = 252;
 
 /** What a flight needs of the cache around it. */
 export interface FlightHost {

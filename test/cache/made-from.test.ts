@@ -389,6 +389,27 @@ test("with `shared` everybody gets the very same value, else a copy of their own
   assert.equal((await read(true)).toString(), "abc");
 });
 
+test("a page that shows more than an envelope has room for is handed out and not stored", async () => {
+  world = new FakeMemcached();
+  cache = process(1);
+  // As long as they may be where the generation beside them bears their name.
+  const keys = Array.from({ length: 255 }, (_, index) => String(index).padEnd(244, "x"));
+  for (const [length, stored] of [
+    [252, true],
+    [255, false],
+  ] as const) {
+    const show = (): Promise<unknown> =>
+      Promise.all(keys.slice(0, length).map((key) => cache.getOrSet(key, () => row)));
+    const large = (): Promise<unknown> => cache.getOrSet(`page ${length}`, show, { collects: true });
+    assert.deepEqual(
+      await large(),
+      Array.from({ length }, () => row),
+    );
+    await settle();
+    assert.equal(await cache.has(`page ${length}`), stored);
+  }
+});
+
 test("who came after a write does not share a page that was rendered before it, also when that page is not stored", async () => {
   const [read, go] = [deferred(), deferred()];
   const skipped = (): Promise<number> =>
