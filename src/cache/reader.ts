@@ -24,6 +24,9 @@ export interface ReaderParts {
   readonly invalidation: Invalidation;
 }
 
+/** Of a miss: there may be a value, but nobody could be asked whether it is right. */
+const isUnknown = / (?:unreachable|unknown)$/;
+
 export class Reader {
   readonly #namespace: string;
   readonly #shared: Shared;
@@ -201,8 +204,8 @@ export class Reader {
       outer.add(undefined, home, wire);
       throw error;
     }
-    if (answer.status === "miss") outer.missed(home);
-    else if (answer.status === "bypass") outer.add(undefined, home, wire);
+    if (answer.status === "bypass" || isUnknown.test(answer.why ?? "")) outer.add(undefined, home, wire);
+    else if (answer.status === "miss") outer.missed(home);
     return full ? answer : answer.value;
   }
 
