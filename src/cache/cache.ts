@@ -210,7 +210,9 @@ export class Cache {
    * again with their value. What it returns is stored with the time to live that was left, or `ttl`; `undefined` removes it.
    *
    * @returns what `change` returned; undefined where nothing is there
-   * @throws EverfreshError `EF_SERVER_DOWN` when the server of the key or of one of its tags cannot be asked, `EF_OVERLOADED` when others kept writing
+   * @throws EverfreshError `EF_SERVER_DOWN` when the server of the key or of one of its tags cannot be asked, `EF_OVERLOADED` when others kept
+   *   writing; `EF_TIMEOUT` or `EF_CONNECTION_LOST` when the answer was lost, and it may have been done; `EF_INVALIDATION_PENDING`
+   *   when it was done, and what was made from the value from before may still be read
    */
   async update<T>(
     key: string,
@@ -230,6 +232,7 @@ export class Cache {
    * Adds to a number, atomically, keeping its time to live.
    *
    * @returns the sum; undefined where nothing is there and no `initial` was given, which is then stored as it is
+   * @throws as {@link update}; EverfreshError `EF_VALUE` for what is no number
    */
   async incr(key: string, delta = 1, options: { initial?: number; ttl?: Ttl } = {}): Promise<number | undefined> {
     this.#shared.life.check();

@@ -2,8 +2,8 @@
  * Writing values that are the caller's own: `set`, `add`, `touch`, `incr`. Not for what was computed from a source;
  * that is stored by the fill of a lease only, because a plain write that arrives late would bring back the past.
  *
- * A write that failed never leaves the value from before: the key is invalidated, also when that takes until the
- * server is back.
+ * A `set` that failed never leaves the value from before: the key is invalidated, also when that takes until the server is
+ * back. One that compares has replaced that very value or nothing; where its answer was lost, nobody knows which.
  */
 import type { Backend, Item, Token } from "../backend/index.ts";
 import type { Clock, Random } from "../clock.ts";
