@@ -40,7 +40,8 @@ export class Approaches {
    * @returns undefined, or where no other will do: why the server cannot be used
    */
   next(cause: EverfreshError, wasOpen: boolean): EverfreshError | undefined {
-    const misunderstood = cause.code === "EF_UNSUPPORTED" || cause.code === "EF_PROTOCOL";
+    // mcrouter calls what it does not know a "malformed request" of the client's.
+    const misunderstood = ["EF_UNSUPPORTED", "EF_PROTOCOL", "EF_CLIENT_ERROR"].includes(cause.code);
     const hungUp = cause.code === "EF_CONNECTION_LOST" && wasOpen;
     if (!misunderstood && !hungUp) return cause;
     this.#firstCause ??= cause;

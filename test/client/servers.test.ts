@@ -490,3 +490,18 @@ test("a server that has nothing but classic text is spoken to in classic text, a
   await assert.rejects(client.meta.delete("k", { invalidate: true }), { code: "EF_UNSUPPORTED" });
   assert.ok(!heard.some((line) => /^m[gd] /.test(line)));
 });
+
+test("a proxy that refuses meta as malformed, and hangs up, is spoken to in classic text", async (t) => {
+  const peer = await startPeer((socket) => {
+    onLines(socket, (line) => {
+      if (line === "version") socket.write("VERSION 37.0 mcrouter\r\n");
+      else if (line === "get k") socket.write("VALUE k 16 4\r\ntext\r\nEND\r\n");
+      else socket.end("CLIENT_ERROR malformed request\r\n");
+    });
+  });
+  t.after(() => peer.stop());
+  const client = createClient({ servers: peer.address });
+  t.after(() => client.close());
+  const hit = await client.get("k");
+  assert.deepEqual([hit.kind === "hit" && hit.value, client.servers()[0]?.protocol], ["text", "text"]);
+});
