@@ -10,6 +10,19 @@ import type { Connection } from "./connection.ts";
 /** An alarm that rings later than this was held up by this process itself. */
 const lateMs = 20;
 
+/**
+ * Calls `ring` after `ms`, and where this process was held up meanwhile, after as much again: what was to come in this
+ * time could not be read.
+ */
+export function afterListening(clock: Clock, ms: number, ring: () => void): Timer {
+  const latest = clock.monotonic() + ms + lateMs;
+  let timer = clock.after(ms, () => {
+    if (clock.monotonic() <= latest) ring();
+    else timer = clock.after(ms, ring);
+  });
+  return { cancel: () => timer.cancel() };
+}
+
 /** Rings once at the earliest of the moments that it was set to. */
 export class Alarm {
   readonly #clock: Clock;

@@ -16,7 +16,7 @@ import { Approaches } from "./approaches.ts";
 import { backoffMs, type BackoffOptions } from "./backoff.ts";
 import type { Call, ConnectionEpoch, Tally } from "./call.ts";
 import { Connection, type ConnectionKeeper } from "./connection.ts";
-import { Alarm, Patience } from "./deadlines.ts";
+import { afterListening, Alarm, Patience } from "./deadlines.ts";
 import { fault, greet, unusable, type HandshakePlan } from "./handshake.ts";
 import type { OpenTransport } from "./transport.ts";
 import type { ServerVersion } from "./version.ts";
@@ -273,7 +273,7 @@ export class Link implements ConnectionKeeper {
     if (this.state !== "down") this.#become("connecting", undefined);
     const { server, connectTimeoutMs } = this.#options;
     this.#retry?.cancel();
-    this.#retry = this.#clock.after(connectTimeoutMs, () => {
+    this.#retry = afterListening(this.#clock, connectTimeoutMs, () => {
       if (!this.#trying) return;
       const why = `It did not answer within ${connectTimeoutMs} ms.`;
       this.#connection?.destroy(new EverfreshError("EF_TIMEOUT", why, { server }));

@@ -40,7 +40,7 @@ class TestClock implements Clock {
     for (;;) {
       const next = this.#timers.toSorted((a, b) => a.at - b.at)[0];
       if (next === undefined || next.at > end) break;
-      this.#now = next.at;
+      this.#now = Math.max(this.#now, next.at);
       this.#timers = this.#timers.filter((each) => each !== next);
       next.run();
       await turn();
@@ -424,6 +424,22 @@ test("a call that is overdue when the connection comes is not sent, though no al
   assert.doesNotMatch(written, /mg late/);
   say(politely("mg fine"));
   assert.equal(await fine, "hit");
+});
+
+test("a process that was held up while it connected gives the server its time once more, and then takes it for down", async () => {
+  for (const answers of [true, false]) {
+    const { ask, clock, greet, link, say } = rig();
+    const asked = ask("k", 5000);
+    await turn();
+    clock.heldUp(600);
+    await clock.pass(499);
+    assert.equal(link.state, "connecting");
+    if (answers) {
+      await greet();
+      say(politely("mg k"));
+    } else await clock.pass(1);
+    assert.equal(await asked, answers ? "hit" : "EF_SERVER_DOWN");
+  }
 });
 
 test("more than maxPending calls are refused; answered ones make room", async () => {
