@@ -46,6 +46,9 @@ const suspectLimit = 3;
 /** Values that wait to be sent to one server, in bytes; beyond that calls are refused. */
 const unsentLimitBytes = 128 * 2 ** 20;
 
+/** How long a full queue is not looked through again for calls that were given up. */
+const siftMs = 10;
+
 /** For so many calls of a tick room is kept. */
 const keptCalls = 4096;
 
@@ -73,6 +76,7 @@ export class Link implements ConnectionKeeper {
   #freshCount = 0;
   /** The bytes of values that were not sent yet. */
   #unsentBytes = 0;
+  #siftedAt = -Infinity;
   #flushing = false;
   /** Not sent yet: no connection, or no room in it. */
   #waiting: Call<unknown>[] = [];
@@ -134,20 +138,32 @@ export class Link implements ConnectionKeeper {
     watchCall(call, this.server, this.#clock);
     if (this.#draining && !isStep) return call.fail("EF_CLOSED", "The client was closed.", this.server);
     if (this.state === "down" || this.state === "closed") return this.#refuse(call);
-    if (this.pending >= this.#options.maxPending) {
-      return call.fail("EF_OVERLOADED", `${this.#options.maxPending} calls wait for this server already.`, this.server);
-    }
-    if (call.data !== undefined) {
-      const bytes = call.data.length;
-      if (this.#unsentBytes > 0 && this.#unsentBytes + bytes > unsentLimitBytes)
-        return call.fail("EF_OVERLOADED", `${unsentLimitBytes} bytes wait for this server already.`, this.server);
-      this.#unsentBytes += bytes;
-    }
+    let tooMuch = this.#tooMuchWith(call);
+    if (tooMuch !== undefined && this.#sifts()) tooMuch = this.#tooMuchWith(call);
+    if (tooMuch !== undefined)
+      return call.fail("EF_OVERLOADED", `${tooMuch} wait for this server already.`, this.server);
+    if (call.data !== undefined) this.#unsentBytes += call.data.length;
     this.#fresh[this.#freshCount++] = call;
     if (!this.#flushing) {
       this.#flushing = true;
       process.nextTick(flush, this);
     }
+  }
+
+  /** What there would be too much of, with `call`. */
+  #tooMuchWith({ data }: Call<unknown>): string | undefined {
+    if (this.pending >= this.#options.maxPending) return `${this.#options.maxPending} calls`;
+    const isOver = data !== undefined && this.#unsentBytes > 0 && this.#unsentBytes + data.length > unsentLimitBytes;
+    return isOver ? `${unsentLimitBytes} bytes` : undefined;
+  }
+
+  /** Looks for calls that were given up while they wait, unless it has just looked; whether it did. */
+  #sifts(): boolean {
+    const now = this.#clock.monotonic();
+    if (this.#waiting.length === 0 || now < this.#siftedAt + siftMs) return false;
+    this.#siftedAt = now;
+    this.#sift(now);
+    return true;
   }
 
   /** Sends what was queued in this tick. */
@@ -361,21 +377,7 @@ export class Link implements ConnectionKeeper {
   // Deadlines
 
   #expire(now: number): void {
-    let next = Infinity;
-    const still: Call<unknown>[] = [];
-    let bytes = 0;
-    for (const call of this.#waiting) {
-      if (call.settled) continue;
-      if (call.deadline <= now) {
-        this.#failUnsent(call);
-      } else {
-        still.push(call);
-        bytes += call.data?.length ?? 0;
-        next = Math.min(next, call.deadline);
-      }
-    }
-    this.#waiting = still;
-    if (this.#freshCount === 0) this.#unsentBytes = bytes;
+    let next = this.#sift(now);
     const connection = this.#connection;
     // While it is being greeted, the time to connect is the only deadline.
     if (connection !== undefined && this.state === "up") {
@@ -383,6 +385,24 @@ export class Link implements ConnectionKeeper {
       next = Math.min(next, this.#suspect(connection, now), connection.earliestDeadline());
     }
     if (next < Infinity) this.#alarm.set(next, now);
+  }
+
+  /** Drops waiting calls that are settled and fails those that are overdue; returns the next deadline of the others. */
+  #sift(now: number): number {
+    let next = Infinity;
+    this.#waiting = this.#waiting.filter((call) => {
+      if (call.settled) return false;
+      if (call.deadline <= now) {
+        this.#failUnsent(call);
+        return false;
+      }
+      next = Math.min(next, call.deadline);
+      return true;
+    });
+    this.#unsentBytes = 0;
+    for (const calls of [this.#waiting, this.#fresh])
+      for (const call of calls) this.#unsentBytes += call?.data?.length ?? 0;
+    return next;
   }
 
   /** Gives a connection up that is hung; otherwise says when to look again. */

@@ -456,6 +456,28 @@ test("more than maxPending calls are refused; answered ones make room", async ()
   assert.deepEqual(await Promise.all([calls[1], next]), ["hit", "hit"]);
 });
 
+test("calls that were given up while they waited for a connection leave their room to others", async () => {
+  const { link, ask, clock, greet, say } = rig({ maxPending: 2 });
+  const data = Buffer.alloc(100 * 2 ** 20);
+  const store = (): Call<string> => {
+    const call = new Call("store", "k", false, 0, data, 0, undefined, 1000, undefined, false, (answer) => answer.kind);
+    link.send(call);
+    return call;
+  };
+  const given = store();
+  const first = ask("first");
+  assert.equal(await ask("second"), "EF_OVERLOADED");
+  await turn();
+  given.abort("enough", "s:1");
+  await assert.rejects(given.promise, { code: "EF_ABORTED" });
+  clock.heldUp(10);
+  const third = store();
+  assert.equal(await ask("fourth"), "EF_OVERLOADED");
+  await greet();
+  say(politely("mg first") + politely("ms k"));
+  assert.deepEqual([await first, await third.promise], ["hit", "stored"]);
+});
+
 test("values that cannot be sent are held up to a bound in bytes, not only in number", async () => {
   const { link, ask } = rig();
   const data = Buffer.alloc(50 * 2 ** 20);
