@@ -49,7 +49,8 @@ export class MemcachedClient extends BulkCommands {
   /** What happened so far, over all servers. */
   numbers(): ClientCounters {
     const { hits, misses } = this.counters;
-    return { hits, misses, ...this.router.numbers() };
+    const { answers, bytesRead, bytesWritten, connects, failures } = this.router.numbers();
+    return { hits, misses, answers, bytesRead, bytesWritten, connects, failures };
   }
 
   /**

@@ -27,7 +27,7 @@ export class LinkSums implements LinkNumbers {
 
 /** A snapshot of a client's numbers, from its making to now. */
 export interface ClientCounters {
-  /** Reads that found something, and reads that did not. */
+  /** Reads that found something, and reads that did not; of many keys each counts. */
   readonly hits: number;
   readonly misses: number;
   /** Answers of any kind, bytes and connections, over all servers, also those that have left the list. */

@@ -36,8 +36,8 @@ export class Router {
   #place: Placement = () => 0;
   /** The only link, where there is only one. */
   #single: Link | undefined = undefined;
-  /** The ends of servers that left the list and still owe an answer, with the links to them. */
-  readonly #leaving = new Map<Promise<void>, readonly Link[]>();
+  /** The links to servers that left the list and still owe an answer, with their end. */
+  readonly #leaving = new Map<readonly Link[], Promise<void>>();
   /** Of those that owe none any more. */
   readonly #gone = new LinkSums();
 
@@ -82,7 +82,7 @@ export class Router {
   numbers(): LinkSums {
     const sums = new LinkSums();
     sums.add(this.#gone);
-    for (const links of [...this.#members.map((member) => member.links), ...this.#leaving.values()])
+    for (const links of [...this.#members.map((member) => member.links), ...this.#leaving.keys()])
       for (const link of links) sums.add(link.numbers());
     return sums;
   }
@@ -108,20 +108,17 @@ export class Router {
     this.#members = members;
     this.#place = placement(servers, this.#options.placement);
     this.#single = members.length === 1 && this.#options.connections === 1 ? members[0]?.links[0] : undefined;
-    for (const member of staying.values()) this.#leave(member);
+    for (const member of staying.values()) this.#leaving.set(member.links, this.#leave(member));
     const names = new Set(members.map(({ name }) => name));
     const added = [...names].filter((name) => !before.has(name));
     const removed = [...before].filter((name) => !names.has(name));
     if (before.size > 0 && changes.hasSubscribers) changes.publish({ added, removed });
   }
 
-  #leave({ links }: Member): void {
-    const gone = closeLinks(links);
-    this.#leaving.set(gone, links);
-    void gone.then(() => {
-      this.#leaving.delete(gone);
-      for (const link of links) this.#gone.add(link.numbers());
-    });
+  async #leave({ links }: Member): Promise<void> {
+    await closeLinks(links);
+    this.#leaving.delete(links);
+    for (const link of links) this.#gone.add(link.numbers());
   }
 
   /** Finishes what was asked, also of servers that have left the list, and the operations that have begun; then ends all connections. */
@@ -129,7 +126,7 @@ export class Router {
     operations.drain();
     const links = this.#members.flatMap((member) => member.links);
     for (const link of links) link.drain();
-    await Promise.all(this.#leaving.keys());
+    await Promise.all(this.#leaving.values());
     await closeLinks(links, operations);
   }
 

@@ -398,8 +398,9 @@ test("a signal ends the waiting for the rest of a value, also that of one of man
   const manifest = `{"id":"${"A".repeat(20)}","size":1500000,"parts":2}`;
   const controller = new AbortController();
   const peer = await startSpeaker((line) => {
-    if (line.startsWith("mg ")) return void controller.abort();
-    return `VALUE parted 528 ${manifest.length}\r\n${manifest}\r\nEND\r\n`;
+    if (!line.startsWith("mg ")) return `VALUE parted 528 ${manifest.length}\r\n${manifest}\r\nEND\r\n`;
+    controller.abort();
+    return undefined;
   });
   t.after(() => peer.stop());
   const client = createClient({ servers: peer.address, protocol: "meta", timeoutMs: 600_000 });

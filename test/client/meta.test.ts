@@ -1,7 +1,7 @@
 /** The meta commands against a real memcached. */
 import assert from "node:assert/strict";
 import { after, before, describe, test, type TestContext } from "node:test";
-import { createClient, type Cas, isEverfreshError, type CallSink, type MemcachedClient } from "everfresh/client";
+import { createClient, isEverfreshError, type CallSink, type Cas, type MemcachedClient } from "everfresh/client";
 import { deferred } from "../support/deferred.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
@@ -230,10 +230,8 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
   });
 
   test("the token 0, which a server without tokens gives, changes nothing over binary", async (t) => {
-    const own = createClient({ servers: server.address, protocol: "binary" });
-    t.after(() => own.close());
+    const own = clientOf(t, "binary");
     await own.meta.set("n", "10");
-    // What `memcached -C` gives. Every server would execute the command, whatever it has.
     const compareCas = "0" as Cas;
     await assert.rejects(own.cas("n", "old", compareCas), { code: "EF_UNSUPPORTED", message: /token 0/ });
     await assert.rejects(own.cas("absent", "old", compareCas), { code: "EF_UNSUPPORTED" });
