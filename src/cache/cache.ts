@@ -385,9 +385,15 @@ export class Cache {
   health(): CacheHealth {
     const { backend, deliveries } = this.#shared;
     const pending = deliveries.pending();
-    const servers = placesOf(backend).flatMap((place) => place.servers());
+    const servers = new Map<string, ServerHealth>();
+    // One that is in both sets while they change is told of once, as the present set sees it.
+    for (const server of placesOf(backend).flatMap((place) => place.servers()))
+      if (!servers.has(server.name)) servers.set(server.name, server);
     return {
-      servers: servers.map((server) => ({ ...server, pendingInvalidations: pending.get(server.name) ?? 0 })),
+      servers: [...servers.values()].map((server) => ({
+        ...server,
+        pendingInvalidations: pending.get(server.name) ?? 0,
+      })),
     };
   }
 

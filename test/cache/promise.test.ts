@@ -690,6 +690,16 @@ describe("servers that fail", () => {
     assert.equal(await old.get("m"), undefined);
   });
 
+  test("the health of a server that is in both sets is told once", () => {
+    const before = new FakeMemcached(["fake:1", "old:1"]);
+    const backend = metaBackend(world.client(), { previous: metaBackend(before.client()) });
+    const { servers } = createCache({ backend, namespace: "n", clock }).health();
+    assert.deepEqual(
+      servers.map(({ name }) => name),
+      ["fake:1", "old:1"],
+    );
+  });
+
   test("what is set is there on the current servers and gone from the previous ones", async () => {
     const before = new FakeMemcached(["old:1"]);
     const old = createCache({ backend: metaBackend(before.client()), namespace: "n", clock });
