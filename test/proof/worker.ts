@@ -134,6 +134,8 @@ function pause(ms: number): Promise<void> {
 process.on("message", () => {
   asked.toStop = true;
 });
+// Whoever started it is gone, and would never ask.
+process.once("disconnect", () => process.exit(1));
 const flusher = setInterval(flush, 50);
 process.send?.("ready");
 await Promise.all([
@@ -148,4 +150,5 @@ await outbox?.close();
 await cache.close();
 await plain?.close();
 await source.close();
+process.removeAllListeners("disconnect");
 process.disconnect();
