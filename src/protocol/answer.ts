@@ -7,6 +7,7 @@
 import { isAscii } from "node:buffer";
 import type { Block } from "./ascii-frames.ts";
 import { latin1Text, utf8Text } from "./bytes-as-text.ts";
+import { malformed } from "./tokens.ts";
 
 /**
  * How a command ended. `line` carries one line of an answer that has several; `tooLarge` is a refusal of the server's,
@@ -90,8 +91,14 @@ export class Answer implements Block {
     return true;
   }
 
-  /** Says that the token lies in `line` from `start` to `end`. */
+  /**
+   * Says that the token lies in `line` from `start` to `end`.
+   *
+   * @throws EverfreshError `EF_PROTOCOL` when what lies there are not digits
+   */
   findCas(line: Buffer, start: number, end: number): void {
+    if (start === end) throw malformed();
+    for (let at = start; at < end; at++) if ((line[at] ?? 0) < 48 || (line[at] ?? 0) > 57) throw malformed();
     this.#casLine = line;
     this.#casStart = start;
     this.#casEnd = end;

@@ -123,8 +123,8 @@ function kindOf(command: Command, code: number, hasBlock: boolean): AnswerKind {
 function readFlags(key: string, line: Buffer, start: number, end: number, answer: Answer): boolean {
   let named = false;
   let at = start;
-  while (at < end) {
-    // line[at] is a space
+  // line[at] is a space. A letter must follow before the line's end: what lies behind it is another's.
+  while (at + 1 < end) {
     const letter = line[at + 1] ?? 0;
     const token = at + 2;
     let next = token;
@@ -149,7 +149,7 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
         break;
       case 0x74: // t
         next = tokenEnd(line, token, end);
-        answer.ttl = line[token] === 0x2d ? -1 : readNumber(line, token, next);
+        answer.ttl = next > token && line[token] === 0x2d ? -1 : readNumber(line, token, next);
         break;
       case 0x73: // s
         next = tokenEnd(line, token, end);
@@ -157,7 +157,7 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
         break;
       case 0x68: // h
         next = tokenEnd(line, token, end);
-        answer.hitBefore = line[token] === 0x31;
+        answer.hitBefore = readNumber(line, token, next) > 0;
         break;
       case 0x6c: // l
         next = tokenEnd(line, token, end);
@@ -175,6 +175,9 @@ function readFlags(key: string, line: Buffer, start: number, end: number, answer
         break;
       case 0x5a: // Z
         answer.leased = true;
+        break;
+      case SPACE:
+        next = at + 1;
         break;
       default:
         next = tokenEnd(line, token, end);

@@ -115,7 +115,7 @@ function readValue(command: Command, line: Buffer, start: number, end: number, a
   answer.clientFlags = readNumber(line, keyEnd + 1, flagsEnd);
   if ((command.wanted & want.cas) === 0) return;
   const casAt = tokenEnd(line, flagsEnd + 1, end) + 1;
-  if (casAt < end) answer.findCas(line, casAt, end);
+  if (casAt < end) answer.findCas(line, casAt, tokenEnd(line, casAt, end));
 }
 
 /** The key that follows the one that was named last, in the order of asking. */

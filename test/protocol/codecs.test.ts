@@ -185,6 +185,38 @@ test("a count is digits, padded with spaces, or it breaks the protocol", () => {
   }
 });
 
+test("flags end where their line ends, whatever an earlier line left behind it", () => {
+  const data = "x".repeat(limits.valueBytes + 1);
+  const asked = [command("get", "a"), command("get", "a"), command("get", "a")];
+  // Cut behind its line, a block's line is read from the memory of the longer one before it.
+  const long = `VA 1 ka f5 c9 h1 t-1 W Z\r\nx\r\n`;
+  for (const line of ["ka ", "ka f5 ", "ka f5  "]) {
+    const bytes = Buffer.from(`${long}VA 1 ${line}\r\nx\r\nVA ${data.length} ${line}\r\n${data}\r\n`);
+    const whole = hear("meta", asked, bytes, []);
+    assert.equal(whole.length, 3);
+    assert.match(whole[1] ?? "", /^hit\|-?\d\|\d\|-\|-\|false\|false\|false\|/);
+    assert.match(whole[2] ?? "", /^oversized\|-?\d\|\d\|-\|-\|false\|false\|false\|/);
+    for (let cut = 1; cut < bytes.length; cut++) assert.deepEqual(hear("meta", asked, bytes, [cut]), whole);
+  }
+});
+
+/** What is heard of one value in classic text. */
+const gets = (line: string): string[] =>
+  hear("text", [command("get", "a")], Buffer.from(`${line}\r\nx\r\nEND\r\n`), []);
+
+test("spaces between flags are passed over", () => {
+  const [told] = hear("meta", [command("get", "a")], Buffer.from("VA 1  ka   f5  W \r\nx\r\n"), []);
+  assert.match(told ?? "", /^hit\|-?\d\|5\|-\|-\|true\|/);
+});
+
+test("a flag that brings a number without digits breaks the protocol", () => {
+  for (const flag of ["c", "cx", "c1x", "f", "f-1", "s", "t", "tx", "h", "hx", "l"])
+    for (const line of [`VA 1 ka ${flag}`, `VA 1 ${flag} ka`])
+      assert.deepEqual(hear("meta", [command("get", "a")], Buffer.from(`${line}\r\nx\r\n`), []), ["EF_PROTOCOL"], line);
+  assert.equal(gets("VALUE a 0 1 7 ")[0]?.split("|")[3], "7");
+  for (const cas of ["x", "-1", "7x"]) assert.deepEqual(gets(`VALUE a 0 1 ${cas}`), ["EF_PROTOCOL"], cas);
+});
+
 /** Everything that a caller may write as a key. */
 const anyText = fc.oneof(
   fc.string({ unit: "binary", maxLength: 300 }),

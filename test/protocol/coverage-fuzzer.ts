@@ -94,7 +94,9 @@ export function fuzz(
     try {
       run(input);
     } catch (error) {
-      throw new Error(`Found by ${JSON.stringify(input.toString("latin1"))}`, { cause: error });
+      const found = error instanceof Error ? error.message : String(error);
+      // Of a failed test its message is shown, not always its cause.
+      throw new Error(`${found}\nFound by ${JSON.stringify(input.toString("latin1"))}`, { cause: error });
     }
   };
   const corpus = [...seeds];
