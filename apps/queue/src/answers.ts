@@ -17,6 +17,9 @@ export class AnswerError extends Error {
   }
 }
 
+/** What is said of an address at which there is nothing. */
+export const nothingHere = "There is nothing at this address.";
+
 /** Whether the visitor asks for JSON: says so, and does not also take HTML, as every browser's page view does. */
 export function wantsJson(request: FastifyRequest): boolean {
   const accept = request.headers.accept ?? "";
@@ -49,6 +52,8 @@ export function explained(error: unknown, log: FastifyBaseLogger): AnswerError {
       "csrf",
       "This page was too old to be trusted, or cookies are off. Nothing was changed; please try once more.",
     );
+  // Of a folder among the assets, or a name that leaves them; all other refusals have a code of their own.
+  if (statusCode === 403) return new AnswerError(404, "not-found", nothingHere);
   if (statusCode === 413) return new AnswerError(413, "too-large", "That is far too long.", { field: "text" });
   if (statusCode === 415) return new AnswerError(415, "content-type", "Send a form or JSON.");
   if (statusCode === 429) return new AnswerError(429, "too-many", message ?? "Too many requests.");

@@ -2,7 +2,7 @@
 import formbody from "@fastify/formbody";
 import staticFiles from "@fastify/static";
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import { AnswerError, explained, sendHtml, sendJson, wantsJson } from "./answers.ts";
+import { AnswerError, explained, nothingHere, sendHtml, sendJson, wantsJson } from "./answers.ts";
 import type { Config } from "./config.ts";
 import { letConnectionsGo } from "./connections.ts";
 import type { Database } from "./database.ts";
@@ -111,7 +111,7 @@ function notFound(request: FastifyRequest, reply: FastifyReply, pages: Pages): F
   const wrongMethod = allowed !== undefined && !allowed.split(", ").includes(request.method);
   const error = wrongMethod
     ? new AnswerError(405, "method", `Only ${allowed} can be used here.`)
-    : new AnswerError(404, "not-found", "There is nothing at this address.");
+    : new AnswerError(404, "not-found", nothingHere);
   if (wrongMethod) reply.header("allow", allowed);
   return answerPlainly(reply.code(error.statusCode), error, pages);
 }
