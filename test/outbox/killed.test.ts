@@ -6,21 +6,12 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { createOutbox } from "everfresh/outbox";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
-import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
+import { databaseForTests } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
-import { onPostgres, onSqlite, type Place } from "./places.ts";
+import { placesOn, type Place } from "./places.ts";
 import { eventually, RememberingCache } from "./support.ts";
 
-let postgres: RealPostgres | undefined;
-let url = "";
-before(async () => {
-  if (needsPostgres().skip !== false) return;
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-after(async () => {
-  await postgres?.stop();
-});
+const postgres = databaseForTests();
 
 /** Starts a process, waits until it says something, and answers a way to kill it. */
 async function untilItSays(script: string, args: readonly string[]): Promise<() => Promise<void>> {
@@ -53,12 +44,7 @@ function startReader(args: readonly string[]): Reader {
   return reader;
 }
 
-const places = [
-  { name: "PostgreSQL", needs: needsPostgres(), make: () => onPostgres(url) },
-  { name: "SQLite", needs: { skip: false }, make: onSqlite },
-] as const;
-
-for (const place of places)
+for (const place of placesOn(postgres))
   describe(`on ${place.name}`, place.needs, () => {
     let it: Place;
     // One for each database: what they hold under a key is not the same.

@@ -1,6 +1,7 @@
 /** The databases that relays are tested on, each with what another process needs to open it. */
 import type { TestContext } from "node:test";
 import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import { needsPostgres } from "../support/postgres.ts";
 import { poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
 
 /** A database with an outbox in it, and a second handle that any other program might have. */
@@ -41,6 +42,14 @@ export function onSqlite(): Promise<Place> {
       return Promise.resolve();
     },
   });
+}
+
+/** Every kind of place, with what its tests need. */
+export function placesOn(postgres: { readonly url: string }) {
+  return [
+    { name: "PostgreSQL", needs: needsPostgres(), make: () => onPostgres(postgres.url) },
+    { name: "SQLite", needs: { skip: false }, make: onSqlite },
+  ] as const;
 }
 
 /** An outbox on a place of its own. */

@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { createCache, memory, type EverfreshError } from "everfresh";
 import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
 import pg from "pg";
-import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
-import { onPostgres, onSqlite, type Place } from "./places.ts";
+import { databaseForTests, needsPostgres } from "../support/postgres.ts";
+import { onPostgres, placesOn, type Place } from "./places.ts";
 import {
   eventually,
   kyselyOnSqlite,
@@ -20,24 +20,12 @@ import {
   openSqlite,
 } from "./support.ts";
 
-let postgres: RealPostgres | undefined;
-let url = "";
-before(async () => {
-  if (needsPostgres().skip !== false) return;
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-after(() => postgres?.stop());
+const postgres = databaseForTests();
 
 const byHand = (name: string, namespace = "shop") =>
   `INSERT INTO everfresh_outbox (namespace, kind, name) VALUES ('${namespace}', 'key', '${name}')`;
 
-const places = [
-  { name: "PostgreSQL", needs: needsPostgres(), make: () => onPostgres(url) },
-  { name: "SQLite", needs: { skip: false }, make: onSqlite },
-] as const;
-
-for (const place of places)
+for (const place of placesOn(postgres))
   describe(`on ${place.name}`, place.needs, () => {
     let it: Place;
     const outboxes: Outbox[] = [];
@@ -270,9 +258,9 @@ test("a relay on a SQLite handle does not read in a transaction that somebody ha
 });
 
 test("relays share the work also where transactions are repeatable reads by default", needsPostgres(), async () => {
-  const pool = await poolWithItems(url);
+  const pool = await poolWithItems(postgres.url);
   const strict = new pg.Pool({
-    connectionString: url,
+    connectionString: postgres.url,
     options: `${String(pool.options.options)} -c default_transaction_isolation=repeatable\\ read`,
   });
   const relays = Array.from({ length: 5 }, () =>
@@ -291,7 +279,7 @@ SELECT 'shop', 'key', n::text FROM generate_series(1, 300) AS n`);
 });
 
 test("on PostgreSQL a relay listens: a watched table rings it long before it would look", needsPostgres(), async () => {
-  const it = await onPostgres(url);
+  const it = await onPostgres(postgres.url);
   const cache = new RememberingCache();
   const outbox = createOutbox({ db: it.db, caches: cache, intervalMs: 60_000 });
   await outbox.install();
@@ -322,7 +310,7 @@ test("on PostgreSQL a relay listens: a watched table rings it long before it wou
 
 for (const table of ["Outbox", "user", "o".repeat(63)])
   test(`a relay hears the bell of the table ${table}`, needsPostgres(), async () => {
-    const it = await onPostgres(url);
+    const it = await onPostgres(postgres.url);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: it.db, caches: cache, table, intervalMs: 60_000 });
     await outbox.install();

@@ -11,7 +11,7 @@ import {
 } from "everfresh/outbox";
 import { type Kysely, ParseJSONResultsPlugin, type Transaction } from "kysely";
 import pg from "pg";
-import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
+import { databaseForTests, needsPostgres } from "../support/postgres.ts";
 import {
   kyselyOnPostgres,
   kyselyOnSqlite,
@@ -81,12 +81,11 @@ function sqliteKind(
 }
 
 async function pgKind(
-  url: string,
   make: (
     pool: pg.Pool,
   ) => Promise<{ db: DatabaseHandle; home?: DatabaseHandle; insert: Kind["insert"]; end?: () => Promise<void> }>,
 ): Promise<Kind> {
-  const pool = await poolWithItems(url);
+  const pool = await poolWithItems(postgres.url);
   const { end, ...made } = await make(pool);
   return {
     ...made,
@@ -102,8 +101,7 @@ function countOf(row: unknown): number {
   return Number((row as { n: unknown }).n);
 }
 
-let postgres: RealPostgres | undefined;
-let url = "";
+const postgres = databaseForTests();
 const onPostgres = needsPostgres();
 
 const kinds: readonly { name: string; needs: { skip: string | false }; make: () => Kind | Promise<Kind> }[] = [
@@ -125,14 +123,14 @@ const kinds: readonly { name: string; needs: { skip: string | false }; make: () 
   {
     name: "a pg Pool",
     needs: onPostgres,
-    make: () => pgKind(url, (pool) => Promise.resolve({ db: pool, insert: byPg })),
+    make: () => pgKind((pool) => Promise.resolve({ db: pool, insert: byPg })),
   },
   {
     name: "a pg Client",
     needs: onPostgres,
     make: () =>
-      pgKind(url, async (pool) => {
-        const client = new pg.Client({ connectionString: url, options: String(pool.options.options) });
+      pgKind(async (pool) => {
+        const client = new pg.Client({ connectionString: postgres.url, options: String(pool.options.options) });
         await client.connect();
         return { db: client, home: pool, insert: byPg, end: () => client.end() };
       }),
@@ -140,16 +138,9 @@ const kinds: readonly { name: string; needs: { skip: string | false }; make: () 
   {
     name: "Kysely on PostgreSQL",
     needs: onPostgres,
-    make: () => pgKind(url, (pool) => Promise.resolve({ db: kyselyOnPostgres(pool), insert: byKysely })),
+    make: () => pgKind((pool) => Promise.resolve({ db: kyselyOnPostgres(pool), insert: byKysely })),
   },
 ];
-
-before(async () => {
-  if (needsPostgres().skip !== false) return;
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-after(() => postgres?.stop());
 
 for (const kind of kinds)
   describe(`with ${kind.name}`, kind.needs, () => {
@@ -317,7 +308,7 @@ test("odd names reach the cache as they were written", async () => {
   const handle = file.open();
   handles.push({ db: handle, close: () => handle.close() });
   if (onPostgres.skip === false) {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     handles.push({ db: pool, close: () => pool.end() });
   }
   for (const { db, close } of handles) {

@@ -3,58 +3,15 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
-import { createOutbox, outboxSchema, watchStatements, type DatabaseHandle, type Outbox } from "everfresh/outbox";
+import { createOutbox, outboxSchema, watchStatements, type Outbox } from "everfresh/outbox";
 import pg from "pg";
-import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
+import { databaseForTests, needsPostgres } from "../support/postgres.ts";
+import { placesOn, type Place } from "./places.ts";
 import { poolWithItems, RememberingCache, openSqlite, sqliteFile } from "./support.ts";
 
-interface Place {
-  readonly db: DatabaseHandle;
-  /** Another program. */
-  run(sql: string): Promise<void>;
-  close(): Promise<void>;
-}
+const postgres = databaseForTests();
 
-let postgres: RealPostgres | undefined;
-let url = "";
-before(async () => {
-  if (needsPostgres().skip !== false) return;
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-after(() => postgres?.stop());
-
-const places = [
-  {
-    name: "PostgreSQL",
-    needs: needsPostgres(),
-    make: async (): Promise<Place> => {
-      const pool = await poolWithItems(url);
-      return { db: pool, run: async (sql) => void (await pool.query(sql)), close: () => pool.end() };
-    },
-  },
-  {
-    name: "SQLite",
-    needs: { skip: false },
-    make: (): Promise<Place> => {
-      const file = sqliteFile();
-      const handle = file.open();
-      const other = file.open();
-      return Promise.resolve({
-        db: handle,
-        run: (sql) => Promise.resolve(void other.exec(sql)),
-        close() {
-          handle.close();
-          other.close();
-          file.remove();
-          return Promise.resolve();
-        },
-      });
-    },
-  },
-] as const;
-
-for (const place of places)
+for (const place of placesOn(postgres))
   describe(`on ${place.name}`, place.needs, () => {
     let it: Place;
     const cache = new RememberingCache();
@@ -174,7 +131,7 @@ test("on SQLite tables may be named with their schema", async (t) => {
 
 describe("on PostgreSQL alone", needsPostgres(), () => {
   test("a transaction delivers all rows of a statement that are too many to be listed, and none that is rolled back", async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: pool, caches: cache, relay: false });
     await outbox.install();
@@ -203,7 +160,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("TRUNCATE invalidates the tags of the table", async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: pool, caches: cache, relay: false });
     await outbox.install();
@@ -215,7 +172,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("a column is one tag, however the writer's session writes dates and numbers", async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: pool, caches: cache, relay: false });
     await outbox.install();
@@ -238,7 +195,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("of a partitioned table the writes to a partition are seen where that is watched as well, and none twice", async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: pool, caches: cache, relay: false });
     await outbox.install();
@@ -254,7 +211,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("a writer without any right to the outbox, and with another search path, is seen too", async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const schema = String(pool.options.options).replace("-c search_path=", "");
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: pool, caches: cache, relay: false });
@@ -262,7 +219,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
     await outbox.watch("items", { tags: ["items"] });
     await pool.query(`CREATE ROLE reporter_${schema} LOGIN; GRANT USAGE ON SCHEMA ${schema} TO reporter_${schema};
 GRANT INSERT ON items TO reporter_${schema}; GRANT USAGE ON items_id_seq TO reporter_${schema}`);
-    const address = new URL(url);
+    const address = new URL(postgres.url);
     address.username = `reporter_${schema}`;
     const stranger = new pg.Client(address.href);
     await stranger.connect();
@@ -275,20 +232,20 @@ GRANT INSERT ON items TO reporter_${schema}; GRANT USAGE ON items_id_seq TO repo
   });
 
   test("psql is seen", { skip: existsSync("/usr/bin/psql") ? false : "psql is not installed" }, async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const schema = String(pool.options.options).replace("-c search_path=", "");
     const cache = new RememberingCache();
     const outbox = createOutbox({ db: pool, caches: cache, relay: false });
     await outbox.install();
     await outbox.watch("items", { tags: ["items"] });
-    execFileSync("psql", [url, "-q", "-c", `INSERT INTO ${schema}.items (text) VALUES ('typed')`]);
+    execFileSync("psql", [postgres.url, "-q", "-c", `INSERT INTO ${schema}.items (text) VALUES ('typed')`]);
     await outbox.relayOnce();
     assert.deepEqual(cache.told, ["tag items"]);
     await pool.end();
   });
 
   test("watch says so when the outbox is not installed", async () => {
-    const pool = await poolWithItems(url);
+    const pool = await poolWithItems(postgres.url);
     const outbox = createOutbox({ db: pool, caches: new RememberingCache(), relay: false });
     await assert.rejects(outbox.watch("items", { tags: ["items"] }), { code: "EF_OPTION", message: /install\(\)/ });
     await pool.end();

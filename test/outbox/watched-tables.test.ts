@@ -1,29 +1,17 @@
 /** What a watched table may be called, may become and may be made of, and the ways in which rows may be written to it. */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { createOutbox, unwatchStatements, watchStatements } from "everfresh/outbox";
 import pg from "pg";
-import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
-import { onPostgres, onSqlite, watching } from "./places.ts";
+import { databaseForTests, needsPostgres } from "../support/postgres.ts";
+import { onPostgres, onSqlite, placesOn, watching } from "./places.ts";
 import { RememberingCache } from "./support.ts";
 
-let postgres: RealPostgres | undefined;
-let url = "";
-before(async () => {
-  if (needsPostgres().skip !== false) return;
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-after(() => postgres?.stop());
+const postgres = databaseForTests();
 
-const onOne = () => onPostgres(url);
+const onOne = () => onPostgres(postgres.url);
 
-const places = [
-  { name: "PostgreSQL", needs: needsPostgres(), make: onOne },
-  { name: "SQLite", needs: { skip: false }, make: onSqlite },
-] as const;
-
-for (const { name, needs, make } of places)
+for (const { name, needs, make } of placesOn(postgres))
   describe(`on ${name}`, needs, () => {
     test("a table is watched whose name needs quotes, and one that is told from it by nothing else", async (t) => {
       const { outbox, told } = await watching(t, make);
@@ -179,7 +167,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
     const { place, outbox, told } = await watching(
       t,
       async () => {
-        const made = await onPostgres(url);
+        const made = await onPostgres(postgres.url);
         await made.run('CREATE SCHEMA IF NOT EXISTS "My-App"; CREATE TABLE "My-App"."Items" (id int)');
         return made;
       },
@@ -197,7 +185,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
     const [, , schema = ""] = place.args;
     await place.run(`CREATE ROLE app_${schema} LOGIN; GRANT USAGE ON SCHEMA ${schema} TO app_${schema};
 GRANT SELECT, INSERT, UPDATE, DELETE ON everfresh_outbox, items TO app_${schema}`);
-    const address = new URL(url);
+    const address = new URL(postgres.url);
     address.username = `app_${schema}`;
     const pool = new pg.Pool({ connectionString: address.href, options: `-c search_path=${schema}` });
     t.after(() => pool.end());

@@ -2,18 +2,11 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { after, before, describe, test, type TestContext } from "node:test";
-import { needsPostgres, startPostgres, type RealPostgres } from "../support/postgres.ts";
-import { onPostgres, onSqlite, watching, type Place, type Watching } from "./places.ts";
+import { describe, test, type TestContext } from "node:test";
+import { databaseForTests, needsPostgres } from "../support/postgres.ts";
+import { onPostgres, onSqlite, placesOn, watching, type Place, type Watching } from "./places.ts";
 
-let postgres: RealPostgres | undefined;
-let url = "";
-before(async () => {
-  if (needsPostgres().skip !== false) return;
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-after(() => postgres?.stop());
+const postgres = databaseForTests();
 
 /** A database where `tables` exist, and `w` is watched by `w` and `w:{id}`. */
 async function withTables(t: TestContext, make: () => Promise<Place>, tables: string): Promise<Watching> {
@@ -25,14 +18,9 @@ async function withTables(t: TestContext, make: () => Promise<Place>, tables: st
 
 const plain = "CREATE TABLE w (id integer PRIMARY KEY, text text, other integer UNIQUE)";
 
-const onOne = () => onPostgres(url);
+const onOne = () => onPostgres(postgres.url);
 
-const places = [
-  { name: "PostgreSQL", needs: needsPostgres(), make: onOne },
-  { name: "SQLite", needs: { skip: false }, make: onSqlite },
-] as const;
-
-for (const { name, needs, make } of places)
+for (const { name, needs, make } of placesOn(postgres))
   describe(`on ${name}`, needs, () => {
     test("an upsert tells of what it inserts and of what it changes, and nothing where it does nothing", async (t) => {
       const { told } = await withTables(t, make, plain);
@@ -129,7 +117,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
     const { place, told } = await withTables(t, onOne, plain);
     const [, , schema = ""] = place.args;
     const input = `COPY ${schema}.w FROM STDIN;\n1\ta\t1\n2\tb\t2\n\\.\n`;
-    execFileSync("psql", [url, "-q", "-v", "ON_ERROR_STOP=1"], { input });
+    execFileSync("psql", [postgres.url, "-q", "-v", "ON_ERROR_STOP=1"], { input });
     assert.deepEqual(await told(""), ["w", "w:1", "w:2"]);
   });
 

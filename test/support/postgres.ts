@@ -9,6 +9,7 @@ import { once } from "node:events";
 import { chownSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { after, before } from "node:test";
 import pg from "pg";
 import { answering, freePort } from "./memcached.ts";
 import { needs, programFile } from "./programs.ts";
@@ -26,6 +27,19 @@ export interface RealPostgres {
 /** Options for a test that needs PostgreSQL: skipped where there is none, except in CI. */
 export function needsPostgres(): { skip: string | false } {
   return serverUrl() === undefined ? needs("postgresql") : { skip: false };
+}
+
+/** A database for the tests of one file: made before the first of them, where there is PostgreSQL, and gone after the last. */
+export function databaseForTests(): { readonly url: string } {
+  const made = { url: "" };
+  let postgres: RealPostgres | undefined;
+  before(async () => {
+    if (needsPostgres().skip !== false) return;
+    postgres = await startPostgres();
+    made.url = await postgres.createDatabase();
+  });
+  after(() => postgres?.stop());
+  return made;
 }
 
 /** Starts PostgreSQL and waits until it answers. */
