@@ -23,6 +23,16 @@ function alsoFills(right: Backend, isAllowed: (key: string, token: Token) => Pro
   };
 }
 
+/** A `read` that notes the token of the last lease of `kind` that it gave for each key. */
+function noting(right: Backend, kind: "won" | "item", given: Map<string, Token>): Method {
+  return async (...[key, want]: Parameters<Backend["read"]>) => {
+    const reading = await right.read(key, want);
+    const gave = reading.kind === "won" || (reading.kind === "item" && reading.won);
+    if (gave && reading.kind === kind) given.set(key, reading.token);
+    return reading;
+  };
+}
+
 const isVersion = (token: Token | undefined, { version }: Token): boolean => token?.version === version;
 
 const wrongs: Record<string, Wrong> = {
@@ -37,11 +47,7 @@ const wrongs: Record<string, Wrong> = {
   "renew gives the lease that stands to who had one before": (right) => {
     const latest = new Map<string, Token>();
     return {
-      read: async (...[key, want]: Parameters<Backend["read"]>) => {
-        const reading = await right.read(key, want);
-        if (reading.kind === "won") latest.set(key, reading.token);
-        return reading;
-      },
+      read: noting(right, "won", latest),
       renew: async (key: string, token: Token, seconds: number) =>
         await right.renew(key, latest.get(key) ?? token, seconds),
     };
@@ -59,11 +65,7 @@ const wrongs: Record<string, Wrong> = {
   "an invalidation that keeps nothing leaves the lease of a refresh": (right) => {
     const refreshes = new Map<string, Token>();
     return {
-      read: async (...[key, want]: Parameters<Backend["read"]>) => {
-        const reading = await right.read(key, want);
-        if (reading.kind === "item" && reading.won) refreshes.set(key, reading.token);
-        return reading;
-      },
+      read: noting(right, "item", refreshes),
       replace: alsoFills(right, (key, token) => isVersion(refreshes.get(key), token)),
     };
   },
@@ -82,11 +84,7 @@ const wrongs: Record<string, Wrong> = {
   "a lease that is over fills where nothing is": (right) => {
     const won = new Map<string, Token>();
     return {
-      read: async (...[key, want]: Parameters<Backend["read"]>) => {
-        const reading = await right.read(key, want);
-        if (reading.kind === "won") won.set(key, reading.token);
-        return reading;
-      },
+      read: noting(right, "won", won),
       remove: async (key: string, seconds?: number) => {
         const wasThere = await right.remove(key, seconds);
         if (wasThere) won.delete(key);
