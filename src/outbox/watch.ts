@@ -98,8 +98,8 @@ async function hasRowid(session: Session, table: string): Promise<boolean> {
 }
 
 /**
- * The statements that take the triggers of a namespace away again; those of other apps stay. On PostgreSQL also from a table that was renamed since it was watched; on SQLite,
- * where a statement cannot look, `outbox.unwatch` does.
+ * The statements that take the triggers of a namespace away again; those of other apps stay. On PostgreSQL also from a table that
+ * was renamed since it was watched; on SQLite, where a statement cannot look, `outbox.unwatch` does.
  */
 export function unwatchStatements(dialect: Dialect, table: string, namespace: string): readonly string[] {
   checkDialect(dialect);
@@ -142,6 +142,8 @@ export async function removeTriggers(
   watching: boolean,
 ): Promise<void> {
   if (dialect === "postgres") {
+    // The statements that watch anew begin with these.
+    if (watching) return;
     for (const statement of unwatchStatements(dialect, table, namespace)) await session.query(statement);
     return;
   }
