@@ -26,9 +26,13 @@ if (files.length === 0) {
 }
 
 // The long runs of the simulation and of the proof take hours on a small machine; a test file has five minutes otherwise.
-const isLong = ["EVERFRESH_TEST_SIMULATION", "EVERFRESH_TEST_PROOF", "EVERFRESH_RUNS"].some(
-  (name) => process.env[name],
-);
+const isLong = [
+  "EVERFRESH_TEST_SIMULATION",
+  "EVERFRESH_TEST_PROOF",
+  "EVERFRESH_TEST_RUNS",
+  "EVERFRESH_TEST_LOAD",
+  "EVERFRESH_TEST_FUZZ",
+].some((name) => process.env[name]);
 const timeoutMs = (isLong ? 240 : 5) * 60_000;
 const result = spawnSync(
   process.execPath,

@@ -12,6 +12,7 @@ import session from "express-session";
 import fc from "fast-check";
 import fastify from "fastify";
 import { ask, siteOn } from "./sites.ts";
+import { moreRuns } from "../support/thoroughness.ts";
 
 const secret = "a secret that is long enough for both of them";
 const closes: (() => Promise<unknown>)[] = [];
@@ -131,7 +132,7 @@ for (const [name, start] of Object.entries({ "express-session": withExpress, "@f
         hits += visitors.reduce((sum, visitor) => sum + visitor.hits, 0);
       });
       await fc.assert(property, {
-        numRuns: Number(process.env["EVERFRESH_RUNS"] ?? 15),
+        numRuns: 15 * moreRuns,
         endOnFailure: true,
         includeErrorInReport: true,
       });

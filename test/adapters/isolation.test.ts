@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { createCache, memory } from "everfresh";
 import { cachePages } from "everfresh/node";
 import { ask, siteOn, sites, type Got, type Route, type Site } from "./sites.ts";
+import { moreRuns } from "../support/thoroughness.ts";
 
 const ttl = "1m" as const;
 const html = { "content-type": "text/html" };
@@ -160,7 +161,7 @@ function plainText({ headers, body, status }: Got): string {
 }
 
 /** Without shrinking: it takes minutes, and says little more than a run as short as these. */
-const settings = { numRuns: Number(process.env["EVERFRESH_RUNS"] ?? 5), endOnFailure: true };
+const settings = { numRuns: 5 * moreRuns, endOnFailure: true };
 
 const opened: Site[] = [];
 after(async () => {

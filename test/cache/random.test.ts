@@ -3,7 +3,7 @@
  * says so, lost answers, lost connections, evictions, restarts, slow loaders, time; values, what is written plainly, and pages
  * around them.
  *
- * Each run prints its seed when it fails; `EVERFRESH_SEED=<seed>` repeats it, `EVERFRESH_RUNS=<n>` makes more.
+ * Each run prints its seed when it fails; `EVERFRESH_TEST_SEED=<seed>` repeats it, `EVERFRESH_TEST_RUNS=10` makes ten times as many.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,9 +12,9 @@ import { ChunkingBackend } from "#src/backend/chunking.ts";
 import type { Random } from "#src/clock.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
+import { chosenSeed, moreRuns } from "../support/thoroughness.ts";
 
-const runs = Number(process.env["EVERFRESH_RUNS"] ?? 150);
-const chosen = process.env["EVERFRESH_SEED"];
+const runs = 150 * moreRuns;
 
 /** What a read may return at least: the version that was committed before the newest acknowledged invalidation. */
 interface Row {
@@ -208,15 +208,15 @@ const kinds: Record<string, Kind> = {
 
 for (const [name, kind] of Object.entries(kinds))
   test(`no read is stale, whatever the order (${name})`, { timeout: 120_000 }, async () => {
-    const seeds = chosen === undefined ? Array.from({ length: runs }, (_, index) => index + 1) : [Number(chosen)];
+    const seeds = chosenSeed === undefined ? Array.from({ length: runs }, (_, index) => index + 1) : [chosenSeed];
     const sum: Counts = { reads: 0, loads: 0, acknowledged: 0 };
     for (const seed of seeds) {
       const world = new World(seed, kind);
       await world.run(400);
-      assert.deepEqual(world.failures, [], `EVERFRESH_SEED=${seed}`);
+      assert.deepEqual(world.failures, [], `EVERFRESH_TEST_SEED=${seed}`);
       for (const count of ["reads", "loads", "acknowledged"] as const) sum[count] += world.counts[count];
     }
     // The runs must have shown something.
-    assert.ok(chosen !== undefined || (sum.reads > 20 * runs && sum.acknowledged > 2 * runs), JSON.stringify(sum));
+    assert.ok(chosenSeed !== undefined || (sum.reads > 20 * runs && sum.acknowledged > 2 * runs), JSON.stringify(sum));
     assert.ok(sum.loads < sum.reads);
   });

@@ -14,8 +14,9 @@ import { binaryRequest, countExtras, storeExtras, timeExtras } from "../support/
 import { type RealMemcached, startMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
 import { type Conversation, talk } from "../support/talk.ts";
+import { moreRuns } from "../support/thoroughness.ts";
 
-const runs = Number(process.env["EVERFRESH_TEST_RUNS"] ?? "40");
+const runs = 40 * moreRuns;
 
 /** One command: its bytes may depend on a CAS that was seen before. */
 type Command = (cas: string) => string;

@@ -13,10 +13,8 @@ import { startApp, Visitor, type AppProcess } from "../support/app.ts";
 import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { startPostgres, type RealPostgres } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
+import { moreLoad } from "../support/thoroughness.ts";
 import { History, type Finding, type View } from "./history.ts";
-
-/** How much the fleet does in each test: `EVERFRESH_TEST_LOAD=10` does ten times as much. */
-const load = Number(process.env["EVERFRESH_TEST_LOAD"] ?? 1);
 
 /** What one run of visitors saw. */
 interface Run {
@@ -132,7 +130,7 @@ function fleetTests(start: () => Promise<{ apps: AppProcess[]; memcached: RealMe
   });
 
   test("never shows an old page, loses nothing and doubles nothing", async () => {
-    const run = await visit(apps, { readers: 6, writers: 4, writes: 50 * load });
+    const run = await visit(apps, { readers: 6, writers: 4, writes: 50 * moreLoad });
     assert.deepEqual(run.failures, []);
     assert.deepEqual(findings(run), []);
     assert.ok(run.fromCache > 0, "no page came from the cache: this proved nothing");
@@ -143,7 +141,7 @@ function fleetTests(start: () => Promise<{ apps: AppProcess[]; memcached: RealMe
     const run = await visit(apps, {
       readers: 6,
       writers: 2,
-      writes: 40 * load,
+      writes: 40 * moreLoad,
       meanwhile: async (seen) => {
         for (let round = 0; round < 2; round += 1) {
           await seen((round * 2 + 1) * 100);

@@ -17,8 +17,9 @@ import { startMemcached, type RealMemcached } from "../support/memcached.ts";
 import { needs } from "../support/programs.ts";
 import { ask, type Got } from "../adapters/sites.ts";
 import { deferred } from "../support/deferred.ts";
+import { moreLoad } from "../support/thoroughness.ts";
 
-const seconds = Number(process.env["EVERFRESH_FLEET_SECONDS"] ?? 4);
+const seconds = 4 * moreLoad;
 const rows = ["a", "b", "c"];
 const ends: (() => unknown)[] = [];
 after(async () => {

@@ -16,12 +16,12 @@ import { needsPostgres, startPostgres, type RealPostgres } from "../support/post
 import { needs } from "../support/programs.ts";
 import { needsSasl, startSaslMemcached } from "../support/sasl.ts";
 import { memcachedWithTls, startTlsMemcached, testAuthority } from "../support/tls.ts";
+import { moreProof } from "../support/thoroughness.ts";
 import { faults, inWords, type Place } from "./faults.ts";
 import { judge, runFleet, type FleetPlan, type Verdict } from "./fleet.ts";
 import { installOutbox } from "./source.ts";
 
-const scale = Number(process.env["EVERFRESH_TEST_PROOF"] ?? 1);
-const ms = 800 * scale;
+const ms = 800 * moreProof;
 
 let postgres: RealPostgres | undefined;
 let database = "";
@@ -120,7 +120,7 @@ async function meet(t: TestContext, mode: Mode, fault: Fault): Promise<void> {
     backoff: { firstMs: 20, longestMs: 200 },
   };
   const client: Place["client"] = (servers) => createClient({ ...mode.plan.options, servers });
-  const scene = await faults[fault]({ ms, scale, start, client });
+  const scene = await faults[fault]({ ms, scale: moreProof, start, client });
   try {
     const options = { ...mode.plan.options, ...patience };
     const plan = { ...mode.plan, servers: scene.servers, database: source, options, invalidationTimeoutMs: 300 };
@@ -167,7 +167,7 @@ describe("four processes on memcached and a database", skipWhereMissing(), () =>
 
   for (const mode of modes)
     for (const fault of Object.keys(faults) as Fault[])
-      if (scale > 1 || mode.meets.includes(fault))
+      if (moreProof > 1 || mode.meets.includes(fault))
         test(`${mode.name}, while ${inWords[fault]}: nothing stale`, mode.needs?.() ?? {}, (t) => meet(t, mode, fault));
 });
 

@@ -6,10 +6,11 @@ import { speak, type ProtocolName } from "#src/protocol/dialect.ts";
 import type { Command } from "#src/protocol/command.ts";
 import { hashedKey, keyBytes, oddKey, plainKey } from "#src/protocol/key.ts";
 import { Outgoing } from "#src/protocol/outgoing.ts";
+import { moreRuns } from "../support/thoroughness.ts";
 import { binaryReply, command, hear, limits, protocols, Recorder, spoken, value } from "./conversations.ts";
 
-/** How often a property is tried; more by EVERFRESH_FUZZ=10 and the like. */
-const runs = 200 * Number(process.env["EVERFRESH_FUZZ"] ?? 1);
+/** How often a property is tried. */
+const runs = 200 * moreRuns;
 
 test("many keys in binary: an error before the first hit does not count as a key, whatever was read before", () => {
   const asked = [

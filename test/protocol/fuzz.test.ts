@@ -2,10 +2,11 @@
  * The client's readers against bytes that no server would send, found by coverage-guided fuzzing: whatever comes and
  * however it is cut, the readers tell the same, invent nothing, and fail with nothing but a typed error.
  *
- * EVERFRESH_TEST_FUZZ_MS says for how long each (default: 1500), EVERFRESH_TEST_SEED from which seed.
+ * `EVERFRESH_TEST_FUZZ=10` goes on for ten times as long, `EVERFRESH_TEST_SEED=<seed>` begins with the same inputs.
  */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { chosenSeed, moreFuzzing } from "../support/thoroughness.ts";
 import { Coverage, fuzz, type Draw } from "./coverage-fuzzer.ts";
 
 // Only code that is loaded after this is watched, so the readers are loaded below it.
@@ -13,9 +14,9 @@ const coverage = new Coverage("/dist/protocol/");
 after(() => coverage.stop());
 const { hear, protocols, spoken } = await import("./conversations.ts");
 
-const fuzzMs = Number(process.env["EVERFRESH_TEST_FUZZ_MS"] ?? "1500");
+const fuzzMs = 1500 * moreFuzzing;
 const leastInputs = 1000;
-const seed = Number(process.env["EVERFRESH_TEST_SEED"] ?? Date.now() % 1_000_000);
+const seed = chosenSeed ?? Date.now() % 1_000_000;
 
 /** Numbers that repeat themselves from a seed (xorshift32). */
 function generator(from: number): Draw {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Outgoing } from "#src/protocol/outgoing.ts";
+import { moreRuns } from "../support/thoroughness.ts";
 
 type Step = { text: string } | { bytes: Uint8Array } | { value: string | Uint8Array };
 
@@ -63,7 +64,7 @@ test("the bytes are those that were said; what the system has not taken yet is n
       }
       for (const { sent, said } of pending) assert.ok(Buffer.concat(sent).equals(said));
     }),
-    { numRuns: 300 * Number(process.env["EVERFRESH_FUZZ"] ?? 1) },
+    { numRuns: 300 * moreRuns },
   );
 });
 

@@ -2,7 +2,7 @@
  * Nonsense of every kind, said to a session without a socket: nothing throws, nothing hangs, nothing grows, and a
  * visitor who comes afterwards is served as if nothing had been.
  *
- * EVERFRESH_TEST_FUZZ_MS says for how long (default: 1500).
+ * `EVERFRESH_TEST_FUZZ=10` goes on for ten times as long, `EVERFRESH_TEST_SEED=<seed>` repeats a run.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,8 +12,9 @@ import { resolveServerOptions } from "#src/server/options.ts";
 import { Session } from "#src/server/session.ts";
 import type { ServerOptions } from "everfresh/server";
 import { binaryRequest, countExtras, storeExtras } from "../support/binary.ts";
+import { chosenSeed, moreFuzzing } from "../support/thoroughness.ts";
 
-const fuzzMs = Number(process.env["EVERFRESH_TEST_FUZZ_MS"] ?? "1500");
+const fuzzMs = 1500 * moreFuzzing;
 
 /** Numbers that repeat themselves from a seed (mulberry32). */
 function generator(seed: number): (below: number) => number {
@@ -134,7 +135,7 @@ function fuzz(options: ServerOptions, seed: number): number {
   return rounds;
 }
 
-const seed = Math.trunc(Number(process.env["EVERFRESH_TEST_SEED"] ?? systemClock.now() % 1_000_000));
+const seed = chosenSeed ?? Math.trunc(systemClock.now() % 1_000_000);
 
 for (const [name, options] of [
   ["an open server", {}],

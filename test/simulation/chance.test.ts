@@ -6,8 +6,7 @@
 import { test } from "node:test";
 import { exploreAtRandom } from "./explore.ts";
 import type { Actor, WorldOptions } from "./world-options.ts";
-
-const scale = Number(process.env["EVERFRESH_TEST_SIMULATION"] ?? 1);
+import { chosenSeed, moreSimulation } from "../support/thoroughness.ts";
 
 /** Each process reads from two places at once and writes in every way there is. */
 function crowd(processes: number, key?: string): Actor[] {
@@ -173,8 +172,8 @@ const worlds: Readonly<Record<string, WorldOptions>> = {
   "two keys": { ...base, actors: [...crowd(2, "k"), ...crowd(2, "l")], breaks: everything, earlyTimers: 5 },
 };
 
-const runs = 40 * scale;
-const firstSeed = Number(process.env["EVERFRESH_TEST_SEED"] ?? Math.floor(Math.random() * 1e9));
+const runs = 40 * moreSimulation;
+const firstSeed = chosenSeed ?? Math.floor(Math.random() * 1e9);
 
 for (const [name, options] of Object.entries(worlds))
   test(`three processes, ${name}: fresh in ${runs} random orders from seed ${firstSeed}`, async () => {

@@ -3,11 +3,12 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { exploreAll } from "./explore.ts";
 import type { Break, WorldOptions } from "./world-options.ts";
+import { moreSimulation } from "../support/thoroughness.ts";
 
 export const breaks: readonly Break[] = ["restart", "flush", "evict", "cut", "timeout", "kill", "pause"];
 
 /** Whether there is time for what takes long. */
-export const isLarge = Number(process.env["EVERFRESH_TEST_SIMULATION"] ?? 1) >= 10;
+export const isLarge = moreSimulation >= 10;
 
 async function holds(t: TestContext, options: WorldOptions): Promise<void> {
   const { complete, states, steps } = await exploreAll(options);

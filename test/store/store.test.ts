@@ -6,11 +6,12 @@ import { ManualClock } from "everfresh/testing";
 import { layout, loadItems, saveItems } from "#src/store/index.ts";
 import { Memory } from "../support/store-memory.ts";
 import { scratchFolder } from "../support/scratch.ts";
+import { moreRuns } from "../support/thoroughness.ts";
 import { join } from "node:path";
 import { readFileSync, writeFileSync } from "node:fs";
 
 const mebibyte = 1024 * 1024;
-const runs = Number(process.env["EVERFRESH_TEST_RUNS"] ?? "60");
+const runs = 60 * moreRuns;
 
 function key(name: string | number): Buffer {
   return Buffer.from(`key:${name}`);
