@@ -1,13 +1,13 @@
 /** What the channels tell of a cache: each thing once, and what it was. */
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { setImmediate as turn } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
 import { createCache, metaBackend } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { settle } from "../support/settle.ts";
 
 const failing = (): Promise<number> => Promise.reject(new Error("no database"));
 
@@ -43,10 +43,6 @@ test("a value that cannot be stored is told of with its reason, not as one that 
   await settle();
   assert.deepEqual(told, ["unstored, a value of 50028 bytes does not fit into chunks", "refused, absent"]);
 });
-
-async function settle(): Promise<void> {
-  for (let count = 0; count < 20; count++) await turn();
-}
 
 test("each read is told of once, when it is answered: also one that computes, waits for who does, or starts over", async (t) => {
   const world = new FakeMemcached();

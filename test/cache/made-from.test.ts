@@ -1,12 +1,12 @@
 /** What a value was made from: an outer value never outlives what was read while it was computed. */
 import assert from "node:assert/strict";
-import { setImmediate as turn } from "node:timers/promises";
 import { beforeEach, describe, test } from "node:test";
 import { createCache, memcached, metaBackend, type Cache } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred } from "../support/deferred.ts";
 import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock, seededRandom } from "../support/manual-clock.ts";
+import { settle } from "../support/settle.ts";
 
 let world: FakeMemcached;
 let clock: ManualClock;
@@ -36,10 +36,6 @@ function page(inner: () => Promise<unknown>, on = cache): Promise<string> {
     },
     { collects: true, ttl: "10m" },
   );
-}
-
-async function settle(): Promise<void> {
-  for (let count = 0; count < 20; count++) await turn();
 }
 
 describe("an outer value is invalidated", () => {

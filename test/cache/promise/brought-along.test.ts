@@ -4,7 +4,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { describe, test } from "node:test";
 import { createCache, memory, none } from "everfresh";
 import { deferred } from "../../support/deferred.ts";
-import { clock, a, b, process, settle } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { clock, a, b, process } from "../processes.ts";
 
 describe("what users bring along and what goes wrong in it", () => {
   test("a loader runs in the async context of the caller who brought it", async () => {

@@ -4,7 +4,8 @@ import { describe, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { createCache, metaBackend } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
-import { world, clock, a, b, Source, settle, advance } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, clock, a, b, Source, advance } from "../processes.ts";
 
 describe("fills", () => {
   test("a value that was invalidated while it was computed is not stored", async () => {

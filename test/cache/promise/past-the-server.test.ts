@@ -4,7 +4,8 @@ import { describe, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { createCache, none, type Reading } from "everfresh";
 import { deferred, type Deferred } from "../../support/deferred.ts";
-import { world, clock, a, process, Source, settle, advance } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, clock, a, process, Source, advance } from "../processes.ts";
 
 describe("loads past a server that cannot be asked", () => {
   test("with the server down a crowd costs two loads, and who came during the first gets the second", async () => {

@@ -4,7 +4,8 @@ import { describe, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { createCache, metaBackend } from "everfresh";
 import { FakeMemcached } from "../../support/fake-memcached.ts";
-import { world, clock, a, b, settle, advance, begin } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, clock, a, b, advance, begin } from "../processes.ts";
 
 describe("invalidations that wait, and servers of before", () => {
   test("an invalidation that no server confirms is pending, and nothing is read from that server before", async () => {

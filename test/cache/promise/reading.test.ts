@@ -1,7 +1,7 @@
 /** What is found on a server, and is it a value? */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { world, clock, a, b } from "./processes.ts";
+import { world, clock, a, b } from "../processes.ts";
 
 describe("what is read", () => {
   test("bytes that are no envelope, and another key under the same digest, are misses", async () => {

@@ -5,7 +5,8 @@ import { createCache, metaBackend, type Cache } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { deferred } from "../../support/deferred.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
-import { world, clock, a, b, process, failing, Source, settle, advance, begin } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, clock, a, b, process, failing, Source, advance, begin } from "../processes.ts";
 
 describe("relaxations that were asked for", () => {
   test("staleWhileRevalidate serves the old value while one in the fleet refreshes it", async () => {

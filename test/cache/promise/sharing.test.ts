@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createCache, none } from "everfresh";
 import { deferred } from "../../support/deferred.ts";
-import { world, a, b, process, Source, settle, advance, invalidateWhileHeld } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, a, b, process, Source, advance, invalidateWhileHeld } from "../processes.ts";
 
 describe("sharing within a process", () => {
   test("callers of one tick share a lookup", async () => {

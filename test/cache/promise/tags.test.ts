@@ -1,7 +1,8 @@
 /** Values and the generations of their tags. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { world, a, b, Source, settle, advance } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, a, b, Source, advance } from "../processes.ts";
 
 describe("tags", () => {
   test("generations are read before the load: a tag that changes during it makes the value a miss", async () => {

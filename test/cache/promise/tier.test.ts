@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type Cache } from "everfresh";
-import { world, clock, a, b, process, Source, settle, advance, invalidateWhileHeld, begin } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { world, clock, a, b, process, Source, advance, invalidateWhileHeld, begin } from "../processes.ts";
 
 describe("the in-process tier", () => {
   test("asks on every read, without the bytes, and sees what another process invalidated", async () => {

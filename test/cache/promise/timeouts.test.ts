@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { memory, none } from "everfresh";
-import { a, b, process, Source, settle, advance } from "./processes.ts";
+import { settle } from "../../support/settle.ts";
+import { a, b, process, Source, advance } from "../processes.ts";
 
 describe("timeouts and refreshes ahead", () => {
   test("after the soft timeout a stale value is served where one is allowed, and the loader goes on", async () => {

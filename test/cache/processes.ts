@@ -1,15 +1,10 @@
-/**
- * The promise, one interleaving at a time: a read that starts after an acknowledged invalidation never returns a
- * value computed from what the source held before it. `docs/promise.md` draws each of these.
- *
- * Here are the processes and the server that the tests of this folder drive; every test finds them new.
- */
-import { setImmediate as turn } from "node:timers/promises";
+/** The processes and the servers that tests of the cache drive; every test finds them new. */
 import { beforeEach } from "node:test";
 import { createCache, metaBackend, type Cache, type CacheOptions } from "everfresh";
-import { deferred, type Deferred } from "../../support/deferred.ts";
-import { FakeMemcached } from "../../support/fake-memcached.ts";
-import { ManualClock, seededRandom } from "../../support/manual-clock.ts";
+import { deferred, type Deferred } from "../support/deferred.ts";
+import { FakeMemcached } from "../support/fake-memcached.ts";
+import { settle } from "../support/settle.ts";
+import { ManualClock, seededRandom } from "../support/manual-clock.ts";
 
 export let world: FakeMemcached;
 export let clock: ManualClock;
@@ -58,11 +53,6 @@ export class Source {
     this.loads++;
     return this.value;
   };
-}
-
-/** Lets everything happen that needs no time. */
-export async function settle(): Promise<void> {
-  for (let count = 0; count < 20; count++) await turn();
 }
 
 export async function advance(ms: number): Promise<void> {
