@@ -73,6 +73,8 @@ export class Calls {
     options: Options | undefined,
     work: (step: Options) => Promise<T>,
   ): Promise<T> {
+    // What is no key is refused before there are steps, whose failures nobody would wait for.
+    anyKey(key);
     const step = this.operations.begin(options, this.time(options));
     return this.operations.run(work(step), step[until], { command, key: shownKey(key) }, options?.signal);
   }

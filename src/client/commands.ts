@@ -265,7 +265,10 @@ export class Commands extends Calls {
     return this.values.profile.split !== 0 && mode !== "append" && mode !== "prepend";
   }
 
-  /** The parts first, then the manifest: see `split.ts`. */
+  /**
+   * The parts first, then the manifest: see `split.ts`. Parts are asked for by `async` functions: where the time is over in
+   * the middle of them, those that were sent must not fail with nobody waiting.
+   */
   async #storeSplit(
     mode: StoreMode,
     key: KeyLike,
@@ -280,7 +283,9 @@ export class Commands extends Calls {
     const { on: _on, returnCas: _returnCas, ...rest } = options;
     const raw = { ...rest, clientFlags: 0 };
     const stored = await Promise.all(
-      parts.map((part, at) => this.sendStore("set", partKey(manifest, at), { data: part, flags: 0 }, undefined, raw)),
+      parts.map(async (part, at) =>
+        this.sendStore("set", partKey(manifest, at), { data: part, flags: 0 }, undefined, raw),
+      ),
     );
     const failed = stored.find((result) => result.kind !== "stored");
     if (failed !== undefined) return failed;
@@ -300,7 +305,9 @@ export class Commands extends Calls {
   /** The parts get what is left of the time of the call that found them, and its time to live. */
   async #join(manifest: Manifest, flags: number, call: Call<unknown>): Promise<unknown> {
     const step: types.GetOptions & StepOptions = { as: "bytes", [until]: call.deadline };
-    const parts = await Promise.all(partKeys(manifest).map((key) => this.#read(key, call.ttl, step, readUncounted)));
+    const parts = await Promise.all(
+      partKeys(manifest).map(async (key) => this.#read(key, call.ttl, step, readUncounted)),
+    );
     const whole = join(
       manifest,
       parts.map((part) => (part.kind === "hit" ? (part.value as Buffer) : undefined)),
@@ -324,7 +331,7 @@ export class Commands extends Calls {
     const manifest = parseManifest((found.value as Buffer).toString(), this.options.valueLimitBytes);
     const { on: _on, ...rest } = options;
     const parts = await Promise.all(
-      partKeys(manifest).map((part) => this.simple("touch", part, ttl, undefined, rest, readKind)),
+      partKeys(manifest).map(async (part) => this.simple("touch", part, ttl, undefined, rest, readKind)),
     );
     const isWhole = parts.every((part) => (part as types.TouchResult).kind === "touched");
     return { kind: isWhole ? "touched" : "notFound", epoch };

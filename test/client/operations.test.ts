@@ -1,7 +1,11 @@
 /** Operations of several steps, on a clock of the test's own. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
+import { createClient, type ClientOptions, type MemcachedClient } from "everfresh/client";
+import { systemClock, type Clock } from "#src/clock.ts";
+import { freePort } from "../support/memcached.ts";
 import { Operations, until } from "#src/client/operations.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
@@ -35,4 +39,33 @@ test("work in the thread pool ends when its caller gives up, before or meanwhile
   const other = new AbortController();
   await operations.run(Promise.resolve(), 200, { command: "set" }, other.signal);
   assert.equal(getEventListeners(other.signal, "abort").length, 0);
+});
+
+/** For what would go to a server that is not there: every failure must have somebody who waits for it. */
+async function nowhere(options: Partial<ClientOptions>): Promise<MemcachedClient> {
+  return createClient({ servers: `127.0.0.1:${await freePort()}`, splitLargeValues: true, ...options });
+}
+
+test("what is no key is refused before anything is done for it, also by commands of several steps", async (t) => {
+  const client = await nowhere({ compression: { aboveBytes: 0 } });
+  t.after(() => client.close());
+  for (const key of [undefined, null, 5, {}, "", "k\ud800"]) {
+    const wrong = key as string;
+    await assert.rejects(client.touch(wrong, "1m"), { code: "EF_KEY" });
+    await assert.rejects(client.incr(wrong, { initial: 1 }), { code: "EF_KEY" });
+    await assert.rejects(client.set(wrong, randomBytes(3_000_000)), { code: "EF_KEY" });
+  }
+  assert.equal(client.numbers().connects, 0);
+});
+
+test("a value whose time is over while its parts are being asked for fails once, and its parts with it", async (t) => {
+  // Each look at the clock takes 400 ms.
+  let looks = 0;
+  const clock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() + 400 * looks++ };
+  const client = await nowhere({ clock, timeoutMs: 2000 });
+  t.after(() => client.close());
+  await assert.rejects(client.set("k", Buffer.alloc(9_000_000)), { code: "EF_TIMEOUT" });
+  // Asked after the parts, it fails after them; in the next turn of the event loop Node tells of failures without a listener.
+  await assert.rejects(client.get("k"));
+  await new Promise(setImmediate);
 });
