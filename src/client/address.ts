@@ -65,7 +65,8 @@ export function parseServer(text: string): ServerAddress {
     return tcpServer(text);
   }
   const [, scheme, username, password, place = ""] = url;
-  const server = tcpServer(place);
+  // The zone of an address is written with %25 in a URL (RFC 6874).
+  const server = tcpServer(place.replace("%25", "%"), "what a URL names");
   return {
     ...server,
     secure: scheme === "memcacheds",
@@ -94,12 +95,14 @@ function parseSpec(spec: ServerSpec): ServerAddress {
   return makeTcp(host ?? "", port, weight);
 }
 
-function tcpServer(text: string): ServerAddress {
+/** @param shown how errors call it: where a comma in a password has cut a URL in two, its beginning looks like a place */
+function tcpServer(text: string, shown = JSON.stringify(text)): ServerAddress {
   if (isIPv6(text)) return makeTcp(text, defaultPort, 1);
+  // A password may have strayed in here; it must not get into an error, nor into the name of a server.
+  if (text.includes("@"))
+    throw bad("a server with a user name is written as a memcached:// URL, with %40 for an @ in name or password");
   const match = /^(?:\[([^\]]+)\]|([^:\s]+))(?::(\d{1,5}))?(?::(\d{1,7}))?$/.exec(text);
-  // A password may have strayed in here; it must not get into an error.
-  if (match === null && text.includes("@")) throw bad("a server with a user name is written as a memcached:// URL");
-  if (match === null) throw bad(`${JSON.stringify(text)} is not host, host:port, host:port:weight or [v6]:port:weight`);
+  if (match === null) throw bad(`${shown} is not host, host:port, host:port:weight or [v6]:port:weight`);
   const [, v6, host, port, weight] = match;
   if (v6 !== undefined && !isIPv6(v6)) throw bad(`${JSON.stringify(v6)} is not an IPv6 address`);
   return makeTcp(
@@ -110,7 +113,9 @@ function tcpServer(text: string): ServerAddress {
 }
 
 function makeTcp(host: string, port: number, weight: number): ServerAddress {
-  if (host === "" || /[\s/\0]/.test(host)) throw bad("a server has no host");
+  // It may hold a password, so it is not shown.
+  if (!isIPv6(host) && !/^[^\s\0/@:;,?#[\]\\]+$/.test(host))
+    throw bad("a host is a name or an address alone, without a port, a user or another host");
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw bad(`${port} is not a port: it is from 1 to 65535`);
   const shown = host.includes(":") ? `[${host}]` : host;
   return {

@@ -23,6 +23,7 @@ describe("a server list", () => {
       ["unix:/run/m.sock 1", "unix:/run/n.sock 1", "unix:/run/o.sock 1"],
     ],
     ["memcached://a memcacheds://b:5", ["a:11211 1", "b:5 1"]],
+    ["[fe80::1%eth0]:1 memcached://[fe80::2%25eth0]:1", ["[fe80::1%eth0]:1 1", "[fe80::2%eth0]:1 1"]],
   ];
   for (const [text, expected] of good) {
     test(`${JSON.stringify(text)} is understood`, () => {
@@ -46,8 +47,15 @@ describe("a server list", () => {
     "http://a",
     "a b:x",
     "[::g]:1",
+    "a;b",
     "me:secret@host:1",
+    "secret@host:1",
     "memcached://me:secret%w@host",
+    "memcached://me:p@secret@host",
+    "memcached://me:secret,and@host",
+    [{ host: "me:secret@host" }],
+    [{ host: "a:1" }],
+    [{ host: "" }],
   ]) {
     test(`${JSON.stringify(text)} is refused, and no secret is told`, () => {
       assert.throws(
