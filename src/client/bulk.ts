@@ -12,7 +12,7 @@ import type { Value } from "./profiles.ts";
 
 export interface GetManyOptions extends CallOptions {
   /** Default `"value"`. */
-  readonly as?: ReadAs;
+  readonly as?: ReadAs | undefined;
 }
 
 /** The keys of one batch that go over one link. */
@@ -39,6 +39,15 @@ export class BulkCommands extends Commands {
    * Reads many values in one round trip per server. Keys without a value are not in `values`; keys whose server failed
    * are in `errors`.
    */
+  getMany<K extends KeyLike>(
+    keys: Iterable<K>,
+    options: GetManyOptions & { readonly as: "bytes" },
+  ): Promise<Many<K, Buffer>>;
+  getMany<K extends KeyLike>(
+    keys: Iterable<K>,
+    options: GetManyOptions & { readonly as: "text" },
+  ): Promise<Many<K, string>>;
+  getMany<K extends KeyLike>(keys: Iterable<K>, options?: GetManyOptions): Promise<Many<K, unknown>>;
   async getMany<K extends KeyLike>(keys: Iterable<K>, options?: GetManyOptions): Promise<Many<K, unknown>> {
     checkNames(options, getManyNames);
     const decode = this.#decoder(options?.as ?? "value");

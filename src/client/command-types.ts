@@ -9,9 +9,9 @@ export type ReadAs = "value" | "bytes" | "text";
 
 export interface GetOptions extends CallOptions {
   /** Default `"value"`. With `"bytes"` and `"text"` the flags are not looked at and nothing is unpacked. */
-  readonly as?: ReadAs;
+  readonly as?: ReadAs | undefined;
   /** Tell the item's token, for {@link Commands.cas}. */
-  readonly cas?: boolean;
+  readonly cas?: boolean | undefined;
 }
 
 export interface Hit<V> {
@@ -33,11 +33,11 @@ export type GetResult<V = unknown> = Hit<V> | Miss;
 
 export interface StoreOptions extends CallOptions {
   /** How long it lives, rounded up to whole seconds. Default: for ever. */
-  readonly ttl?: Duration;
+  readonly ttl?: Duration | undefined;
   /** Store text or bytes as they are, with these flags, past the profile and its compression. */
-  readonly clientFlags?: number;
+  readonly clientFlags?: number | undefined;
   /** Tell the token of what was stored (meta and binary protocol). */
-  readonly returnCas?: boolean;
+  readonly returnCas?: boolean | undefined;
 }
 
 export interface StoreResult {
@@ -48,7 +48,7 @@ export interface StoreResult {
 
 export interface DeleteOptions extends CallOptions {
   /** Only if the item still has this token (meta and binary protocol). */
-  readonly compareCas?: Cas;
+  readonly compareCas?: Cas | undefined;
 }
 
 export interface DeleteResult {
@@ -63,11 +63,11 @@ export interface TouchResult {
 
 export interface CountOptions extends CallOptions {
   /** By how much. Default 1. */
-  readonly delta?: bigint | number;
+  readonly delta?: bigint | number | undefined;
   /** Makes the counter where there is none, with this; the delta is not applied then. */
-  readonly initial?: bigint | number;
+  readonly initial?: bigint | number | undefined;
   /** How long a counter made by `initial` lives. Default: for ever. */
-  readonly ttl?: Duration;
+  readonly ttl?: Duration | undefined;
 }
 
 export type CountResult =

@@ -76,6 +76,17 @@ export class Commands extends Calls {
   }
 
   /** Reads a value and lets it live for `ttl` from now on. */
+  gat(
+    key: KeyLike,
+    ttl: Duration,
+    options: types.GetOptions & { readonly as: "bytes" },
+  ): Promise<types.GetResult<Buffer>>;
+  gat(
+    key: KeyLike,
+    ttl: Duration,
+    options: types.GetOptions & { readonly as: "text" },
+  ): Promise<types.GetResult<string>>;
+  gat(key: KeyLike, ttl: Duration, options?: types.GetOptions): Promise<types.GetResult>;
   gat(key: KeyLike, ttl: Duration, options?: types.GetOptions): Promise<types.GetResult> {
     try {
       checkNames(options, getNames);

@@ -7,7 +7,10 @@
 import { EverfreshError } from "../errors.ts";
 import type { Answer } from "../protocol/index.ts";
 
-/** What typed commands store and give back. */
+/**
+ * What typed commands store. Objects may also be of an interface or a class, which have no index signature. Not among them
+ * is what JSON makes an empty object of: promises, Maps, Sets and the like have a tag, functions have an instance check.
+ */
 export type Value =
   | Uint8Array
   | string
@@ -16,7 +19,8 @@ export type Value =
   | boolean
   | null
   | readonly unknown[]
-  | { readonly [key: string]: unknown };
+  | { readonly [key: string]: unknown }
+  | (object & { readonly [Symbol.toStringTag]?: never; readonly [Symbol.hasInstance]?: never });
 
 /** The names of the profiles. */
 export type ProfileName = "everfresh" | "pylibmc" | "pymemcache" | "memcached" | "memcache-client" | "memjs" | "bytes";

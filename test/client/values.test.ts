@@ -235,6 +235,31 @@ describe("values on a real memcached", needs("memcached"), () => {
     await assert.rejects(client.set("k", Promise.resolve(1) as never), { code: "EF_VALUE", message: /await missing/ });
     for (const value of [new Map([[1, 2]]), new Set([1])])
       await assert.rejects(client.set("k", value as never), { code: "EF_VALUE", message: /store a list/ });
+    // @ts-expect-error -- the types refuse them, too
+    await assert.rejects(client.set("k", Promise.resolve({ a: 1 })));
+    // @ts-expect-error
+    await assert.rejects(client.set("k", new Map()));
+    // @ts-expect-error
+    await assert.rejects(client.set("k", () => 1));
+  });
+
+  test("the types take what is declared as an interface or a class, options that may be undefined, and know what is read", async () => {
+    interface Song {
+      readonly title: string;
+    }
+    class Blues implements Song {
+      readonly title = "Blue in Green";
+    }
+    const client = clientOf({});
+    const song: Song = { title: "So What" };
+    await client.setMany(new Map<string, Song>([["declared", song]]));
+    await client.set("made", new Blues(), { ttl: undefined, clientFlags: undefined });
+    assert.deepEqual(valueOf(await client.get("declared", { as: undefined })), song);
+    const made = await client.gat("made", "1h", { as: "text" });
+    const text: string | undefined = made.kind === "hit" ? made.value : undefined;
+    assert.equal(text, '{"title":"Blue in Green"}');
+    const bytes: ReadonlyMap<string, Buffer> = (await client.getMany(["made"], { as: "bytes" })).values;
+    assert.equal(bytes.get("made")?.toString(), text);
   });
 
   test("pickles are never opened", async () => {
