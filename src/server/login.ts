@@ -40,7 +40,7 @@ export function loginStep(session: Session): boolean {
     refuse(session, "CLIENT_ERROR bad command line termination");
     return true;
   }
-  const key = line.text(1);
+  const key = Buffer.from(line.text(1), "latin1").toString("utf8");
   const data = Buffer.from(input.subarray(start, start + length)).toString("utf8");
   const words = data.split(" ").filter((word) => word !== "");
   const account = desk.accounts.verify(key, data) ?? desk.accounts.verify(words[0] ?? "", words[1] ?? "");

@@ -1,6 +1,7 @@
 /** Who may log in, how, how often, and what is theirs. */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
+import { createClient } from "everfresh/client";
 import { type CacheServer, type ServerOptions, createServer } from "everfresh/server";
 import { ManualClock } from "everfresh/testing";
 import { binaryRequest, storeExtras } from "../support/binary.ts";
@@ -46,6 +47,26 @@ test("by text, a user logs in with both in the data, as memcached -Y has it", as
   const visitor = await talk(server.port);
   visitor.send("get k\r\nset auth 0 0 7\r\nbob b0b\r\nget k\r\n");
   assert.equal(await visitor.hearUntil("END\r\n"), "CLIENT_ERROR unauthenticated\r\nSTORED\r\nEND\r\n");
+});
+
+test("a name of any letters logs in by text, in both ways, and by SASL", async (context) => {
+  const zoe = { name: "zoë", password: "pässwörd€" };
+  const server = await started(context, { users: [zoe] });
+  for (const [login, options] of [
+    ["memcachier", {}],
+    ["text", {}],
+    ["sasl", { protocol: "binary" }],
+  ] as const) {
+    const client = createClient({
+      servers: server.address,
+      username: zoe.name,
+      password: zoe.password,
+      login,
+      ...options,
+    });
+    context.after(() => client.close());
+    assert.equal((await client.set("k", login)).kind, "stored");
+  }
 });
 
 test("a wrong password is refused, and after five tries the visitor is sent away", async (context) => {
