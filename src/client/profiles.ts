@@ -130,8 +130,34 @@ const pymemcache: Profile = {
   },
 };
 
-/** `memcached` of npm: JSON 2, binary 4, number 8; text has no flag. */
-const memcached = jsFamily("memcached", { json: 2, binary: 4, number: 8 });
+const memcachedFlags = jsFamily("memcached", { json: 2, binary: 4, number: 8 });
+/**
+ * `memcached` of npm: JSON 2, binary 4, number 8; text has no flag. It cuts replies at line ends, so it puts a backslash
+ * before each; bytes it sends as text, a character for each.
+ */
+const memcached: Profile = {
+  ...memcachedFlags,
+  encode(value) {
+    if (typeof value === "string") return { data: escaped(value), flags: 0 };
+    if (value instanceof Uint8Array)
+      return { data: escaped(Buffer.from(value.buffer, value.byteOffset, value.length).toString("latin1")), flags: 4 };
+    return memcachedFlags.encode(value);
+  },
+  decode(answer, flags) {
+    if (flags === 0) return unescaped(answer.textValue());
+    if (flags === 4) return Buffer.from(unescaped(answer.textValue()), "latin1");
+    return memcachedFlags.decode(answer, flags);
+  },
+};
+
+function escaped(text: string): string {
+  return text.replaceAll(/[\r\n]/g, "\\$&");
+}
+
+function unescaped(text: string): string {
+  return text.includes("\\") ? text.replaceAll(/\\([\r\n])/g, "$1") : text;
+}
+
 /** `memcache-client` of npm: compressed 1, JSON 2, number 4, binary 8. */
 const memcacheClient = jsFamily("memcache-client", { json: 2, binary: 8, number: 4 });
 

@@ -181,6 +181,8 @@ describe("values on a real memcached", needs("memcached"), () => {
     ["memcached", 2, '{"a":1}', { a: 1 }],
     ["memcached", 8, "1.5", 1.5],
     ["memcached", 4, "bytes", Buffer.from("bytes")],
+    ["memcached", 4, "\0\\\n\\\\\r\u00ff", Buffer.from([0, 10, 92, 13, 255])],
+    ["memcached", 0, "a\\\r\\\nb\\", "a\r\nb\\"],
     ["memcache-client", 4, "1.5", 1.5],
     ["memcache-client", 8, "bytes", Buffer.from("bytes")],
     ["memjs", 0, "x", Buffer.from("x")],
@@ -191,6 +193,20 @@ describe("values on a real memcached", needs("memcached"), () => {
       const client = clientOf({ flags });
       await client.set("foreign", stored, { clientFlags: bits });
       assert.deepEqual(valueOf(await client.get("foreign")), value, `${flags} ${bits}`);
+    }
+  });
+
+  test("what npm's memcached would misread is written as it writes it itself", async () => {
+    const client = clientOf({ flags: "memcached" });
+    const wire = clientOf({ flags: "bytes" });
+    for (const [value, written] of [
+      ["a\r\nb\\\nc", "a\\\r\\\nb\\\\\nc"],
+      [Buffer.from([0, 10, 255]), "\0\\\n\u00ff"],
+      [new Uint8Array([13, 200]).subarray(1), "\u00c8"],
+    ] as const) {
+      await client.set("k", value);
+      assert.equal(String(valueOf(await wire.get("k"))), written);
+      assert.deepEqual(valueOf(await client.get("k")), typeof value === "string" ? value : Buffer.from(value));
     }
   });
 
