@@ -118,7 +118,7 @@ export interface MetaArithmeticFlags {
   readonly vivify?: number;
   /** `J`: what it then starts with. Default 0. */
   readonly initial?: bigint | number;
-  /** `T` */
+  /** `T`. memcached (seen with 1.6.18) forgets it where the number becomes longer, though it says it in `remaining`. */
   readonly ttl?: number;
   readonly compareCas?: Cas;
   readonly newCas?: string;

@@ -92,7 +92,7 @@ export function writeNumber(value: number, target: Uint8Array, at: number): numb
 
 /**
  * Reads a decimal number as C's strtoull and memcached's safe_strtoull do: white space and a sign before it are fine,
- * at least one digit must come, and after it white space or the end.
+ * at least one digit must come, and after it white space, a zero byte or the end.
  *
  * Returns false for what they refuse: no number, below zero, above 2^64 - 1.
  */
@@ -118,7 +118,7 @@ export function readDecimal(bytes: Uint8Array, start: number, end: number, into:
     into.low = Number(big & 0xffff_ffffn) | 0;
   }
   if (negative && (into.high !== 0 || into.low !== 0)) return false;
-  return at === end || isSpace(bytes[at] as number);
+  return at === end || bytes[at] === 0 || isSpace(bytes[at] as number);
 }
 
 export function isSpace(byte: number): boolean {

@@ -33,8 +33,8 @@ const commands: Readonly<Record<string, Command>> = Object.assign(Object.create(
   slabs,
   lru,
   lru_crawler: crawler,
-  refresh_certs: (session: Session, _words: number, silent: boolean) =>
-    answer(session, session.desk.house.refreshCertificates() ? "OK" : "Error TLS not enabled", silent),
+  refresh_certs: (session: Session) =>
+    answer(session, session.desk.house.refreshCertificates() ? "OK" : "Error TLS not enabled"),
 });
 
 /** flush_all [delay] [noreply] */
@@ -119,7 +119,8 @@ function watch(session: Session, words: number, silent: boolean): void {
 /** cache_memlimit <megabytes>: the memory of a running server is fixed here, so only what changes nothing succeeds. */
 function memoryLimit(session: Session, words: number, silent: boolean): void {
   const { line } = session.desk;
-  if (words < 2 || words > 3 || !line.unsigned(1)) return answer(session, "ERROR");
+  if (words < 2 || words > 3) return answer(session, "ERROR");
+  if (!line.unsigned(1)) return answer(session, "ERROR", silent);
   const megabytes = line.number;
   if (megabytes < 8) return answer(session, "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m", silent);
   if (megabytes > 1_000_000_000)

@@ -7,7 +7,7 @@ import type { Session } from "./session.ts";
 import { countCas, noRoom, tooLarge } from "./text-store.ts";
 
 const longestData = 0x7fff_ffff - 2;
-const mostWords = 18;
+const mostWords = 19;
 const modes: Readonly<Record<number, Mode>> = {
   0: mode.set,
   83: mode.set, // S

@@ -14,7 +14,7 @@ import { metaStore } from "./meta-store.ts";
 import type { Session } from "./session.ts";
 
 /** The most words of a meta command, the command and the key included. */
-const mostMetaWords = 18;
+const mostMetaWords = 19;
 
 /** Does the meta command in `desk.line`, whose line began at `lineStart`. */
 export function metaCommand(session: Session, lineStart: number): void {

@@ -23,14 +23,76 @@ type Command = (cas: string) => string;
 
 const key = fc.constantFrom("a", "b", "c", "Zm9v", "foo");
 const value = fc.oneof(
-  fc.constantFrom("", "0", "5", "10", "99", "18446744073709551615", " 7", "5 x", "+3", "-1", "x"),
+  fc.constantFrom(
+    "",
+    "0",
+    "5",
+    "10",
+    "99",
+    "18446744073709551615",
+    " 7",
+    "5 x",
+    "+3",
+    "-1",
+    "x",
+    "5\0",
+    "10   ",
+    "007",
+  ),
   fc.string({ maxLength: 40, unit: "binary-ascii" }),
   fc.nat(9000).map((length) => "v".repeat(length)),
 );
 const time = fc.constantFrom("0", "0", "100", "3000", "-1", "2592000", "2592001", "2000000000");
-const delta = fc.constantFrom("0", "1", "7", "10", "18446744073709551615", "x", "-1", "99999999999999999999", "");
+const delta = fc.constantFrom(
+  ...[
+    "0",
+    "1",
+    "7",
+    "10",
+    "18446744073709551615",
+    "x",
+    "-1",
+    "99999999999999999999",
+    "",
+    "+5",
+    "007",
+    "5x",
+    "-0",
+    "0x10",
+  ],
+);
 const clientFlags = fc.constantFrom("0", "1", "4294967295", "4294967296");
 const noreply = fc.constantFrom("", "", "", " noreply");
+/** Behind commands without data any word may stand. */
+const last = fc.constantFrom("", "", "", " noreply", " 0", " 0 noreply", " x", " NOREPLY", " noreply x", " 0 0 0");
+
+/** What steers the server, as far as it changes nothing that others see. */
+const admin = fc.constantFrom(
+  ...[
+    "flush_all",
+    "flush_all 0",
+    "flush_all -1",
+    "flush_all x",
+    "flush_all noreply",
+    "flush_all 0 noreply",
+    "flush_all 0 0 0",
+  ],
+  ...["verbosity", "verbosity 0", "verbosity x", "verbosity noreply", "verbosity 0 noreply", "verbosity 0 0 0"],
+  ...["cache_memlimit", "cache_memlimit 7", "cache_memlimit x", "cache_memlimit noreply", "cache_memlimit 2000000000"],
+  ...[
+    "slabs",
+    "slabs x",
+    "slabs reassign",
+    "slabs reassign x 1",
+    "slabs automove",
+    "slabs automove 3",
+    "slabs automove x",
+  ],
+  ...["lru", "lru mode", "lru mode x", "lru temp_ttl x", "lru tune", "lru tune x 1 1 1", "lru tune 50 40 0 1"],
+  ...["lru_crawler", "lru_crawler x", "lru_crawler tocrawl x", "lru_crawler sleep 1000001", "lru_crawler metadump x"],
+  ...["stats x", "stats detail", "stats detail x", "stats cachedump", "stats cachedump x 1", "stats cachedump 99 1"],
+  ...["shutdown", "shutdown x", "refresh_certs noreply", "nonsense noreply", "gat", "gat 0", "incr a", "touch a"],
+);
 
 const text: fc.Arbitrary<Command> = fc.oneof(
   fc
@@ -48,11 +110,12 @@ const text: fc.Arbitrary<Command> = fc.oneof(
     .tuple(fc.constantFrom("gat", "gats"), time, fc.array(key, { maxLength: 3 }))
     .map(([command, t, keys]) => constant(`${command} ${t} ${keys.join(" ")}\r\n`)),
   fc
-    .tuple(fc.constantFrom("incr", "decr"), key, delta, noreply)
+    .tuple(fc.constantFrom("incr", "decr"), key, delta, last)
     .map(([command, k, d, quiet]) => constant(`${command} ${k} ${d}${quiet}\r\n`)),
-  fc.tuple(key, time, noreply).map(([k, t, quiet]) => constant(`touch ${k} ${t}${quiet}\r\n`)),
-  fc.tuple(key, noreply).map(([k, quiet]) => constant(`delete ${k}${quiet}\r\n`)),
-  fc.constantFrom("flush_all\r\n", "verbosity 0\r\n", "nonsense a b\r\n", "\r\n", "get\r\n").map(constant),
+  fc.tuple(key, time, last).map(([k, t, quiet]) => constant(`touch ${k} ${t}${quiet}\r\n`)),
+  fc.tuple(key, last).map(([k, quiet]) => constant(`delete ${k}${quiet}\r\n`)),
+  fc.constantFrom("nonsense a b\r\n", "\r\n", "get\r\n", "gets \r\n", "get a\0b c\n").map(constant),
+  fc.tuple(admin, fc.constantFrom("\r\n", "\n")).map(([line, end]) => constant(line + end)),
 );
 
 function flags(letters: readonly string[]): fc.Arbitrary<string> {
@@ -78,7 +141,7 @@ const meta: fc.Arbitrary<Command> = fc.oneof(
       key,
       value,
       flags(["c", "k", "q", "Oab", "T100", "F77", "I"]),
-      fc.constantFrom("", "", "", " ME", " MA", " MP", " MR", " MS", " MX"),
+      fc.constantFrom("", "", "", " ME", " MA", " MP", " MR", " MS", " MX", " Me", " M"),
       fc.boolean(),
       fc.boolean(),
     )
@@ -95,11 +158,18 @@ const meta: fc.Arbitrary<Command> = fc.oneof(
     .tuple(
       key,
       flags(["q", "v", "c", "t", "k", "Oab", "N60", "J13", "D5"]),
-      fc.constantFrom("", " MI", " MD", " M+", " M-", " Mx"),
+      fc.constantFrom("", "", " MI", " MD", " M+", " M-", " Mx", " Mi", " M", " D0", " Jx", " N-1"),
     )
     .map(([k, f, m]) => constant(`ma ${k}${f}${m}\r\n`)),
   key.map((k) => constant(`me ${k} nothing\r\n`)),
   fc.constantFrom("mn\r\n", "mg\r\n", "mg a ! \r\n", "mg a v v\r\n", "mx\r\n").map(constant),
+  fc
+    .tuple(
+      key,
+      fc.constantFrom("T", "N", "R"),
+      fc.constantFrom("", "x", "5x", "+5", "-", "1.5", "99999999999999999999"),
+    )
+    .map(([k, letter, token]) => constant(`mg ${k} t ${letter}${token}\r\n`)),
 );
 
 const binary: fc.Arbitrary<Command> = fc
