@@ -28,13 +28,13 @@ export interface ServerAddress {
 
 /** A server as an object, for lists that are not text. */
 export interface ServerSpec {
-  readonly host?: string;
+  readonly host?: string | undefined;
   /** Default 11211. */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** A unix socket, instead of host and port. */
-  readonly path?: string;
+  readonly path?: string | undefined;
   /** Default 1. */
-  readonly weight?: number;
+  readonly weight?: number | undefined;
 }
 
 /**

@@ -261,7 +261,7 @@ export class MetaCommands {
 }
 
 /** The flags that all writing commands share. */
-function shared(flags: { readonly compareCas?: Cas; readonly newCas?: string; readonly opaque?: string }): Details {
+function shared(flags: Pick<meta.MetaSetFlags, "compareCas" | "newCas" | "opaque">): Details {
   const details: Details = {};
   if (flags.compareCas !== undefined) details.compareCas = checkedCas(flags.compareCas, "compareCas");
   if (flags.newCas !== undefined) details.newCas = checkedCas(flags.newCas, "newCas");

@@ -5,33 +5,33 @@ import type { Cas } from "./arguments.ts";
 /** Flags of {@link MetaCommands.get}. Seconds are whole; 0 is "for ever", -1 "expired at once". */
 export interface MetaGetFlags {
   /** `v`: the value. Default true. */
-  readonly value?: boolean;
+  readonly value?: boolean | undefined;
   /** `f`: the client flags. Default true. */
-  readonly clientFlags?: boolean;
+  readonly clientFlags?: boolean | undefined;
   /** `c` */
-  readonly cas?: boolean;
+  readonly cas?: boolean | undefined;
   /** `t` */
-  readonly ttl?: boolean;
+  readonly ttl?: boolean | undefined;
   /** `s` */
-  readonly size?: boolean;
+  readonly size?: boolean | undefined;
   /** `h` */
-  readonly hitBefore?: boolean;
+  readonly hitBefore?: boolean | undefined;
   /** `l` */
-  readonly lastAccess?: boolean;
+  readonly lastAccess?: boolean | undefined;
   /** `u`: do not count this as a use of the item. */
-  readonly noBump?: boolean;
+  readonly noBump?: boolean | undefined;
   /** `T`: seconds that the item is to live from now on. */
-  readonly touch?: number;
+  readonly touch?: number | undefined;
   /** `N`: on a miss make an empty item that lives this many seconds, and let one caller win. */
-  readonly vivify?: number;
+  readonly vivify?: number | undefined;
   /** `R`: when it has fewer seconds left than this, let one caller win. */
-  readonly recache?: number;
+  readonly recache?: number | undefined;
   /** `C`, from memcached 1.6.40: the value only if the token is another one by now. */
-  readonly ifChangedFrom?: Cas;
+  readonly ifChangedFrom?: Cas | undefined;
   /** `E`, from memcached 1.6.27: the token for an item made by `vivify`. */
-  readonly newCas?: string;
+  readonly newCas?: string | undefined;
   /** `O`: sent back by the server. */
-  readonly opaque?: string;
+  readonly opaque?: string | undefined;
 }
 
 /** What a server said about an item; what was not asked for is undefined. */
@@ -64,22 +64,22 @@ export type MetaGetResult =
 /** Flags of {@link MetaCommands.set}. */
 export interface MetaSetFlags {
   /** `T`: seconds. Default 0: for ever. */
-  readonly ttl?: number;
+  readonly ttl?: number | undefined;
   /** `F`: 32 bits. Default 0. */
-  readonly clientFlags?: number;
+  readonly clientFlags?: number | undefined;
   /** `M`. Default `set`. */
-  readonly mode?: "set" | "add" | "append" | "prepend" | "replace";
+  readonly mode?: "set" | "add" | "append" | "prepend" | "replace" | undefined;
   /** `C`: only if the item still has this token. */
-  readonly compareCas?: Cas;
+  readonly compareCas?: Cas | undefined;
   /** `E`, from memcached 1.6.27 */
-  readonly newCas?: string;
+  readonly newCas?: string | undefined;
   /** `I`: mark as stale where the token is older. Together with `compareCas` an old value may be *stored*. */
-  readonly invalidate?: boolean;
+  readonly invalidate?: boolean | undefined;
   /** `c`: tell the token of what was stored. */
-  readonly returnCas?: boolean;
+  readonly returnCas?: boolean | undefined;
   /** `N`: with append and prepend make the item where there is none. */
-  readonly vivify?: number;
-  readonly opaque?: string;
+  readonly vivify?: number | undefined;
+  readonly opaque?: string | undefined;
 }
 
 export interface MetaSetResult {
@@ -91,16 +91,16 @@ export interface MetaSetResult {
 /** Flags of {@link MetaCommands.delete}. */
 export interface MetaDeleteFlags {
   /** `C` */
-  readonly compareCas?: Cas;
+  readonly compareCas?: Cas | undefined;
   /** `E`, from memcached 1.6.27 */
-  readonly newCas?: string;
+  readonly newCas?: string | undefined;
   /** `I`: keep the item, marked stale. */
-  readonly invalidate?: boolean;
+  readonly invalidate?: boolean | undefined;
   /** `T`, only with `invalidate`: seconds that the stale item is kept. */
-  readonly ttl?: number;
+  readonly ttl?: number | undefined;
   /** `x`, from memcached 1.6.27: keep the item, drop its value. */
-  readonly dropValue?: boolean;
-  readonly opaque?: string;
+  readonly dropValue?: boolean | undefined;
+  readonly opaque?: string | undefined;
 }
 
 export interface MetaDeleteResult {
@@ -111,22 +111,22 @@ export interface MetaDeleteResult {
 /** Flags of {@link MetaCommands.arithmetic}. */
 export interface MetaArithmeticFlags {
   /** `M`. Default `increment`. */
-  readonly mode?: "increment" | "decrement";
+  readonly mode?: "increment" | "decrement" | undefined;
   /** `D`. Default 1. */
-  readonly delta?: bigint | number;
+  readonly delta?: bigint | number | undefined;
   /** `N`: make the counter where there is none, living this many seconds. */
-  readonly vivify?: number;
+  readonly vivify?: number | undefined;
   /** `J`: what it then starts with. Default 0. */
-  readonly initial?: bigint | number;
+  readonly initial?: bigint | number | undefined;
   /** `T`. memcached (seen with 1.6.18) forgets it where the number becomes longer, though it says it in `remaining`. */
-  readonly ttl?: number;
-  readonly compareCas?: Cas;
-  readonly newCas?: string;
+  readonly ttl?: number | undefined;
+  readonly compareCas?: Cas | undefined;
+  readonly newCas?: string | undefined;
   /** `c` */
-  readonly cas?: boolean;
+  readonly cas?: boolean | undefined;
   /** `t`: tell the seconds left. */
-  readonly remaining?: boolean;
-  readonly opaque?: string;
+  readonly remaining?: boolean | undefined;
+  readonly opaque?: string | undefined;
 }
 
 export type MetaArithmeticResult =

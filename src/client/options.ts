@@ -18,54 +18,54 @@ export interface ClientOptions {
    */
   readonly servers: string | readonly (string | ServerSpec)[];
   /** What to speak. Default `"auto"`: the best that the server understands, found out on each connection. */
-  readonly protocol?: "auto" | ProtocolName;
+  readonly protocol?: "auto" | ProtocolName | undefined;
   /**
    * What happens to keys whose home is down: `"none"` (default) fails their calls, `"next"` takes the next server of the
    * list. With `"next"` old values can come back when the home does: never use it below a cache that must be fresh.
    */
-  readonly failover?: "none" | "next";
+  readonly failover?: "none" | "next" | undefined;
   /**
    * A configuration endpoint (Amazon ElastiCache), `"host:port"`, and how often it is asked. Its list replaces `servers`,
    * which is used until it answers. Default: none; every 60000 ms.
    */
-  readonly discovery?: { readonly endpoint: string; readonly intervalMs?: number };
+  readonly discovery?: { readonly endpoint: string; readonly intervalMs?: number } | undefined;
   /** Who to log in as, on every server. Half of a pair stops the start. */
-  readonly username?: string;
-  readonly password?: string;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
   /**
    * How to log in: `"sasl"` (binary protocol), `"text"` (memcached's `-Y`) or `"memcachier"` (its text login). Default
    * `"auto"`: SASL, and `-Y` where the server refuses the binary protocol.
    */
-  readonly login?: "auto" | LoginName;
+  readonly login?: "auto" | LoginName | undefined;
   /** With `"optional"`, servers that ask for no password will do although one was given. Default `"required"`. */
-  readonly auth?: "required" | "optional";
+  readonly auth?: "required" | "optional" | undefined;
   /** Which server owns a key. Default `"ketama"`, as pylibmc's `ketama: True`; change it to meet another fleet's keys. */
-  readonly placement?: PlacementOptions["kind"] | PlacementOptions;
+  readonly placement?: PlacementOptions["kind"] | PlacementOptions | undefined;
   /** Milliseconds until a call fails with `EF_TIMEOUT`. Default 1000. Lower it where the source is fast. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Milliseconds for connecting, TLS, login and the first answer together; twice that where this process was too busy to read. Default 1000. */
-  readonly connectTimeoutMs?: number;
+  readonly connectTimeoutMs?: number | undefined;
   /** Calls without an answer per connection before new ones fail with `EF_OVERLOADED`. Default 16384. */
-  readonly maxPending?: number;
+  readonly maxPending?: number | undefined;
   /** Connections per server. Default 1, which is the fastest; more help where single values are very large. */
-  readonly connections?: number;
+  readonly connections?: number | undefined;
   /** TLS to every TCP server: `true`, or Node's own options (`ca`, `cert`, `servername`). Default: only where the list says so. */
-  readonly tls?: boolean | ConnectionOptions;
+  readonly tls?: boolean | ConnectionOptions | undefined;
   /** Milliseconds of silence before TCP keep-alive asks. Default 30000. */
-  readonly keepAliveMs?: number;
+  readonly keepAliveMs?: number | undefined;
   /** The largest value that is accepted from a server, in bytes; a larger one is `EF_VALUE_TOO_LARGE`. Default 64 MiB. */
-  readonly valueLimitBytes?: number;
+  readonly valueLimitBytes?: number | undefined;
   /** How long a server that is down is left alone: at first at most 100 ms, in the end 10 s. */
-  readonly backoff?: { readonly firstMs?: number; readonly longestMs?: number };
+  readonly backoff?: { readonly firstMs?: number; readonly longestMs?: number } | undefined;
   /** What the stored flags mean; choose another where other clients share the servers. Default `"everfresh"`. */
-  readonly flags?: ProfileName;
+  readonly flags?: ProfileName | undefined;
   /** Compress large values. Default: not. `true` is `{}`. */
-  readonly compression?: boolean | CompressionOptions;
+  readonly compression?: boolean | CompressionOptions | undefined;
   /** Cut values that are too large for one item into several (profile `"everfresh"`). Default: they are `EF_VALUE_TOO_LARGE`. */
-  readonly splitLargeValues?: boolean;
+  readonly splitLargeValues?: boolean | undefined;
   /** Time and chance, for tests. */
-  readonly clock?: Clock;
-  readonly random?: Random;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
 }
 
 /** A configuration endpoint, read. */

@@ -20,7 +20,7 @@ export interface PlacementOptions {
    */
   readonly kind: "ketama" | "ketama_weighted" | "ketama_spy" | "modula" | "rendezvous";
   /** pylibmc's `hash`. Default `"default"`, and `"md5"` for `ketama_weighted`. */
-  readonly hash?: HashName;
+  readonly hash?: HashName | undefined;
 }
 
 /** Says which of the servers, by index, is home to a key; `key` is latin1 text of its bytes. */

@@ -15,9 +15,9 @@ import {
 /** When values are compressed, and how. */
 export interface CompressionOptions {
   /** Values from this size on are compressed, if that makes them smaller. Default 4096 bytes. */
-  readonly aboveBytes?: number;
+  readonly aboveBytes?: number | undefined;
   /** Default: zstd where this Node has it, else brotli, as far as the profile's other clients can read it. */
-  readonly method?: CompressionName;
+  readonly method?: CompressionName | undefined;
 }
 
 /** Turns values into what is sent, and answers into values. */

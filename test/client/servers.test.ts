@@ -180,6 +180,16 @@ test("an option of a call that is not one is answered with those that are, and n
     assert.equal((await client.get("k", options as object | undefined)).kind, "hit");
 });
 
+test("options that are undefined, as what the environment lacks, count as left out", async () => {
+  const { EVERFRESH_NO_SUCH_NAME: nothing } = process.env;
+  const client = createClient({ servers: "a", username: nothing, password: nothing, flags: undefined, tls: undefined });
+  assert.deepEqual(
+    client.servers().map(({ name }) => name),
+    ["a:11211"],
+  );
+  await client.close();
+});
+
 test("options that are half there, unknown or out of range stop the start", () => {
   const wrong: readonly Record<string, unknown>[] = [
     {},
