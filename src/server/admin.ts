@@ -1,7 +1,6 @@
 /** The commands that are not about one item: flush_all, version, verbosity, quit, stats and what tunes memcached. */
 import { answer, notAllowed } from "./answers.ts";
 import { dump } from "./dump.ts";
-import { PrefixCounts } from "./prefix-counts.ts";
 import type { Session } from "./session.ts";
 import { statistics } from "./statistics.ts";
 import { Watch, watchable } from "./watch.ts";
@@ -71,11 +70,11 @@ function shutdown(session: Session, words: number): void {
 /** stats [group] */
 function stats(session: Session, words: number): void {
   const { desk, account } = session;
-  const { line, counters, writer } = desk;
+  const { line, writer } = desk;
   if (account?.canStats !== true) return answer(session, notAllowed.stats);
   const name = words > 1 ? line.text(1) : "";
   if (name === "reset") {
-    counters.reset();
+    desk.resetNumbers();
     return answer(session, "RESET");
   }
   if (name === "detail") return detail(session, words > 2 ? line.text(2) : "");
@@ -90,10 +89,9 @@ function detail(session: Session, what: string): void {
   const { desk } = session;
   // Prefixes are counted for all: where there are users, they would show the keys of others.
   if (desk.accounts.guest === undefined) return answer(session, notAllowed.stats);
-  if (what === "on") desk.detail ??= new PrefixCounts(desk.options.prefixDelimiter);
-  else if (what === "off") desk.detail = undefined;
+  if (what === "on" || what === "off") desk.countPrefixes(what === "on");
   else if (what === "dump") {
-    for (const line of desk.detail?.dump() ?? []) desk.writer.line(line);
+    for (const line of desk.prefixes?.dump() ?? []) desk.writer.line(line);
     return answer(session, "END");
   } else return answer(session, "CLIENT_ERROR usage: stats detail on|off|dump");
   return answer(session, "OK");

@@ -97,6 +97,7 @@ export function touch(session: Session): void {
   if (account === undefined) return;
   const { store } = account;
   const item = account.canWrite ? store.find(input, binary.key, binary.value) : 0;
+  desk.detail?.get(input, binary.key, binary.value, item !== 0);
   counters.cmd_touch++;
   if (binary.opcode !== 0x1c) {
     counters.cmd_get++;

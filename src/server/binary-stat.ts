@@ -13,8 +13,12 @@ export function stat(session: Session): void {
     return;
   }
   if (name === "reset") {
-    desk.counters.reset();
+    desk.resetNumbers();
     respond(session);
+    return;
+  }
+  if (name.startsWith("detail ")) {
+    detail(session, name.slice("detail ".length));
     return;
   }
   const group = statistics(session, name);
@@ -24,6 +28,17 @@ export function stat(session: Session): void {
   }
   for (const statistic of group) one(session, statistic);
   respond(session);
+}
+
+/** `stats detail`, whose numbers are lines of text here, too. */
+function detail(session: Session, what: string): void {
+  const { desk } = session;
+  if (desk.accounts.guest === undefined) return fail(session, status.authFailed);
+  if (what === "on" || what === "off") desk.countPrefixes(what === "on");
+  else if (what === "dump")
+    one(session, ["detailed", [...(desk.prefixes?.dump() ?? []), "END"].map((line) => `${line}\r\n`).join("")]);
+  else return fail(session, status.notFound);
+  return respond(session);
 }
 
 function one(session: Session, [name, value]: Statistic): void {

@@ -3,7 +3,7 @@ import type { Clock } from "../clock.ts";
 import { BinaryRequest, MetaRequest, ReplyWriter, RequestLine } from "../protocol/index.ts";
 import { Accounts } from "./accounts.ts";
 import { Counters } from "./counters.ts";
-import type { PrefixCounts } from "./prefix-counts.ts";
+import { PrefixCounts } from "./prefix-counts.ts";
 import type { Journal } from "./journal.ts";
 import type { ResolvedServerOptions } from "./options.ts";
 import type { Session } from "./session.ts";
@@ -25,8 +25,9 @@ export class Desk {
   readonly accounts: Accounts;
   /** Bytes that unfinished uploads will need. */
   uploading = 0;
-  /** Counts by prefix of the key, while `stats detail on`. */
+  /** Counts by prefix of the key, while `stats detail on`; and what was counted so far. */
   detail: PrefixCounts | undefined;
+  prefixes: PrefixCounts | undefined;
   /** Who watches, while somebody does. */
   watch: Watch | undefined;
   /** Who writes down every command and may interfere, while somebody does. */
@@ -51,6 +52,18 @@ export class Desk {
     }
     if (this.options.protocol === "binary") return false;
     return this.accounts.guest !== undefined || this.options.login !== "sasl";
+  }
+
+  /** `stats detail on` and `off`; what was counted stays to be shown. */
+  countPrefixes(counts: boolean): void {
+    if (counts) this.prefixes ??= new PrefixCounts(this.options.prefixDelimiter);
+    this.detail = counts ? this.prefixes : undefined;
+  }
+
+  /** `stats reset` */
+  resetNumbers(): void {
+    this.counters.reset();
+    this.prefixes?.clear();
   }
 
   sessionGone(session: Session): void {

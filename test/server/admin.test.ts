@@ -108,6 +108,10 @@ test("stats detail counts by what stands before the delimiter", async (context) 
     "PREFIX x get 2 hit 1 set 1 del 1\r\nPREFIX w get 1 hit 0 set 1 del 0\r\nEND\r\n",
   );
   assert.equal(await said(visitor, "stats detail off"), "OK\r\n");
+  await said(visitor, "get x/y");
+  assert.match(await said(visitor, "stats detail dump"), /^PREFIX x get 2 /);
+  assert.equal(await said(visitor, "stats reset"), "RESET\r\n");
+  assert.equal(await said(visitor, "stats detail dump"), "END\r\n");
   assert.equal(await said(visitor, "stats detail"), "CLIENT_ERROR usage: stats detail on|off|dump\r\n");
 });
 
