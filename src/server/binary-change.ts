@@ -38,12 +38,11 @@ export function arithmetic(session: Session): void {
   const item = account.canWrite ? store.find(input, binary.key, binary.value) : 0;
   store.draft.chooses = false;
   if (item === 0) {
+    const time = readUint32(input, binary.extras + 16);
+    if (time !== dontCreate && account.canWrite) return create(session, store, store.seconds.expiry(time >>> 0));
     if (up) counters.incr_misses++;
     else counters.decr_misses++;
-    const time = readUint32(input, binary.extras + 16);
-    if (time === dontCreate || !account.canWrite) fail(session, status.notFound);
-    else create(session, store, store.seconds.expiry(time >>> 0));
-    return;
+    return fail(session, status.notFound);
   }
   // An empty value is no number, whatever its CAS.
   const isEmpty = store.words[item + at.LENGTH] === 0;
@@ -99,11 +98,6 @@ export function touch(session: Session): void {
   const item = account.canWrite ? store.find(input, binary.key, binary.value) : 0;
   desk.detail?.get(input, binary.key, binary.value, item !== 0);
   counters.cmd_touch++;
-  if (binary.opcode !== 0x1c) {
-    counters.cmd_get++;
-    if (item === 0) counters.get_misses++;
-    else counters.get_hits++;
-  }
   if (item === 0) {
     counters.touch_misses++;
     missing(session);

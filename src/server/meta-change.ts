@@ -62,10 +62,10 @@ export function metaArithmetic(session: Session): void {
   const item = account.canWrite ? store.find(meta.key, meta.keyStart, meta.keyEnd) : 0;
   chooseCas(session, store);
   if (item === 0) {
+    if (meta.vivifies && account.canWrite) return create(session, store);
     if (up) counters.incr_misses++;
     else counters.decr_misses++;
-    if (!meta.vivifies || !account.canWrite) return status(session, "NF");
-    return create(session, store);
+    return status(session, "NF");
   }
   // An empty value is no number, whatever its CAS.
   const isEmpty = store.words[item + at.LENGTH] === 0;

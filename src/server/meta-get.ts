@@ -46,13 +46,8 @@ function countMiss(session: Session, store: Store): void {
   if (store.missed === "expired") counters.get_expired++;
   else if (store.missed === "flushed") counters.get_flushed++;
   if (meta.vivifies) return;
-  if (meta.hasTtl) {
-    counters.cmd_touch++;
-    counters.touch_misses++;
-  } else {
-    counters.cmd_get++;
-    counters.get_misses++;
-  }
+  counters.cmd_get++;
+  counters.get_misses++;
 }
 
 /** An empty item for the caller to fill; 0 when there is no memory for it. */

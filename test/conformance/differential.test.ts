@@ -44,22 +44,20 @@ const value = fc.oneof(
 );
 const time = fc.constantFrom("0", "0", "100", "3000", "-1", "2592000", "2592001", "2000000000");
 const delta = fc.constantFrom(
-  ...[
-    "0",
-    "1",
-    "7",
-    "10",
-    "18446744073709551615",
-    "x",
-    "-1",
-    "99999999999999999999",
-    "",
-    "+5",
-    "007",
-    "5x",
-    "-0",
-    "0x10",
-  ],
+  "0",
+  "1",
+  "7",
+  "10",
+  "18446744073709551615",
+  "x",
+  "-1",
+  "99999999999999999999",
+  "",
+  "+5",
+  "007",
+  "5x",
+  "-0",
+  "0x10",
 );
 const clientFlags = fc.constantFrom("0", "1", "4294967295", "4294967296");
 const noreply = fc.constantFrom("", "", "", " noreply");
@@ -69,29 +67,31 @@ const last = fc.constantFrom("", "", "", " noreply", " 0", " 0 noreply", " x", "
 /** What steers the server, as far as it changes nothing that others see. */
 const admin = fc.constantFrom(
   ...[
-    "flush_all",
-    "flush_all 0",
-    "flush_all -1",
-    "flush_all x",
-    "flush_all noreply",
-    "flush_all 0 noreply",
-    "flush_all 0 0 0",
-  ],
-  ...["verbosity", "verbosity 0", "verbosity x", "verbosity noreply", "verbosity 0 noreply", "verbosity 0 0 0"],
-  ...["cache_memlimit", "cache_memlimit 7", "cache_memlimit x", "cache_memlimit noreply", "cache_memlimit 2000000000"],
-  ...[
-    "slabs",
-    "slabs x",
-    "slabs reassign",
-    "slabs reassign x 1",
-    "slabs automove",
-    "slabs automove 3",
-    "slabs automove x",
-  ],
-  ...["lru", "lru mode", "lru mode x", "lru temp_ttl x", "lru tune", "lru tune x 1 1 1", "lru tune 50 40 0 1"],
-  ...["lru_crawler", "lru_crawler x", "lru_crawler tocrawl x", "lru_crawler sleep 1000001", "lru_crawler metadump x"],
-  ...["stats x", "stats detail", "stats detail x", "stats cachedump", "stats cachedump x 1", "stats cachedump 99 1"],
-  ...["shutdown", "shutdown x", "refresh_certs noreply", "nonsense noreply", "gat", "gat 0", "incr a", "touch a"],
+    [
+      "flush_all",
+      "flush_all 0",
+      "flush_all -1",
+      "flush_all x",
+      "flush_all noreply",
+      "flush_all 0 noreply",
+      "flush_all 0 0 0",
+    ],
+    ["verbosity", "verbosity 0", "verbosity x", "verbosity noreply", "verbosity 0 noreply", "verbosity 0 0 0"],
+    ["cache_memlimit", "cache_memlimit 7", "cache_memlimit x", "cache_memlimit noreply", "cache_memlimit 2000000000"],
+    [
+      "slabs",
+      "slabs x",
+      "slabs reassign",
+      "slabs reassign x 1",
+      "slabs automove",
+      "slabs automove 3",
+      "slabs automove x",
+    ],
+    ["lru", "lru mode", "lru mode x", "lru temp_ttl x", "lru tune", "lru tune x 1 1 1", "lru tune 50 40 0 1"],
+    ["lru_crawler", "lru_crawler x", "lru_crawler tocrawl x", "lru_crawler sleep 1000001", "lru_crawler metadump x"],
+    ["stats x", "stats detail", "stats detail x", "stats cachedump", "stats cachedump x 1", "stats cachedump 99 1"],
+    ["shutdown", "shutdown x", "refresh_certs noreply", "nonsense noreply", "gat", "gat 0", "incr a", "touch a"],
+  ].flat(),
 );
 
 const text: fc.Arbitrary<Command> = fc.oneof(
@@ -308,6 +308,41 @@ suite("whatever is said, our server answers as memcached does", needs("memcached
         for (const conversation of both) conversation.close();
       }
     });
+
+  test("and counts as memcached does", async () => {
+    const get = { key: "k", extras: timeExtras(100) };
+    const count = { opcode: 5, key: "n", extras: countExtras(1n, 0n, 0) };
+    const texts = [
+      ["set k 0 0 1\r\n5", "get k none", "gat 100 k none", "touch k 100", "touch none 100", "cas k 0 0 1 999\r\n5"],
+      ["incr k 1", "incr none 1", "decr none 1", "ma made N0", "ma made", "ma none", "ma none MD"],
+      ["mg k v", "mg none v", "mg k T100", "mg none T100", "md none"],
+    ].flat();
+    const binaries = [
+      [
+        { ...get, opcode: 0x1d },
+        { ...get, opcode: 0x24 },
+        { ...get, opcode: 0x1d, key: "none" },
+      ],
+      [count, count, { ...count, key: "none", extras: countExtras(1n, 0n, 0xffff_ffff) }],
+    ].flat();
+    const [expected, counted] = await Promise.all(
+      [real.port, ours.port].map(async (port) => {
+        const [visitor, other] = await Promise.all([talk(port), talk(port)]);
+        visitor.send(`flush_all\r\nstats reset\r\n${texts.join("\r\n")}\r\n${endOfText[0]}`);
+        await visitor.hearUntil(endOfText[1]);
+        other.send(Buffer.concat([...binaries, noop].map((parts) => binaryRequest(parts))));
+        await other.hearUntil(endOfBinary[1]);
+        visitor.send("stats\r\n");
+        const numbers = await visitor.hearUntil("END\r\n");
+        for (const conversation of [visitor, other]) conversation.close();
+        return numbers
+          .match(/(?:cmd_(?!meta)|(?:get|delete|incr|decr|cas|touch)_(?:hits|misses|badval)).*/g)
+          ?.toSorted();
+      }),
+    );
+    assert.ok(expected !== undefined && expected.length > 12);
+    assert.deepEqual(counted, expected);
+  });
 
   const session = fc.array(
     fc.tuple(fc.oneof(text, meta, binary), fc.boolean(), fc.array(fc.nat(999), { maxLength: 3 })),
