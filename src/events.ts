@@ -59,7 +59,7 @@ export interface EventShapes {
     readonly tags: readonly string[];
     readonly generations: readonly string[];
   };
-  /** Tags were invalidated, and all servers have confirmed it: for whoever keeps copies of their own, such as a CDN. */
+  /** Tags were invalidated, and their servers have confirmed it, in time or later: for whoever keeps copies of their own, such as a CDN. */
   "everfresh:cache:tags": { readonly namespace: string; readonly tags: readonly string[] };
   /** An invalidation was confirmed, or could not be and is being retried. */
   "everfresh:cache:invalidation": {

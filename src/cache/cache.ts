@@ -297,7 +297,19 @@ export class Cache {
   async invalidateTags(tags: readonly string[]): Promise<void> {
     this.#shared.life.check();
     checkList(tags, `invalidateTags takes a list of tags, such as ["songs"]`);
-    await settleAll(checkTags(tags).map((tag) => this.#invalidation.renewTag(tag)));
+    const confirmed: string[] = [];
+    const renew = async (tag: string): Promise<void> => {
+      await this.#invalidation.renewTag(tag, () => this.#tellOf([tag]));
+      confirmed.push(tag);
+    };
+    try {
+      await settleAll(checkTags(tags).map(renew));
+    } finally {
+      if (confirmed.length > 0) this.#tellOf(confirmed);
+    }
+  }
+
+  #tellOf(tags: readonly string[]): void {
     if (tagsChannel.hasSubscribers) tagsChannel.publish({ namespace: this.name, tags });
   }
 

@@ -74,14 +74,23 @@ export class Invalidation {
     return found;
   }
 
-  /** Gives a tag a new generation, wherever it lives or lived; resolves when that is confirmed. */
-  async renewTag(tag: string): Promise<void> {
+  /**
+   * Gives a tag a new generation, wherever it lives or lived; resolves when that is confirmed.
+   *
+   * @param late called when a server has confirmed it after the caller was told that it is pending
+   */
+  async renewTag(tag: string, late: () => void): Promise<void> {
     const wire = this.#keys.tag(tag);
-    const distrust = (): void => this.#engine.distrust();
+    let isOver = false;
+    const renewed = (): void => {
+      this.#engine.distrust();
+      if (isOver) late();
+    };
     try {
-      await settleAll(placesOf(this.#shared.backend).map((place) => this.#renewAt(place, wire, distrust)));
+      await settleAll(placesOf(this.#shared.backend).map((place) => this.#renewAt(place, wire, renewed)));
     } finally {
-      distrust();
+      isOver = true;
+      this.#engine.distrust();
     }
   }
 

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { test } from "node:test";
-import { createCache, memory } from "everfresh";
+import { createCache, memory, metaBackend } from "everfresh";
 import { purgeInFront } from "everfresh/http";
+import { FakeMemcached } from "../support/fake-memcached.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
 const settle = async (): Promise<void> => {
@@ -41,6 +42,31 @@ test("a purge that fails is tried again, with what came meanwhile", async () => 
   await clock.advance(300);
   await settle();
   assert.deepEqual(calls, [["a"], ["a", "b"]]);
+  end();
+});
+
+test("a cache in front hears of a tag whose server could not confirm it in time, when it has", async () => {
+  const [world, clock] = [new FakeMemcached(["fake:1", "fake:2"]), new ManualClock()];
+  const backend = metaBackend(world.client());
+  const [up = "", down = ""] = ["fake:1", "fake:2"].map((server) =>
+    Array.from({ length: 50 }, (_, index) => `t${index}`).find(
+      (tag) => backend.serverOf(`everfresh#${tag}`) === server,
+    ),
+  );
+  const cache = createCache({ backend, clock });
+  const calls: (readonly string[])[] = [];
+  const end = purgeInFront((keys) => Promise.resolve(calls.push(keys)), { clock });
+  world.down("fake:2");
+  const rejected = assert.rejects(cache.invalidateTags([down, up]), { code: "EF_INVALIDATION_PENDING" });
+  await settle();
+  await clock.advance(2_100);
+  await rejected;
+  await settle();
+  assert.deepEqual(calls, [[up]]);
+  world.up("fake:2");
+  await clock.advance(4_000);
+  await settle();
+  assert.deepEqual(calls, [[up], [down]]);
   end();
 });
 
