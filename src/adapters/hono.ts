@@ -78,7 +78,7 @@ export function cachePage<Context extends PageContext = PageContext>(
           rendered.then(() => resolve(replace(context, respond(context, stale))), reject);
         } else if (served.kind === "answer") resolve(respond(context, served.answer));
         // What its own handler answers leaves when it is there, also where the cache has given it up.
-        else if (served.kind === "pass") next().then(() => resolve(setFields(context, served.fields)), reject);
+        else if (served.kind === "pass") next().then(() => resolve(passOn(context, served.fields)), reject);
       };
       // A page that is rendered here leaves as soon as its head is known, while it is still being stored.
       const start = (rendering: Rendering): void => {
@@ -261,6 +261,15 @@ function headersOf(fields: AnswerFields): Headers {
   const headers = new Headers();
   for (const name in fields) for (const value of [fields[name] ?? ""].flat()) headers.append(name, value);
   return headers;
+}
+
+/** What the handler has answered, where it can carry them with these fields: no copy can be made of the answer to an upgrade. */
+function passOn(context: PageContext, fields: AnswerFields): undefined {
+  try {
+    setFields(context, fields);
+  } catch {
+    // It leaves as it is.
+  }
 }
 
 function setFields(context: PageContext, fields: AnswerFields): undefined {

@@ -5,7 +5,9 @@ import { connect } from "node:net";
 import { after, describe, test } from "node:test";
 import zlib, { brotliDecompressSync, gunzipSync } from "node:zlib";
 import { createCache, memory, type Cache } from "everfresh";
+import { cachePage as honoPage } from "everfresh/hono";
 import { tags } from "everfresh/http";
+import { Hono } from "hono";
 import { deferred } from "../support/deferred.ts";
 import { ask, sites, type Asked, type Got, type Route, type Site, type Told } from "./sites.ts";
 
@@ -375,3 +377,14 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.notEqual((await ask(page)).text, stored);
     });
   });
+
+test("Hono: an answer past the cache that can carry no further field leaves as it is", async () => {
+  const app = new Hono();
+  const cache = createCache({ backend: memory({ limitBytes: 1_000_000 }) });
+  app.use(honoPage(cache, { ttl: "1m" }));
+  // What other runtimes answer to an upgrade; Node's `Response` refuses to be made with such a status.
+  const upgraded = Object.create(Response.prototype, { status: { value: 101 }, headers: { value: new Headers() } });
+  app.get("/", () => upgraded as Response);
+  assert.equal(await app.request("/", { headers: { upgrade: "websocket" } }), upgraded);
+  await cache.close();
+});
