@@ -54,8 +54,22 @@ export interface AnswerTime {
 /** A page with more to purge it by is not kept in front: proxies refuse longer fields. */
 const longestKeys = 8_000;
 
-/** The fields of a 304 (RFC 9110 section 15.4.5), Last-Modified only where there is no entity tag. */
-const notModifiedFields = ["cache-control", "content-location", "date", "etag", "expires", "vary"] as const;
+/**
+ * The fields of a 304 (RFC 9110 section 15.4.5), Last-Modified only where there is no entity tag. What a cache in front is told
+ * guides how it updates what it has.
+ */
+const notModifiedFields = [
+  "cache-control",
+  "content-location",
+  "date",
+  "etag",
+  "expires",
+  "vary",
+  "surrogate-control",
+  "surrogate-key",
+  "cdn-cache-control",
+  "cache-tag",
+] as const;
 
 /** A page with the fields that are the same for everybody. */
 export interface PreparedPage {

@@ -350,6 +350,19 @@ describe("what surrounds a page", () => {
     assert.equal(got.headers["cache-control"], "no-cache");
   });
 
+  for (const style of ["surrogate-key", "cache-tag"] as const)
+    test(`a shared cache in front is told the same by a 304, by which it would keep its page for longer (${style})`, async () => {
+      const options = { ttl: "1m", tags: ["t"], surrogate: { style, maxAge: "1h" } } as const;
+      const page = await open(inMemory(), options, (_req, res) => res.end("page"));
+      const names = style === "cache-tag" ? ["cdn-cache-control", "cache-tag"] : ["surrogate-control", "surrogate-key"];
+      for (const control of ["no-store, max-age=0", "max-age=3600"]) {
+        const { status, headers } = await ask(page, { "if-none-match": "*" });
+        const [said, keys] = names.map((name) => headers[name]);
+        assert.deepEqual([status, said], [304, control]);
+        assert.equal(/^t[ ,]page:/.test(String(keys)), control === "max-age=3600");
+      }
+    });
+
   test("caches in front are told by what the options tell pages apart", async () => {
     const options = { ttl: "1m", vary: ["x-tone"], cookies: ["lang"], surrogate } as const;
     const page = await open(inMemory(), options, (_req, res) => res.end("page"));
