@@ -28,7 +28,10 @@ export interface EntryAnswer<T> {
   /** How long it will be fresh; Infinity for ever, 0 for what is stale or not stored. */
   readonly ttlMs: number;
   readonly tags: readonly string[];
-  /** Why it was no plain hit: `absent`, `expired`, `invalidated`, `tag songs`, `unreachable`, `pending` ... */
+  /**
+   * Why it was no plain hit: `absent`, `expired`, `invalidated`, `tag songs`, `unreachable`, `pending` ... Of a hit: `not asked` where
+   * `local: { maxAge }` let this process answer alone.
+   */
   readonly why: string | undefined;
 }
 

@@ -155,7 +155,7 @@ export class Reader {
       ageMs: Math.max(0, now - stored.createdAt),
       ttlMs: stored.freshUntil - now,
       tags: visibleTags(stored.tags),
-      why: undefined,
+      why: this.#engine.parts.tierMaxAgeMs > 0 ? "not asked" : undefined,
     };
   }
 

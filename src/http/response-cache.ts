@@ -244,6 +244,9 @@ export class ResponseCache<Source> {
       const outcome = visit.discarded ? staleOutcome(ttl) : outcomeOf(result, ttl);
       return answerWith(prepare(page, this.policy), visit.request, outcome, this.policy, time);
     }
+    // It may have been invalidated, and purged in front, a moment ago.
+    if (result.why !== undefined && this.policy.surrogate !== undefined)
+      return answerHit(prepare(page, this.policy), visit.request, ttl, this.policy, time);
     let prepared = this.#prepared.get(page);
     if (prepared === undefined) this.#prepared.set(page, (prepared = prepare(page, this.policy, result.tags)));
     return answerHit(prepared, visit.request, ttl, this.policy, time);

@@ -35,7 +35,10 @@ export interface StoreResult {
   readonly ttlMs: number;
   /** What invalidates it, with the tags of what it was made from. */
   readonly tags: readonly string[];
-  /** Why it was no plain hit: `expired`, `invalidated` by its key, `tag songs`, `the loader failed` ... */
+  /**
+   * Why it was no plain hit: `expired`, `invalidated` by its key, `tag songs`, `the loader failed` ... Of a hit: that nobody was asked
+   * whether it is current.
+   */
   readonly why: string | undefined;
 }
 

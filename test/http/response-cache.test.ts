@@ -391,6 +391,19 @@ describe("what surrounds a page", () => {
       }
     });
 
+  test("a shared cache in front is not to keep a page that `local: { maxAge }` did not ask about, and may keep it once it was", async () => {
+    const [world, clock] = [new FakeMemcached(), new ManualClock()];
+    const cache = createCache({ backend: metaBackend(world.client()), clock, local: { maxAge: "250ms" } });
+    const page = await open(cache, { ttl: "1m", tags: ["t"], surrogate }, (_req, res) => res.end("page"));
+    await ask(page);
+    const controls: unknown[] = [];
+    for (const ms of [0, 300, 0]) {
+      await clock.advance(ms);
+      controls.push((await ask(page)).headers["surrogate-control"]);
+    }
+    assert.deepEqual(controls, ["no-store, max-age=0", "max-age=3600", "no-store, max-age=0"]);
+  });
+
   test("a shared cache in front is not to keep a page that stands for an error", async () => {
     const cache = inMemory();
     let failing = false;
