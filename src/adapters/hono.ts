@@ -266,14 +266,20 @@ function headersOf(fields: AnswerFields): Headers {
 /** What the handler has answered, where it can carry them with these fields: no copy can be made of the answer to an upgrade. */
 function passOn(context: PageContext, fields: AnswerFields): undefined {
   try {
-    setFields(context, fields);
+    const said = context.res.headers;
+    // The handler may have said itself what a cache in front may keep.
+    for (const name in fields) if (!name.endsWith("-control") || !said.has(name)) setField(context, name, fields[name]);
   } catch {
     // It leaves as it is.
   }
 }
 
 function setFields(context: PageContext, fields: AnswerFields): undefined {
-  for (const name in fields) context.header(name, [fields[name] ?? ""].flat().join(", "));
+  for (const name in fields) setField(context, name, fields[name]);
+}
+
+function setField(context: PageContext, name: string, value: AnswerFields[string] | undefined): void {
+  context.header(name, [value ?? ""].flat().join(", "));
 }
 
 function fieldsOf(headers: Headers): AnswerFields {

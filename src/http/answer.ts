@@ -6,7 +6,7 @@
 import { allowsOneOrigin } from "./cacheable.ts";
 import { appended, cacheStatus, serverTiming, tenthsOf, type CacheOutcome } from "./cache-status.ts";
 import { hasConditions, ifRangeHolds, precondition } from "./conditional.ts";
-import { field, listOf } from "./fields.ts";
+import { field, listOf, type Fields } from "./fields.ts";
 import { currentAge } from "./freshness.ts";
 import type { Page } from "./page.ts";
 import { rangeOf } from "./range.ts";
@@ -53,6 +53,7 @@ export interface AnswerTime {
 
 /** A page with more to purge it by is not kept in front: proxies refuse longer fields. */
 const longestKeys = 8_000;
+const nothingInFront = "no-store, max-age=0";
 
 /**
  * The fields of a 304 (RFC 9110 section 15.4.5), Last-Modified only where there is no entity tag. What a cache in front is told
@@ -161,7 +162,13 @@ function keepInFront(fields: AnswerFields, style: SurrogateStyle, tags: readonly
   const mayKeep = keys !== undefined && keys.length <= longestKeys;
   if (mayKeep && keys !== "") fields[style.header] = keys;
   // Not all of them know `no-store`, and not all of them obey what is said to browsers.
-  fields[style.controlHeader] = mayKeep ? `max-age=${style.maxAgeSeconds}` : "no-store, max-age=0";
+  fields[style.controlHeader] = mayKeep ? `max-age=${style.maxAgeSeconds}` : nothingInFront;
+}
+
+/** Has a cache in front keep nothing of what is not kept here, so that it could not be purged, unless the handler has `said` what it may. */
+export function keepNothingInFront(fields: AnswerFields, { surrogate, isPrivate }: AnswerStyle, said: Fields): void {
+  if (surrogate === undefined || isPrivate || said[surrogate.controlHeader] !== undefined) return;
+  fields[surrogate.controlHeader] = nothingInFront;
 }
 
 /** A tag as a cache in front can carry it: without white space, commas and anything beyond ASCII. */

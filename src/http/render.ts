@@ -4,7 +4,7 @@
  * An adapter calls `head` once, when the handler's head is complete and nothing was sent yet, then either `complete` with
  * the whole body or `fail`. The rendering decides whether the page is stored; it never changes what this visitor sees.
  */
-import { answerWith, mark, outgoing, prepare, type Answer, type AnswerFields } from "./answer.ts";
+import { answerWith, keepNothingInFront, mark, outgoing, prepare, type Answer, type AnswerFields } from "./answer.ts";
 import {
   carriesCsrfToken,
   lifetimeMs,
@@ -177,6 +177,7 @@ export class Rendering {
     const head = this.#head?.fields ?? {};
     for (const name of ["cache-status", "server-timing"]) if (head[name] !== undefined) fields[name] = head[name];
     mark(fields, { kind: "miss", reason }, this.#parts.policy, this.#parts.took());
+    keepNothingInFront(fields, this.#parts.policy, head);
     return fields;
   }
 

@@ -15,7 +15,16 @@
 import { systemClock, type Clock } from "../clock.ts";
 import { EverfreshError, isEverfreshError } from "../errors.ts";
 import { eventChannel } from "../events.ts";
-import { answerHit, answerWith, mark, prepare, type Answer, type AnswerFields, type PreparedPage } from "./answer.ts";
+import {
+  answerHit,
+  answerWith,
+  keepNothingInFront,
+  mark,
+  prepare,
+  type Answer,
+  type AnswerFields,
+  type PreparedPage,
+} from "./answer.ts";
 import type { CacheOutcome, Reason } from "./cache-status.ts";
 import { refuse } from "./checks.ts";
 import { compressed } from "./compress.ts";
@@ -262,6 +271,8 @@ export class ResponseCache<Source> {
   #pass(kind: "bypass" | "miss", reason: Reason, startedMs: number): Served {
     const fields: AnswerFields = {};
     mark(fields, { kind, reason }, this.policy, this.#clock.monotonic() - startedMs);
+    // Of what is written nothing is kept anywhere, and what is nested is for the pages around it to say.
+    if (reason !== "method" && reason !== "nested") keepNothingInFront(fields, this.policy, {});
     return { kind: "pass", fields, reason };
   }
 }

@@ -363,6 +363,24 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.equal((await ask(page)).text, "row 2");
     });
 
+    for (const [title, status, cookie] of [
+      ["a visitor's with a cookie", 200, "a=1"],
+      ["an error", 500, undefined],
+    ] as const)
+      test(`a shared cache in front is told to keep nothing that is not kept here, ${title}, unless the handler says it may`, async () => {
+        const options = { surrogate: { style: "surrogate-key", maxAge: "1h" } } as const;
+        const said = { "surrogate-control": "max-age=5" };
+        const { page } = await open(
+          framework,
+          ({ url }) => ({ status, body: "page", headers: url.endsWith("?said") ? said : {} }),
+          options,
+        );
+        const headers = cookie === undefined ? {} : { cookie };
+        for (let visit = 0; visit < 2; visit++)
+          assert.equal((await ask(page, headers)).headers["surrogate-control"], "no-store, max-age=0");
+        assert.equal((await ask(`${page}?said`, headers)).headers["surrogate-control"], "max-age=5");
+      });
+
     test("tags can be added while rendering", async () => {
       const { cache, page } = await open(framework, async (_, n) => {
         await Promise.resolve();
