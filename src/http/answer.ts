@@ -120,8 +120,9 @@ export function answerWith(
 ): Answer {
   const fields = { ...prepared };
   for (const name of lists) fields[name] = [fields[name] ?? []].flat();
-  if (outcome.kind === "hit" || outcome.kind === "stale")
-    fields["age"] = String(currentAge(page.arrivalAgeSeconds, page.storedAtMs, time.nowMs));
+  const age = currentAge(page.arrivalAgeSeconds, page.storedAtMs, time.nowMs);
+  // RFC 9111 section 4: all but what was rendered for this very visitor, whose handler may pass on what is older.
+  if (outcome.kind !== "miss" || outcome.collapsed === true || age > 0) fields["age"] = String(age);
   mark(fields, outcome, style, time.tookMs);
   if (page.status < 200 || page.status > 299) return whole(page, request, fields);
   const validators = { etag: field(fields, "etag"), lastModified: field(fields, "last-modified") };

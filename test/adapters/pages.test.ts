@@ -274,6 +274,16 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.equal(renders(), 2);
     });
 
+    test("a page says how old it is to its first visitor, and to the first who wants it compressed (RFC 9111 section 4)", async () => {
+      const old = { ...html, age: "100", "cache-control": "max-age=600" };
+      const { page } = await open(framework, () => ({ headers: old, body: long }));
+      for (const coding of ["identity", "gzip"]) {
+        const got = await ask(page, { "accept-encoding": coding });
+        assert.match(status(got), /; fwd=miss; (?:stored|collapsed)$/);
+        assert.match(String(got.headers.age), /^10\d$/);
+      }
+    });
+
     test("zstd is sent as stored where Node can make it, and left out where it cannot", async () => {
       const { page, renders } = await open(framework, () => ({ headers: html, body: long }), { compress: ["zstd"] });
       assert.equal((await ask(page, { "accept-encoding": "zstd" })).text, long);
