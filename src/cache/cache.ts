@@ -90,8 +90,11 @@ export class Cache {
     return this.#reader.ask(key, undefined, options, false) as Promise<T | undefined>;
   }
 
-  /** Like {@link get}, with where the value came from, its age, and why there is none. */
-  getEntry<T = unknown>(key: string, options?: Pick<ReadOptions, "schema" | "signal">): Promise<EntryAnswer<T>> {
+  /** Like {@link get}, with where the value came from, its age, and why there is none. One that lacks one of `tags` is a miss. */
+  getEntry<T = unknown>(
+    key: string,
+    options?: Pick<ReadOptions, "schema" | "signal" | "tags">,
+  ): Promise<EntryAnswer<T>> {
     return this.#reader.ask(key, undefined, options, true) as Promise<EntryAnswer<T>>;
   }
 

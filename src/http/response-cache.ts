@@ -216,7 +216,7 @@ export class ResponseCache<Source> {
     const key = variantKey(visit.base, visit.learned, visit.request.fields);
     const { coding } = visit;
     const options = visit.run === undefined ? visit.options.patient : visit.options.hasty;
-    if (visit.request.method === "HEAD") return this.#findOnly(key, coding);
+    if (visit.request.method === "HEAD") return this.#findOnly(key, coding, visit.options.patient);
     if (coding === undefined) return this.#plain(visit, key, options);
     return this.#store.getOrSetEntry(
       codedKey(key, coding),
@@ -234,9 +234,9 @@ export class ResponseCache<Source> {
   }
 
   /** HEAD is answered from what GET has stored (RFC 9111 section 4), and never renders: it has no body to store. */
-  async #findOnly(key: string, coding: Coding | undefined): Promise<StoreResult> {
-    const result = await this.#store.getEntry(coding === undefined ? key : codedKey(key, coding));
-    return result.value === undefined && coding !== undefined ? await this.#store.getEntry(key) : result;
+  async #findOnly(key: string, coding: Coding | undefined, options: StoreOptions): Promise<StoreResult> {
+    const result = await this.#store.getEntry(coding === undefined ? key : codedKey(key, coding), options);
+    return result.value === undefined && coding !== undefined ? await this.#store.getEntry(key, options) : result;
   }
 
   /** The page without a coding; rendered by this visit when nobody has it and nobody else renders it. */

@@ -50,6 +50,7 @@ export interface PageStore {
   ): Promise<StoreResult>;
   /** What `getOrSetEntry` would answer at once, if it need not ask anybody. */
   peekEntry?(key: string, options: StoreOptions): StoreResult | undefined;
-  getEntry(key: string): Promise<StoreResult>;
+  /** Its options say which tags the value must have, as those of a reader who would load it. */
+  getEntry(key: string, options: StoreOptions): Promise<StoreResult>;
   invalidateTags(tags: readonly string[]): Promise<unknown>;
 }

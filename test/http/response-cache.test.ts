@@ -381,6 +381,22 @@ describe("what surrounds a page", () => {
       res.end("page");
     },
   };
+  test("HEAD does not find a page that an older deployment has kept without a tag which it has now, any more than GET", async () => {
+    const cache = inMemory();
+    const request: PageRequest = { method: "HEAD", scheme: "http", host: "h", path: "/", query: "", fields: {} };
+    const deploy = (names: readonly string[]): ResponseCache<undefined> =>
+      new ResponseCache(cache, { ttl: "1m", tags: names });
+    const old = deploy(["songs"]);
+    await old.serve({ ...request, method: "GET" }, undefined, (rendering) => {
+      rendering.head({ status: 200, fields: {} });
+      rendering.complete(Buffer.from("old"));
+    });
+    assert.equal((await old.serve(request, undefined, () => undefined)).kind, "answer");
+    const next = deploy(["songs", "prices"]);
+    await cache.invalidateTags(["prices"]);
+    assert.equal((await next.serve(request, undefined, () => undefined)).kind, "pass");
+  });
+
   for (const [title, handler] of Object.entries(notCurrent))
     test(`a shared cache in front is not to keep a page ${title}`, async () => {
       const page = await open(inMemory(), { ttl: "1m", tags: ["t"], surrogate }, handler);
