@@ -205,6 +205,10 @@ export class Writes {
       const removing = isSentLater ? writing.then(removeBeside, removeBeside) : removeBeside();
       const [written] = await Promise.all([writing, removing]);
       return written;
+    } catch (error) {
+      // It may have been done all the same, and its caller is told that it is not known.
+      void this.#parts.removePrevious(wire).catch(() => undefined);
+      throw error;
     } finally {
       engine.forget(wire);
     }

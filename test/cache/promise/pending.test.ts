@@ -181,6 +181,23 @@ describe("invalidations that wait, and servers of before", () => {
     assert.deepEqual(await Promise.all(writes.map(([key]) => cache.get(key))), [1, 2, 1, 1, 2, undefined]);
   });
 
+  test("what was changed here is gone from the previous servers also where what was made from it could not be invalidated in time", async () => {
+    const before = new FakeMemcached(["old:1"]);
+    const old = createCache({ backend: metaBackend(before.client()), namespace: "n", clock });
+    const backend = metaBackend(world.client(), { previous: metaBackend(before.client()) });
+    const cache = createCache({ backend, namespace: "n", clock });
+    await cache.set("k", 1);
+    await old.set("k", 0);
+    world.hold();
+    const rejected = assert.rejects(cache.incr("k"), { code: "EF_INVALIDATION_PENDING" });
+    for (const command of ["mg n!0", "mg n=k", "ms n=k"]) await world.run(command);
+    world.down();
+    await world.fail("md n*0=k");
+    await advance(2_100);
+    await rejected;
+    assert.equal(await old.get("k"), undefined);
+  });
+
   test("a plain write reaches what other servers' users made from a key that has not moved, whose page has", async () => {
     begin(Array.from({ length: 7 }, (_, at) => `s:${at}`));
     const home = world.serverOf("n!0");
