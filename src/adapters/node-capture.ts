@@ -85,10 +85,15 @@ export function captureResponse(
     if (!res.writableEnded) capture.fail("incomplete");
   };
   // Whoever left while others rendered has closed it already.
-  const { stream } = res as { stream?: { readonly destroyed?: unknown } };
-  if (res.destroyed || stream?.destroyed === true) closed();
+  if (hasClosed(res)) closed();
   else res.once("close", closed);
   return (answer) => capture.sendInstead(answer);
+}
+
+/** Whether there is nobody to send to any more; HTTP/2's responses say so of their stream. */
+export function hasClosed(res: ServerResponse): boolean {
+  const { stream } = res as { stream?: { readonly destroyed?: unknown } };
+  return res.destroyed || stream?.destroyed === true;
 }
 
 /** The methods as they are now, whoever has replaced them before. */

@@ -24,7 +24,7 @@ import {
   type Rendering,
   type Served,
 } from "../http/index.ts";
-import { captureResponse, sendAnswer, setFields, type CaptureHooks } from "./node-capture.ts";
+import { captureResponse, hasClosed, sendAnswer, setFields, type CaptureHooks } from "./node-capture.ts";
 import { runOnNode } from "./node-errand.ts";
 import { narrowRequest } from "./node-request.ts";
 
@@ -153,6 +153,16 @@ export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: P
       if (!res.writableNeedDrain) res.emit("drain");
     });
   };
+  // Whoever leaves keeps a stream from being read, so it is never begun, or not to its end; the handler has succeeded all the same.
+  let isPiped = false;
+  const left = (): void => {
+    if (isPiped && !res.writableEnded) void pages.wrote(request, res.statusCode).catch(() => undefined);
+  };
+  res.once("close", left);
+  res.once("pipe", () => {
+    isPiped = true;
+    if (hasClosed(res)) left();
+  });
   res.write = ((...args: Parameters<typeof before.write>) => {
     if (state === "open" || !isContent(args[0])) return before.write(...args);
     hold(() => before.write(...args));

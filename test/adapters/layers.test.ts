@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, request as httpRequest, type IncomingMessage, type RequestListener } from "node:http";
+import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { after, describe, test } from "node:test";
 import { createCache, memory, type Cache } from "everfresh";
 import { cachePage } from "everfresh/fastify";
@@ -125,6 +127,42 @@ describe("the answer to a write", () => {
       gate.resolve();
       assert.equal(await answer, "wrote");
     });
+
+  for (const [title, isEarly] of [
+    ["before the handler was done", true],
+    ["before the first of it was made", false],
+  ] as const)
+    test(
+      `invalidates its pages also where it is a stream whose visitor left ${title}`,
+      { timeout: 20_000 },
+      async () => {
+        const [begun, gate, closed, invalidated] = [deferred(), deferred(), deferred(), deferred()];
+        const store = {
+          getOrSetEntry: () => Promise.reject(new Error("nobody reads")),
+          invalidateTags: () => Promise.resolve(invalidated.resolve()),
+        } as unknown as PageStore;
+        async function* answer(): AsyncIterable<string> {
+          if (!isEarly) begun.resolve();
+          await gate.promise;
+          yield "wrote";
+        }
+        const pages = cachePages(store, { ttl: "1m" }, (_req, res) => {
+          res.once("close", closed.resolve);
+          if (isEarly) begun.resolve();
+          void (isEarly ? gate.promise : Promise.resolve())
+            .then(() => pipeline(Readable.from(answer()), res))
+            .catch(() => undefined);
+        });
+        const asked = httpRequest(await open(pages), { method: "POST", agent: false }).end();
+        asked.on("error", () => undefined);
+        await begun.promise;
+        asked.destroy();
+        await closed.promise;
+        if (isEarly) gate.resolve();
+        await invalidated.promise;
+        gate.resolve();
+      },
+    );
 
   test("is refused where its handler hears it when it cannot be sent", async () => {
     const origin = await open(
