@@ -38,14 +38,17 @@ async function main(args: string[]): Promise<number> {
   try {
     return await command.run(rest);
   } catch (error) {
-    if (!isEverfreshError(error) && !isSystemError(error)) throw error;
+    if (isFaultOfOurs(error)) throw error;
     process.stderr.write(`everfresh ${name}: ${reasonOf(error)}\n`);
     return 1;
   }
 }
 
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && typeof (error as NodeJS.ErrnoException).code === "string";
+/** Whether where it was thrown is of use. Drivers of databases say by plain errors, many without a code, what keeps them from one. */
+function isFaultOfOurs(error: unknown): boolean {
+  if (isEverfreshError(error) || typeof (error as { code?: unknown } | undefined)?.code === "string") return false;
+  const faults = [TypeError, ReferenceError, RangeError, SyntaxError];
+  return !(error instanceof Error) || faults.some((fault) => error instanceof fault);
 }
 
 // A relay or a server goes on when nobody reads what it says any more: `| head -1`, a collector of logs that is started anew.

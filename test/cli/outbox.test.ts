@@ -69,6 +69,24 @@ dns.lookup = (_name, _options, done) => done(null, [1, 2].map((n) => ({ address:
   assert.equal(error, "everfresh outbox: ECONNREFUSED\n");
 });
 
+test("a database that hangs up is told in one line, although its driver gives no code", async (t) => {
+  const rude = createTcpServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
+  await once(rude, "listening");
+  t.after(() => rude.close());
+  const { port } = rude.address() as AddressInfo;
+  const child = spawn(process.execPath, [
+    program,
+    "outbox",
+    "status",
+    "--db",
+    `postgres://u@127.0.0.1:${port}/nowhere`,
+  ]);
+  let error = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (error += text));
+  assert.deepEqual(await once(child, "close"), [1, null]);
+  assert.match(error, /^everfresh outbox: Connection terminated unexpectedly\n$/);
+});
+
 test("on SQLite: installed, watched, and what another program writes shows in the status", (t) => {
   const file = sqliteFile();
   const handle = openSqlite(t, file);
