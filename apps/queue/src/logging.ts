@@ -33,6 +33,13 @@ export function logStream(format: Config["logFormat"], out: { write(text: string
 function shownError(error: unknown): { type: string; message: string; stack: string; code?: string } {
   if (!(error instanceof Error)) return { type: typeof error, message: "not an error", stack: "" };
   const code = "code" in error && typeof error.code === "string" ? { code: error.code } : {};
-  const cause = error.cause instanceof Error ? ` (caused by ${error.cause.message})` : "";
-  return { type: error.name, message: `${error.message}${cause}`, stack: error.stack ?? "", ...code };
+  const cause = error.cause instanceof Error ? ` (caused by ${reasonOf(error.cause)})` : "";
+  return { type: error.name, message: `${reasonOf(error)}${cause}`, stack: error.stack ?? "", ...code };
+}
+
+/** What an error says to people. Where a name has several addresses, Node's own has no message, and one for each address in it. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.message !== "" || !(error instanceof AggregateError)) return error.message;
+  return error.errors.map(reasonOf).join("; ");
 }

@@ -1,5 +1,6 @@
 /** Starts the queue app from the environment, and ends it when it is asked to. */
 import { configFromEnv } from "./config.ts";
+import { reasonOf } from "./logging.ts";
 import { run } from "./run.ts";
 import { stopOnSignals } from "./stop.ts";
 
@@ -29,6 +30,6 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`The queue app cannot start.\n${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(`The queue app cannot start.\n${reasonOf(error)}\n`);
   process.exitCode = 1;
 });

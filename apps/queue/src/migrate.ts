@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 import { Migrator } from "kysely";
 import { configFromEnv } from "./config.ts";
 import { openDatabase, type Database } from "./database.ts";
+import { reasonOf } from "./logging.ts";
 import { migrations } from "./migrations/index.ts";
 
 /** Applies what is missing and returns the names of the steps taken. Rejects with the first failure, which is undone. */
@@ -20,7 +21,10 @@ export async function migrate(database: Database): Promise<readonly string[]> {
     migrationLockTableName: "queue_migration_lock",
   });
   const { error, results } = await migrator.migrateToLatest();
-  if (error !== undefined) throw error;
+  if (error !== undefined)
+    throw new Error(`The tables of ${database.shown} cannot be brought up to date: ${reasonOf(error)}`, {
+      cause: error,
+    });
   return (results ?? []).filter((result) => result.status === "Success").map((result) => result.migrationName);
 }
 
@@ -39,6 +43,6 @@ async function main(): Promise<void> {
 // Compared by their real paths: a link on the way to this file must not turn the migration into nothing.
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href)
   main().catch((error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`${reasonOf(error)}\n`);
     process.exitCode = 1;
   });

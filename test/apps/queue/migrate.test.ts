@@ -32,6 +32,21 @@ for (const databases of testDatabases())
 test("a migration that cannot reach its database fails with a sentence and without the password", async () => {
   const end = await runToEnd(queueMain("migrate"), { DATABASE_URL: "postgres://u:hush@127.0.0.1:1/queue" });
   assert.equal(end.code, 1);
-  assert.match(end.output, /ECONNREFUSED/);
+  assert.match(end.output, /^The tables of PostgreSQL \(database queue on 127\.0\.0\.1:1\).*ECONNREFUSED/);
   assert.doesNotMatch(end.output, /hush/);
+});
+
+test("a database that refuses at each of its addresses is named as refusing, by the migration and at the start", async () => {
+  const twoAddresses = `import dns from "node:dns";
+dns.lookup = (_name, _options, done) => done(null, [1, 2].map((n) => ({ address: "127.0.0." + n, family: 4 })));`;
+  const env = {
+    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(twoAddresses)}`,
+    DATABASE_URL: "postgres://localhost:1/queue",
+    EVERFRESH_MIGRATE: "1",
+  };
+  for (const program of ["migrate", "main"] as const)
+    assert.match(
+      (await runToEnd(queueMain(program), env)).output,
+      /127\.0\.0\.1:1; connect ECONNREFUSED 127\.0\.0\.2:1/,
+    );
 });
