@@ -68,6 +68,11 @@ export async function createApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(assets);
   if (parts.logging !== undefined) logRequests(app);
   letConnectionsGo(app);
+  // Before a body is read: what is wrong with that matters nowhere but where one is taken.
+  app.addHook("onRequest", (request, reply, done) => {
+    if (request.is404) notFound(request, reply, rendering);
+    else done();
+  });
   queueRoutes(app, { config, store, views, pages, writes });
   app.get("/healthz", async (_request, reply) => {
     const state = await health(database, cache, views);

@@ -231,6 +231,22 @@ test("bodies that are too large, or of another kind, are refused", async (t) => 
   }
 });
 
+test("where nothing can be sent, that is said whatever was sent", async (t) => {
+  const { visitor } = await testApp(t, sqlite);
+  const person = visitor();
+  for (const [kind, payload] of [
+    ["multipart/form-data; boundary=x", "--x--"],
+    ["application/json", "{"],
+    ["application/x-www-form-urlencoded", `text=${"x".repeat(20_000)}`],
+  ] as const) {
+    const sent = { headers: { accept: "application/json", "content-type": kind }, payload };
+    const nowhere = await person.request({ method: "POST", url: "/nothing", ...sent });
+    assert.deepEqual([nowhere.statusCode, errorOf(nowhere).code], [404, "not-found"]);
+    const page = await person.request({ method: "PUT", url: "/add", ...sent });
+    assert.deepEqual([page.statusCode, page.headers["allow"], errorOf(page).code], [405, "POST", "method"]);
+  }
+});
+
 function texts(answer: QueueAnswer): string[] {
   return [...answer.view.front, ...answer.view.back].map((item) => item.text);
 }
