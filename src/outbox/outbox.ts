@@ -324,7 +324,7 @@ WHERE c.oid = to_regclass($1::text)`;
   async #outside(): Promise<{ database: Database; dialect: Dialect }> {
     const database: Database = databaseOf(this.#handle);
     const dialect = await database.dialect();
-    if ((dialect === "sqlite" || isLent(this.#handle)) && isInside(this.#handle))
+    if ((dialect === "sqlite" || isLent(this.#handle) || isPoolOfOne(this.#handle)) && isInside(this.#handle))
       throw new EverfreshError(
         "EF_OPTION",
         "A transaction is open around this call, on the only connection of the outbox's database; ask after it has ended.",
@@ -355,6 +355,10 @@ export function createOutbox(options: OutboxOptions): Outbox {
 /** A `pg` Client: a single connection that somebody else uses as well. */
 function isLent(handle: DatabaseHandle): boolean {
   return "connect" in handle && "query" in handle && !("totalCount" in handle);
+}
+
+function isPoolOfOne(handle: DatabaseHandle): boolean {
+  return "totalCount" in handle && (handle as { options?: { max?: number } }).options?.max === 1;
 }
 
 function whole(value: number, name: string): number {

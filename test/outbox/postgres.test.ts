@@ -139,6 +139,21 @@ describe("on PostgreSQL", needsPostgres(), () => {
     await single.end();
   });
 
+  test(
+    "what would wait inside a transaction for the pool's one connection is refused",
+    { timeout: 20_000 },
+    async () => {
+      const single = small(1);
+      const asked = createOutbox({ db: single, caches: cache, relay: false });
+      await asked.transaction(single, async () => {
+        for (const ask of [() => asked.status(), () => asked.relayOnce(), () => asked.install()])
+          await assert.rejects(ask, { code: "EF_OPTION" });
+      });
+      await asked.status();
+      await single.end();
+    },
+  );
+
   test("a relay that waits for a connection gives back the one that listens", { timeout: 20_000 }, async () => {
     const pair = small(2);
     const relayed = createOutbox({ db: pair, caches: cache });
