@@ -7,10 +7,10 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 
-/** Whether and how a connection to PostgreSQL is encrypted; the words are those of libpq's `sslmode`. */
-export type SslMode = "disable" | "require" | "verify-ca" | "verify-full";
+/** Whether and how a connection to PostgreSQL is encrypted; the words are those of libpq's `sslmode`, the last one is that of `pg`. */
+export type SslMode = "disable" | "require" | "verify-ca" | "verify-full" | "no-verify";
 
-const sslModes = ["disable", "require", "verify-ca", "verify-full"] as const satisfies readonly SslMode[];
+const sslModes = ["disable", "require", "verify-ca", "verify-full", "no-verify"] as const satisfies readonly SslMode[];
 
 export interface PostgresTarget {
   readonly kind: "postgres";
@@ -115,8 +115,8 @@ function postgresTarget(text: string, env: NodeJS.ProcessEnv, heroku: boolean): 
     user: url.username === "" ? undefined : decoded(url.username),
     password: url.password === "" ? undefined : decoded(url.password),
     database,
-    sslMode: sslMode(parameters.get("sslmode") ?? env["PGSSLMODE"], heroku),
-    sslRoot: sslRoot(parameters.get("sslrootcert") ?? env["PGSSLROOTCERT"]),
+    sslMode: sslMode(parameters.get("sslmode"), env["PGSSLMODE"], heroku),
+    sslRoot: sslRoot(parameters.get("sslrootcert"), env["PGSSLROOTCERT"]),
     applicationName: parameters.get("application_name") ?? "everfresh-queue",
     shown: `database ${database}${shownHost === "" ? "" : ` on ${shownHost}`}`,
   };
@@ -140,19 +140,25 @@ function postgresParameters(query: URLSearchParams): Map<string, string> {
  * Heroku demands TLS and signs its certificates itself, so there the default is `require`: encrypted, not verified.
  * libpq's `allow` and `prefer` fall back to plain text when TLS fails, which protects from nobody; they are refused.
  */
-function sslMode(text: string | undefined, heroku: boolean): SslMode {
+function sslMode(ofUrl: string | undefined, ofEnv: string | undefined, heroku: boolean): SslMode {
+  const text = ofUrl ?? ofEnv?.trim();
   if (text === undefined || text === "") return heroku ? "require" : "disable";
   const mode = sslModes.find((each) => each === text);
-  if (mode === undefined) throw new UrlProblem(`has an sslmode that is not one of ${sslModes.join(", ")}.`);
+  if (mode === undefined)
+    throw new UrlProblem(
+      `has ${ofUrl === undefined ? "no sslmode, and PGSSLMODE is" : "an sslmode that is"} not one of ${sslModes.join(", ")}.`,
+    );
   return mode;
 }
 
-function sslRoot(file: string | undefined): string | undefined {
+function sslRoot(ofUrl: string | undefined, ofEnv: string | undefined): string | undefined {
+  const file = ofUrl ?? ofEnv?.trim();
   if (file === undefined || file === "" || file === "system") return undefined;
   try {
     return readFileSync(file, "utf8");
   } catch {
-    throw new UrlProblem("has an sslrootcert that cannot be read; it is the path of a PEM file.");
+    const which = ofUrl === undefined ? "no sslrootcert, and PGSSLROOTCERT" : "an sslrootcert that";
+    throw new UrlProblem(`has ${which} cannot be read; it is the path of a PEM file.`);
   }
 }
 

@@ -104,11 +104,12 @@ const getTypeParser: typeof pg.types.getTypeParser = (oid: number, format?: "tex
   oid === int8Oid ? Number : pg.types.getTypeParser(oid, format);
 const int8Oid: number = pg.types.builtins.INT8;
 
-/** libpq's meaning of the modes; a `sslrootcert` makes `require` verify, as it does there. */
+/** libpq's meaning of the modes, and `pg`'s of `no-verify`; a `sslrootcert` makes `require` verify, as it does there. */
 function tls(target: PostgresTarget): false | ConnectionOptions {
   if (target.sslMode === "disable") return false;
   const root = target.sslRoot === undefined ? {} : { ca: target.sslRoot };
   if (target.sslMode === "verify-full") return { ...root, rejectUnauthorized: true };
-  if (target.sslMode === "require" && target.sslRoot === undefined) return { rejectUnauthorized: false };
+  const isUnchecked = target.sslMode === "no-verify" || (target.sslMode === "require" && target.sslRoot === undefined);
+  if (isUnchecked) return { rejectUnauthorized: false };
   return { ...root, rejectUnauthorized: true, checkServerIdentity: () => undefined };
 }

@@ -129,6 +129,19 @@ test("Heroku demands TLS, so there it is the default, and PGSSLMODE counts where
   assert.deepEqual(target("postgres://h/q", { PGSSLMODE: "verify-full" }, heroku).kind, "postgres");
   const found = target("postgres://h/q?sslmode=verify-ca", { PGSSLMODE: "verify-full" }, heroku);
   assert.equal(found.kind === "postgres" && found.sslMode, "verify-ca");
+  // The word of `pg` itself, which `everfresh outbox` has to be given there.
+  const unchecked = target("postgres://h/q", { PGSSLMODE: "no-verify" }, heroku);
+  assert.equal(unchecked.kind === "postgres" && unchecked.sslMode, "no-verify");
+});
+
+test("a variable of PostgreSQL's that is wrong is named, and not taken for the URL's", () => {
+  for (const [name, value] of [
+    ["PGSSLMODE", "prefer"],
+    ["PGSSLROOTCERT", "/no/such/file"],
+  ] as const) {
+    const env = { DATABASE_URL: "postgres://h/q", [name]: value };
+    assert.throws(() => configFromEnv(env), { name: "ConfigError", message: new RegExp(`, and ${name} `) });
+  }
 });
 
 for (const [url, sentence] of [
