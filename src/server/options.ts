@@ -158,6 +158,9 @@ const placeNames: Record<keyof ListenOptions, true> = {
   backlog: true,
 };
 
+/** Room for the path of a unix socket, with its end: unix(7), and as BSD and macOS have it. */
+const longestPath = process.platform === "linux" ? 107 : 103;
+
 /** @throws EverfreshError `EF_OPTION` for what is no place to listen at, also for two of them */
 export function resolvePlace(where: number | ListenOptions): ListenOptions {
   const place: ListenOptions = typeof where === "number" ? { port: where } : where;
@@ -170,6 +173,8 @@ export function resolvePlace(where: number | ListenOptions): ListenOptions {
   if (host !== undefined && (typeof host !== "string" || host === ""))
     throw wrong("host", host, "a name or an address");
   if (path !== undefined && (typeof path !== "string" || path === "")) throw wrong("path", path, "a path of a file");
+  if (path !== undefined && Buffer.byteLength(path) > longestPath)
+    throw wrong("path", path, `a path of up to ${longestPath} bytes, since the system cuts a longer one off`);
   if (path !== undefined && (port !== undefined || host !== undefined))
     throw new EverfreshError("EF_OPTION", "listen takes a path or a port and host, not both; call it once for each");
   if (mode !== undefined) whole("mode", mode, 0, 0o777);

@@ -1,6 +1,6 @@
 /** Listens, accepts, sends away, closes. What is said with a visitor is `session.ts`. */
 import { once } from "node:events";
-import { type Server, type Socket, createServer as createNetServer } from "node:net";
+import { type Server, type Socket, connect, createServer as createNetServer } from "node:net";
 import type { Server as TlsServer } from "node:tls";
 import { chmodSync, existsSync, rmSync, statSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
@@ -22,7 +22,7 @@ export interface ListenOptions {
   readonly port?: number;
   /** Default: 127.0.0.1. Name an address of the network only if everyone there may read and write, or must log in. */
   readonly host?: string;
-  /** A unix socket instead of a port. A socket file that is left over is replaced, other files are not. */
+  /** A unix socket instead of a port. A socket file that is left over is replaced; one that is in use and other files are not. */
   readonly path?: string;
   /** The access rights of the unix socket. Default: 0o700. */
   readonly mode?: number;
@@ -100,7 +100,7 @@ export class CacheServer {
     if (options.path === undefined)
       server.listen({ port: options.port ?? 0, host: options.host ?? "127.0.0.1", backlog: options.backlog ?? 1024 });
     else {
-      removeSocketFile(options.path);
+      await removeLeftOver(options.path);
       listenPrivately(server, options.path, options.mode ?? 0o700, options.backlog ?? 1024);
     }
     await once(server, "listening");
@@ -307,6 +307,16 @@ function listenPrivately(server: Server, path: string, mode: number, backlog: nu
   process.umask(before);
 }
 
-function removeSocketFile(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket() === true) rmSync(path);
+/** Not the file of a server that answers: its visitors would be ours, and when it ends it would take our file away. */
+async function removeLeftOver(path: string): Promise<void> {
+  if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
+  const visitor = connect(path);
+  try {
+    await once(visitor, "connect");
+  } catch (error) {
+    // Nobody listens. Anything else, such as too many who wait, comes from one who does, and listening will be refused.
+    if ((error as NodeJS.ErrnoException).code === "ECONNREFUSED") rmSync(path, { force: true });
+  } finally {
+    visitor.destroy();
+  }
 }

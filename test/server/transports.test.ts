@@ -1,6 +1,6 @@
 /** Where a server listens: TCP of both families, unix sockets, TLS, in this thread and in another; and how it is kept. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -46,6 +46,36 @@ test("a unix socket is private, and its file is replaced when it is left over", 
   await again.close();
   writeFileSync(path, "no socket");
   await assert.rejects(createServer().listen({ path }), { code: "EADDRINUSE" });
+});
+
+test("the socket file of a server that answers is left to it", async (context) => {
+  const path = join(scratchFolder(context), "cache.sock");
+  const [server, second] = [createServer(), createServer()];
+  context.after(() => Promise.all([server.close(), second.close()]));
+  await server.listen({ path });
+  await assert.rejects(second.listen({ path }), { code: "EADDRINUSE" });
+  const visitor = await talk(path);
+  visitor.send("mn\r\n");
+  assert.equal(await visitor.hearUntil("\r\n"), "MN\r\n");
+  await server.close();
+  assert.equal(existsSync(path), false);
+});
+
+test("a file that a killed server has left over is replaced", async (context) => {
+  const path = join(scratchFolder(context), "cache.sock");
+  const killed = `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
+  spawnSync(process.execPath, ["-e", killed]);
+  assert.ok(existsSync(path));
+  const server = await createServer().listen({ path });
+  (await talk(path)).close();
+  await server.close();
+});
+
+test("a path that the system would cut off is refused", async (context) => {
+  const path = join(scratchFolder(context), "s".repeat(110));
+  const server = createServer();
+  context.after(() => server.close());
+  await assert.rejects(server.listen({ path }), { code: "EF_OPTION", message: /up to \d+ bytes/ });
 });
 
 test("IPv6 is listened at beside IPv4, one memory behind both", async (context) => {
