@@ -50,6 +50,13 @@ describe("app.json", () => {
       if (/SECRET|PASSWORD|TOKEN/.test(name)) assert.deepEqual([value, generator], [undefined, "secret"]);
   });
 
+  test("has the add-ons and the secrets that the steps of the manual have", () => {
+    const steps = readFileSync("docs/from-the-article.md", "utf8");
+    for (const addon of app.addons) assert.ok(steps.includes(`heroku addons:create ${addon}`), addon);
+    for (const [name, { generator }] of Object.entries(app.env))
+      if (generator === "secret") assert.match(steps, new RegExp(`heroku config:set .*${name}=`));
+  });
+
   test("sets only variables that the manual lists", () => {
     const manual = readFileSync("docs/configuration.md", "utf8");
     for (const name of Object.keys(app.env)) assert.match(manual, new RegExp(`^\\| \`${name}\` \\|`, "m"));
