@@ -40,10 +40,9 @@ async function ask(path, fields, again = true) {
     });
     body = await answer.json();
   } catch {
-    return {
-      ok: false,
-      body: { error: { code: "offline", message: "The server cannot be reached. Please try again." } },
-    };
+    // A write may have arrived although its answer did not.
+    const next = fields === undefined ? "Please try again." : "Look whether that was saved before you try again.";
+    return { ok: false, body: { error: { code: "offline", message: `The server cannot be reached. ${next}` } } };
   }
   if (body.csrf !== undefined) for (const form of [addForm, removeForm]) form.elements.csrf.value = body.csrf;
   if (body.error?.code === "csrf" && again && (await ask("/", undefined, false)).ok)
@@ -156,9 +155,10 @@ async function add(each) {
     return;
   }
   if (list.querySelector("li") === null) await look();
-  showError(body.error.message);
   // What was typed is never lost; what is being typed now is not overwritten.
-  if (input.value === "") input.value = each.text;
+  const isFree = input.value === "";
+  if (isFree) input.value = each.text;
+  showError(isFree ? body.error.message : `${body.error.message} What you sent was: “${each.text}”.`);
   input.focus();
 }
 
@@ -168,6 +168,7 @@ async function remove() {
     show(body);
     tell(body.notice);
   } else {
+    list.querySelector(".leaving")?.classList.remove("leaving");
     await look();
     tell({ kind: body.error.code === "empty" ? "empty" : "problem", text: body.error.message });
   }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import type { BrowserContextOptions, Page } from "playwright-core";
 import { accessibilityFindings, testBrowser, type Watched } from "../../support/browser.ts";
+import { deferred } from "../../support/deferred.ts";
 import { needs } from "../../support/programs.ts";
 import { testApp, type Different, type TestApp } from "../../support/queue-app.ts";
 import { testDatabases } from "../../support/queue-databases.ts";
@@ -176,6 +177,32 @@ describe("the page in a browser", needs("chromium"), () => {
     await page.keyboard.press("Enter");
     await page.getByRole("alert").filter({ hasText: "The server cannot be reached" }).waitFor();
     assert.equal(await page.getByLabel("Add to the back").inputValue(), "kept");
+  });
+
+  test("what could not be added while something else was typed is told with the reason", async (t) => {
+    const { page } = await visit(t);
+    const field = page.getByLabel("Add to the back");
+    const typedOn = deferred();
+    await page.route("**/add", async (route) => {
+      await typedOn.promise;
+      await route.abort();
+    });
+    await field.fill("sent");
+    await page.keyboard.press("Enter");
+    await field.fill("next");
+    typedOn.resolve();
+    await page.getByRole("alert").filter({ hasText: "What you sent was: “sent”." }).waitFor();
+    assert.equal(await field.inputValue(), "next");
+  });
+
+  test("an item that could not be removed does not look as if it left", async (t) => {
+    const { page, app, visitor } = await visit(t);
+    await visitor().add("stays");
+    await page.reload();
+    await app.close();
+    await page.getByRole("button", { name: "Remove front item" }).click();
+    await page.getByRole("status").filter({ hasText: "Look whether that was saved" }).waitFor();
+    assert.equal(await page.locator("li.leaving").count(), 0);
   });
 
   test("a token that has expired, as after a restart, is renewed without a word", async (t) => {
