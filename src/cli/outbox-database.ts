@@ -14,11 +14,16 @@ export interface OpenDatabase {
 
 /**
  * @param mayCreate whether a file of SQLite is made where there is none
+ * @param answerMs how long a statement may take on PostgreSQL; without it as long as it wants, as one does that waits for a lock
  * @throws EverfreshError `EF_OPTION` where there is no URL, no such file, or no driver for it
  */
-export async function openDatabase(url: string | undefined, mayCreate: boolean): Promise<OpenDatabase> {
+export async function openDatabase(
+  url: string | undefined,
+  mayCreate: boolean,
+  answerMs?: number,
+): Promise<OpenDatabase> {
   if (url === undefined || url === "") throw wrong("no database: set DATABASE_URL, or give --db");
-  if (/^postgres(?:ql)?:\/\//i.test(url)) return await openPostgres(url);
+  if (/^postgres(?:ql)?:\/\//i.test(url)) return await openPostgres(url, answerMs);
   const file = sqliteFileOf(url);
   if (!mayCreate && !existsSync(file)) throw wrong(`there is no file ${file}; everfresh outbox install makes one`);
   return await openSqlite(file);
@@ -64,9 +69,10 @@ interface PgPool {
   end(): Promise<void>;
 }
 
-async function openPostgres(url: string): Promise<OpenDatabase> {
+async function openPostgres(url: string, answerMs: number | undefined): Promise<OpenDatabase> {
   const pg = (await driver(["pg"])) as { Pool: new (options: object) => PgPool & DatabaseHandle };
-  const pool = new pg.Pool({ connectionString: url, max: 3, connectionTimeoutMillis: 5_000 });
+  const limits = { connectionTimeoutMillis: 5_000, keepAlive: true, query_timeout: answerMs };
+  const pool = new pg.Pool({ connectionString: url, max: 3, ...limits });
   // A connection that breaks while nobody uses it; the statement that needs one next says so.
   pool.on("error", () => undefined);
   return { handle: pool, close: () => pool.end() };

@@ -42,6 +42,11 @@ const flags = {
   help: { type: "boolean", short: "h", default: false },
 } as const;
 
+/** A database that takes longer for a statement of the relay counts as hung: it is asked again on another connection. */
+const relayAnswerMs = 5_000;
+/** How long the relay may take to end. */
+const leaveMs = 5_000;
+
 /** Runs one of its commands. @returns the exit code */
 export async function outbox(args: string[]): Promise<number> {
   const { values, positionals } = read(args);
@@ -59,7 +64,8 @@ export async function outbox(args: string[]): Promise<number> {
     process.stderr.write(`everfresh outbox: ${wrong}\n\n${help}`);
     return 2;
   }
-  const database = await openDatabase(values.db ?? process.env["DATABASE_URL"], command === "install");
+  const answerMs = command === "relay" ? relayAnswerMs : undefined;
+  const database = await openDatabase(values.db ?? process.env["DATABASE_URL"], command === "install", answerMs);
   const toldCache = command === "relay" ? await sharedCache(values.namespace) : undefined;
   // Only the relay tells a cache; the other commands need to know no more than its name.
   const cache: OutboxCache = toldCache?.cache ?? { name: values.namespace, invalidate: nobody, invalidateTags: nobody };
@@ -127,6 +133,11 @@ async function relay(made: Outbox, once_: boolean, description: string): Promise
   process.stdout.write(`relay: running; ${description}\n`);
   await stopped;
   release();
+  // What hangs must not hold up the end: Docker kills after ten seconds.
+  systemClock.after(leaveMs, () => {
+    process.stderr.write("relay: the database does not answer; leaving without it\n");
+    process.exit(1);
+  });
   for (const stop of stopTelling) stop();
   const { delivered, failed, errors } = made.relayCounts;
   process.stdout.write(`relay: ${delivered} rows delivered, ${failed} attempts and ${errors} looks failed\n`);

@@ -12,6 +12,7 @@ import { createServer } from "everfresh/server";
 import { sqliteFileOf } from "#src/cli/outbox-database.ts";
 import pg from "pg";
 import { eventually, openSqlite, sqliteFile } from "../outbox/support.ts";
+import { startFaultProxy } from "../support/fault-proxy.ts";
 import { freePort, startMemcached } from "../support/memcached.ts";
 import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { needs } from "../support/programs.ts";
@@ -264,6 +265,36 @@ test("a relay whose PostgreSQL is not there yet says so once, and goes on trying
   assert.match(await said("stdout", /delivered/), /looks failed/);
   assert.deepEqual(await left, [0, null]);
 });
+
+test(
+  "a relay whose PostgreSQL hangs asks again, and ends all the same when it is told to",
+  needsPostgres(),
+  async (t) => {
+    const postgres = await startPostgres();
+    const db = new URL(await postgres.createDatabase());
+    assert.equal(outbox(db.href, "install").status, 0);
+    const between = await startFaultProxy(Number(db.port));
+    t.after(async () => {
+      await between.close();
+      await postgres.stop();
+    });
+    const client = new pg.Client(db.href);
+    await client.connect();
+    db.host = between.address;
+    const { child, left, said } = startRelay(db.href, "127.0.0.1:1");
+    t.after(() => child.kill("SIGKILL"));
+    // As soon as it listens it has looked, and will look again.
+    await eventually(async () => {
+      const { rowCount } = await client.query("SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN%'");
+      return rowCount === 1;
+    }, 5_000);
+    await client.end();
+    between.blackHole(true);
+    await said("stderr", /relay: .*timeout; it goes on trying/);
+    child.kill("SIGTERM");
+    assert.notEqual((await left)[0], null);
+  },
+);
 
 test("a relay whose outputs nobody reads any more goes on", async (t) => {
   const database = createTcpServer().listen(0, "127.0.0.1");
