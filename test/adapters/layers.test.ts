@@ -147,7 +147,7 @@ describe("the answer to a write", () => {
           yield "wrote";
         }
         const pages = cachePages(store, { ttl: "1m" }, (_req, res) => {
-          res.once("close", closed.resolve);
+          res.once("close", () => closed.resolve());
           if (isEarly) begun.resolve();
           void (isEarly ? gate.promise : Promise.resolve())
             .then(() => pipeline(Readable.from(answer()), res))

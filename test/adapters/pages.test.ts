@@ -373,7 +373,7 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
       assert.equal((await ask(page)).text, "row 2");
     });
 
-    for (const [title, status, cookie] of [
+    for (const [title, code, cookie] of [
       ["a visitor's with a cookie", 200, "a=1"],
       ["an error", 500, undefined],
     ] as const)
@@ -382,7 +382,7 @@ for (const framework of Object.keys(sites) as (keyof typeof sites)[])
         const said = { "surrogate-control": "max-age=5" };
         const { page } = await open(
           framework,
-          ({ url }) => ({ status, body: "page", headers: url.endsWith("?said") ? said : {} }),
+          ({ url }) => ({ status: code, body: "page", headers: url.endsWith("?said") ? said : {} }),
           options,
         );
         const headers = cookie === undefined ? {} : { cookie };
