@@ -139,6 +139,7 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
   const cookies = options.cookies ?? "bypass";
   const keyCookies = typeof cookies === "string" ? [] : cookies;
   const vary = varyOf(options.vary);
+  const isInFront = options.surrogate !== undefined && !isPrivate;
   if (isPrivate && options.cookies !== undefined)
     throw new EverfreshError("EF_OPTION", "cookies is for pages for everybody; a private page is keyed by its user");
   if (isPrivate && options.staleWhileRevalidate !== undefined)
@@ -161,7 +162,12 @@ export function resolvePageOptions<Source>(options: PageOptions<Source>): PagePo
     codings,
     query: options.query ?? "all",
     vary,
-    varies: [...vary.map(({ header }) => header), ...(keyCookies.length > 0 ? ["Cookie"] : [])],
+    varies: [
+      ...vary.map(({ header }) => header),
+      ...(keyCookies.length > 0 || (isInFront && cookies === "bypass") ? ["Cookie"] : []),
+      // Who says who they are goes past this cache, and must not be answered by one in front of it.
+      ...(isInFront ? ["Authorization"] : []),
+    ],
     maxBodyBytes: bytesOf(options.maxBodyBytes),
     staleWhileRevalidateMs: span(options.staleWhileRevalidate, "staleWhileRevalidate"),
     staleIfErrorMs: span(options.staleIfError, "staleIfError"),

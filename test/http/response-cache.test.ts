@@ -364,10 +364,17 @@ describe("what surrounds a page", () => {
     });
 
   test("caches in front are told by what the options tell pages apart", async () => {
-    const options = { ttl: "1m", vary: ["x-tone"], cookies: ["lang"], surrogate } as const;
-    const page = await open(inMemory(), options, (_req, res) => res.end("page"));
-    for (let visit = 0; visit < 2; visit++)
-      assert.equal((await ask(page)).headers.vary, "x-tone, Cookie, Accept-Encoding");
+    const kinds = [
+      [{ vary: ["x-tone"], cookies: ["lang"], surrogate }, "x-tone, Cookie, Authorization, Accept-Encoding"],
+      // Past this cache goes who has cookies, or says who asks: nor may one in front answer them.
+      [{ surrogate }, "Cookie, Authorization, Accept-Encoding"],
+      [{ cookies: "ignore", surrogate }, "Authorization, Accept-Encoding"],
+      [{}, "Accept-Encoding"],
+    ] as const;
+    for (const [options, vary] of kinds) {
+      const page = await open(inMemory(), { ttl: "1m", ...options }, (_req, res) => res.end("page"));
+      for (let visit = 0; visit < 2; visit++) assert.equal((await ask(page)).headers.vary, vary);
+    }
   });
 
   const notCurrent: Record<string, Handler> = {
