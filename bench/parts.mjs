@@ -1,4 +1,5 @@
-// What the benchmarks of the app and of the outbox run against: programs of their own, on free ports of the loopback, gone when `end` is called.
+// What the benchmarks of the app and of the outbox run against: programs of their own, on free ports of the loopback, gone when
+// `end` is called.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { accessSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";

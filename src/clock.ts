@@ -16,8 +16,8 @@ export interface Clock {
   /** Milliseconds since some fixed moment; never goes backwards. Use it to measure spans and deadlines. */
   monotonic(): number;
   /**
-   * Calls `callback` once, `delayMs` from now, or after 24 days if that is earlier. The timer does not keep the process alive: whoever must be waited for
-   * holds a socket or a promise of its own. With `holds` it does: somebody waits for just this.
+   * Calls `callback` once, `delayMs` from now, or after 24 days if that is earlier. The timer does not keep the process alive:
+   * whoever must be waited for holds a socket or a promise of its own. With `holds` it does: somebody waits for just this.
    */
   after(delayMs: number, callback: () => void, holds?: boolean): Timer;
 }

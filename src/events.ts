@@ -59,7 +59,10 @@ export interface EventShapes {
     readonly tags: readonly string[];
     readonly generations: readonly string[];
   };
-  /** Tags were invalidated, and their servers have confirmed it, in time or later: for whoever keeps copies of their own, such as a CDN. */
+  /**
+   * Tags were invalidated, and their servers have confirmed it, in time or later: for whoever keeps copies of their own, such
+   * as a CDN.
+   */
   "everfresh:cache:tags": { readonly namespace: string; readonly tags: readonly string[] };
   /** An invalidation was confirmed, or could not be and is being retried. */
   "everfresh:cache:invalidation": {
@@ -73,7 +76,10 @@ export interface EventShapes {
   "everfresh:outbox:committed": { readonly delivered: number; readonly pending: number };
   /** A relay delivered what was left by others, or tried to. Counts are rows. */
   "everfresh:outbox:relayed": { readonly delivered: number; readonly pending: number; readonly error: unknown };
-  /** The database refused something that the outbox needed after a commit; it is tried again. `drop`: rows that name no possible key or tag. */
+  /**
+   * The database refused something that the outbox needed after a commit; it is tried again. `drop`: rows that name no possible
+   * key or tag.
+   */
   "everfresh:outbox:error": { readonly what: "relay" | "listen" | "remove" | "drop"; readonly error: unknown };
 }
 

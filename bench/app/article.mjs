@@ -1,17 +1,18 @@
 /**
  * The queue page with 100 items beside the article's own stack: Django, gunicorn with one worker, pylibmc, PostgreSQL, memcached.
  *
- * Three pages each: the query from PostgreSQL, the query from memcached, the whole page from memcached (which the app asks about every
- * page; nothing is taken from its own memory unasked). Beside them two limits: a node:http loop written by hand for the same work, and
- * Fastify with the bytes ready. All of them are processes of their own, loaded one after the other in every round; what counts is the CPU
- * time, user and system, of the application's processes per request.
+ * Three pages each: the query from PostgreSQL, the query from memcached, the whole page from memcached (which the app asks
+ * about every page; nothing is taken from its own memory unasked). Beside them two limits: a node:http loop written by hand for
+ * the same work, and Fastify with the bytes ready. All of them are processes of their own, loaded one after the other in every
+ * round; what counts is the CPU time, user and system, of the application's processes per request.
  *
- * Django has the settings that production asks for and `startproject`'s own middleware; its cached page has no CSRF token, so that one page
- * serves all, and its worker closes every connection, as gunicorn's plain workers do. The app checks cookies, fills each visitor's token
- * into the page, and sets its security headers.
+ * Django has the settings that production asks for and `startproject`'s own middleware; its cached page has no CSRF token, so
+ * that one page serves all, and its worker closes every connection, as gunicorn's plain workers do. The app checks cookies,
+ * fills each visitor's token into the page, and sets its security headers.
  *
- * With one connection every request wakes each process anew; with several the app runs fewer queries than it has requests (one for all who
- * came before it began) and asks memcached once for all who came at once, where Django's worker takes one request after the other.
+ * With one connection every request wakes each process anew; with several the app runs fewer queries than it has requests (one
+ * for all who came before it began) and asks memcached once for all who came at once, where Django's worker takes one request
+ * after the other.
  *
  * It does not show: the CPU time of PostgreSQL and memcached, latency, a network, a slow query.
  */

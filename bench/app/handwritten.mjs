@@ -1,5 +1,6 @@
-// The limit of Node with the same work: a node:http loop, a query or a raw memcached answer, and a template literal. No framework, no
-// deadline, no check. `node handwritten.mjs <port> <database | query | page> <url of PostgreSQL> <port of memcached>`
+// The limit of Node with the same work: a node:http loop, a query or a raw memcached answer, and a template literal. No
+// framework, no deadline, no check.
+// `node handwritten.mjs <port> <database | query | page> <url of PostgreSQL> <port of memcached>`
 import { createServer } from "node:http";
 import pg from "pg";
 import { open } from "../client/raw.mjs";

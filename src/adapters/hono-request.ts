@@ -1,8 +1,8 @@
 /**
  * Requests of Hono as the rules see them.
  *
- * Most runtimes make a `Request` lazily: on Node its headers become real `Headers` only when somebody lists them, which costs as much
- * as answering from the cache. So each header is asked for by its name.
+ * Most runtimes make a `Request` lazily: on Node its headers become real `Headers` only when somebody lists them, which costs
+ * as much as answering from the cache. So each header is asked for by its name.
  */
 import { splitTarget, type PageRequest } from "../http/index.ts";
 

@@ -124,8 +124,8 @@ function watchesOf(policy: PagePolicy<never>, [request, ...others]: readonly obj
 }
 
 /**
- * Holds a response to an unsafe request until what is stored for its URL is invalidated: its first bytes, because whoever has read the head
- * may ask for the page at once, and its end, because the handler may write to its source until then.
+ * Holds a response to an unsafe request until what is stored for its URL is invalidated: its first bytes, because whoever has
+ * read the head may ask for the page at once, and its end, because the handler may write to its source until then.
  */
 export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: PageRequest, res: ServerResponse): void {
   const before = { write: res.write.bind(res), end: res.end.bind(res), flushHeaders: res.flushHeaders.bind(res) };

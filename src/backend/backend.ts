@@ -101,7 +101,10 @@ export interface Backend {
   readonly itemLimitBytes: number;
   /** Where keys lived before the set of servers changed; invalidations go there as well. */
   readonly previous?: Backend | undefined;
-  /** Whether commands for two keys of one server may be executed in another order than they were given in. Default: they are not. */
+  /**
+   * Whether commands for two keys of one server may be executed in another order than they were given in. Default: they are
+   * not.
+   */
   readonly reorders?: boolean | undefined;
   /** One sentence for the log: what it is and where. Never a secret. */
   describe(): string;

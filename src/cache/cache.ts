@@ -213,9 +213,9 @@ export class Cache {
    * again with their value. What it returns is stored with the time to live that was left, or `ttl`; `undefined` removes it.
    *
    * @returns what `change` returned; undefined where nothing is there
-   * @throws EverfreshError `EF_SERVER_DOWN` when the server of the key or of one of its tags cannot be asked, `EF_OVERLOADED` when others kept
-   *   writing; `EF_TIMEOUT` or `EF_CONNECTION_LOST` when the answer was lost, and it may have been done; `EF_INVALIDATION_PENDING`
-   *   when it was done, and what was made from the value from before may still be read
+   * @throws EverfreshError `EF_SERVER_DOWN` when the server of the key or of one of its tags cannot be asked, `EF_OVERLOADED`
+   *   when others kept writing; `EF_TIMEOUT` or `EF_CONNECTION_LOST` when the answer was lost, and it may have been done;
+   *   `EF_INVALIDATION_PENDING` when it was done, and what was made from the value from before may still be read
    */
   async update<T>(
     key: string,
@@ -255,8 +255,8 @@ export class Cache {
   }
 
   /**
-   * Removes a value: {@link invalidate} that keeps nothing for those who allow a stale one. Returns whether anything was there, be it a value that could not have been
-   * served any more or one that is being computed.
+   * Removes a value: {@link invalidate} that keeps nothing for those who allow a stale one. Returns whether anything was there,
+   * be it a value that could not have been served any more or one that is being computed.
    */
   async delete(key: string): Promise<boolean> {
     this.#shared.life.check();

@@ -23,14 +23,17 @@ export interface EntryAnswer<T> {
    * `bypass`: computed without the cache, because it could not be asked.
    */
   readonly status: Status;
-  /** How long ago it was set or its computation began, by the clocks of its writer and of this host; 0 for what was just computed. */
+  /**
+   * How long ago it was set or its computation began, by the clocks of its writer and of this host; 0 for what was just
+   * computed.
+   */
   readonly ageMs: number;
   /** How long it will be fresh; Infinity for ever, 0 for what is stale or not stored. */
   readonly ttlMs: number;
   readonly tags: readonly string[];
   /**
-   * Why it was no plain hit: `absent`, `expired`, `invalidated`, `tag songs`, `unreachable`, `pending` ... Of a hit: `not asked` where
-   * `local: { maxAge }` let this process answer alone.
+   * Why it was no plain hit: `absent`, `expired`, `invalidated`, `tag songs`, `unreachable`, `pending` ... Of a hit:
+   * `not asked` where `local: { maxAge }` let this process answer alone.
    */
   readonly why: string | undefined;
 }

@@ -71,7 +71,10 @@ export interface Stale {
   readonly kept: { readonly until: number; readonly seenAt: number } | undefined;
 }
 
-/** Whether `caller`, whose relaxation is one of `relaxedMs`, may have the stale value. Who has invalidated it to have a new one may not. */
+/**
+ * Whether `caller`, whose relaxation is one of `relaxedMs`, may have the stale value. Who has invalidated it to have a new one
+ * may not.
+ */
 export function mayHave(
   caller: Caller,
   stale: Stale,
@@ -139,7 +142,10 @@ export function lackedTag(tags: readonly string[], { provenance }: Stored): stri
   return undefined;
 }
 
-/** Whether what is computed by the plan `by` is what a reader with the other one reads, and notices what invalidates it for that. */
+/**
+ * Whether what is computed by the plan `by` is what a reader with the other one reads, and notices what invalidates it for
+ * that.
+ */
 export function isCovered({ version, tags }: Plan, by: Plan): boolean {
   return version === by.version && (tags === by.tags || tags.every((tag) => by.tags.includes(tag)));
 }

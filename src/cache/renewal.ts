@@ -138,7 +138,10 @@ export class Renewal implements FlightHost {
     this.#begin(lookup, caller, reading.token, "a fresh value", stale, refreshedAhead);
   }
 
-  /** The lease is ours: serve stale where that is allowed, and compute. A stale value is kept for `keptSeconds`, if that is known. */
+  /**
+   * The lease is ours: serve stale where that is allowed, and compute. A stale value is kept for `keptSeconds`, if that is
+   * known.
+   */
   load(lookup: Lookup, token: Token, kept: Kept, stale: Stale | undefined, why: string, keptSeconds?: number): void {
     const loader = lookup.callers.find((caller) => caller.load !== undefined);
     this.#engine.miss(lookup, why);

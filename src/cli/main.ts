@@ -44,7 +44,10 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-/** Whether where it was thrown is of use. Drivers of databases say by plain errors, many without a code, what keeps them from one. */
+/**
+ * Whether where it was thrown is of use. Drivers of databases say by plain errors, many without a code, what keeps them from
+ * one.
+ */
 function isFaultOfOurs(error: unknown): boolean {
   if (isEverfreshError(error) || typeof (error as { code?: unknown } | undefined)?.code === "string") return false;
   const faults = [TypeError, ReferenceError, RangeError, SyntaxError];

@@ -95,10 +95,10 @@ export class MemcachedClient extends BulkCommands {
   }
 
   /**
-   * Takes another list of servers, as `servers` of {@link ClientOptions}. Servers that stay keep their connections, unless TLS begins
-   * or ends, or the URLs name another user or password: then all are connected to anew. A list that names none keeps
-   * those from before. Keys whose home changes are looked for at their new home: whoever invalidates must tell both for
-   * a while.
+   * Takes another list of servers, as `servers` of {@link ClientOptions}. Servers that stay keep their connections, unless TLS
+   * begins or ends, or the URLs name another user or password: then all are connected to anew. A list that names none keeps
+   * those from before. Keys whose home changes are looked for at their new home: whoever invalidates must tell both for a
+   * while.
    *
    * @throws EverfreshError `EF_OPTION` for a list that cannot be read, names others than the options `username` and
    *   `password` did, or would move keys after {@link keepHomes}; the old one then stays

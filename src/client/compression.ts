@@ -84,7 +84,8 @@ export function compress(name: CompressionName, data: Uint8Array): Buffer | Prom
 /**
  * Undoes {@link compress}.
  *
- * @throws EverfreshError `EF_VALUE` when the bytes are damaged, have others behind them, or are larger than `limitBytes` when unpacked
+ * @throws EverfreshError `EF_VALUE` when the bytes are damaged, have others behind them, or are larger than `limitBytes` when
+ * unpacked
  */
 export function decompress(name: CompressionName, data: Uint8Array, limitBytes: number): Buffer | Promise<Buffer> {
   const method = methodOf(name);

@@ -43,7 +43,10 @@ export interface ClientOptions {
   readonly placement?: PlacementOptions["kind"] | PlacementOptions | undefined;
   /** Milliseconds until a call fails with `EF_TIMEOUT`. Default 1000. Lower it where the source is fast. */
   readonly timeoutMs?: number | undefined;
-  /** Milliseconds for connecting, TLS, login and the first answer together; twice that where this process was too busy to read. Default 1000. */
+  /**
+   * Milliseconds for connecting, TLS, login and the first answer together; twice that where this process was too busy to read.
+   * Default 1000.
+   */
   readonly connectTimeoutMs?: number | undefined;
   /** Calls without an answer per connection before new ones fail with `EF_OVERLOADED`. Default 16384. */
   readonly maxPending?: number | undefined;

@@ -121,7 +121,10 @@ export class Router {
     for (const link of links) this.#gone.add(link.numbers());
   }
 
-  /** Finishes what was asked, also of servers that have left the list, and the operations that have begun; then ends all connections. */
+  /**
+   * Finishes what was asked, also of servers that have left the list, and the operations that have begun; then ends all
+   * connections.
+   */
   async close(operations: Operations): Promise<void> {
     operations.drain();
     const links = this.#members.flatMap((member) => member.links);

@@ -85,7 +85,10 @@ export class Connection implements Asker {
     return this.#calls.peek();
   }
 
-  /** Sends the first `count` calls in one write, in their order; those that are settled or meant for another incarnation are not sent. */
+  /**
+   * Sends the first `count` calls in one write, in their order; those that are settled or meant for another incarnation are not
+   * sent.
+   */
   send(calls: readonly (Call<unknown> | undefined)[], count = calls.length): void {
     if (this.state === "closed") {
       for (const call of calls) call?.fail("EF_CONNECTION_LOST", "The connection is gone.", this.epoch.server);

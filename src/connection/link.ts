@@ -6,8 +6,8 @@
  *                        v                     v
  *                      down --a probe was greeted--> up       any --close()--> closed
  *
- * While a server is down, it is probed after a while, jittered and growing, and calls fail at once. Calls that were not sent yet can be taken back: when their deadline
- * passes they are never sent. One timer serves the deadlines of all calls.
+ * While a server is down, it is probed after a while, jittered and growing, and calls fail at once. Calls that were not sent
+ * yet can be taken back: when their deadline passes they are never sent. One timer serves the deadlines of all calls.
  */
 import type { Clock, Random, Timer } from "../clock.ts";
 import { EverfreshError } from "../errors.ts";

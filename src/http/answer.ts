@@ -166,7 +166,10 @@ function keepInFront(fields: AnswerFields, style: SurrogateStyle, tags: readonly
   fields[style.controlHeader] = mayKeep ? `max-age=${style.maxAgeSeconds}` : nothingInFront;
 }
 
-/** Has a cache in front keep nothing of what is not kept here, so that it could not be purged, unless the handler has `said` what it may. */
+/**
+ * Has a cache in front keep nothing of what is not kept here, so that it could not be purged, unless the handler has `said`
+ * what it may.
+ */
 export function keepNothingInFront(fields: AnswerFields, { surrogate, isPrivate }: AnswerStyle, said: Fields): void {
   if (surrogate === undefined || isPrivate || said[surrogate.controlHeader] !== undefined) return;
   fields[surrogate.controlHeader] = nothingInFront;

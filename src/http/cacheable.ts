@@ -122,7 +122,10 @@ export function varyNames(fields: Fields): string[] {
   return [...names].toSorted();
 }
 
-/** The Fetch standard, "CORS protocol and HTTP caches": what names one origin is not for others, also where Vary forgets to say so. */
+/**
+ * The Fetch standard, "CORS protocol and HTTP caches": what names one origin is not for others, also where Vary forgets to say
+ * so.
+ */
 export function allowsOneOrigin(fields: Fields): boolean {
   const allowed = field(fields, "access-control-allow-origin");
   return allowed !== undefined && allowed !== "*";

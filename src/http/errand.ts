@@ -1,6 +1,6 @@
 /**
- * A rendering without a visitor: a page that is past its time was sent, and the handler renders the next one with a request that was
- * made for that alone.
+ * A rendering without a visitor: a page that is past its time was sent, and the handler renders the next one with a request
+ * that was made for that alone.
  *
  *     visitor ── stale page
  *        └─ errand ── request of its own ── the site, from its outermost layer ── cachePage: the same key? ── handler

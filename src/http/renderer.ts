@@ -1,4 +1,7 @@
-/** Has pages rendered: by the handler of the visitor who is to load one, or by an errand when that visitor has left with a stale one. */
+/**
+ * Has pages rendered: by the handler of the visitor who is to load one, or by an errand when that visitor has left with a stale
+ * one.
+ */
 import { AsyncResource } from "node:async_hooks";
 import type { Clock } from "../clock.ts";
 import { eventChannel } from "../events.ts";

@@ -1,4 +1,7 @@
-/** What the response cache needs of a cache (the one of `everfresh` has it): values that are bytes, loaded once in the fleet, with tags and leases. */
+/**
+ * What the response cache needs of a cache (the one of `everfresh` has it): values that are bytes, loaded once in the fleet,
+ * with tags and leases.
+ */
 import type { DurationParts } from "../duration.ts";
 
 export interface StoreOptions {
@@ -36,8 +39,8 @@ export interface StoreResult {
   /** What invalidates it, with the tags of what it was made from. */
   readonly tags: readonly string[];
   /**
-   * Why it was no plain hit: `expired`, `invalidated` by its key, `tag songs`, `the loader failed` ... Of a hit: that nobody was asked
-   * whether it is current.
+   * Why it was no plain hit: `expired`, `invalidated` by its key, `tag songs`, `the loader failed` ... Of a hit: that nobody
+   * was asked whether it is current.
    */
   readonly why: string | undefined;
 }

@@ -8,8 +8,9 @@
  * so that no two different requests can share one: neither by moving a character from one part to its neighbour, nor by
  * sending what stands for "absent".
  *
- * The parts are: scheme, host, path, canonical query, user, cookies, the name and value of each declared header; behind an `@` each, what else says
- * where the request was sent; the names and values of the headers that responses were found to vary on, and the content coding.
+ * The parts are: scheme, host, path, canonical query, user, cookies, the name and value of each declared header; behind an `@`
+ * each, what else says where the request was sent; the names and values of the headers that responses were found to vary on,
+ * and the content coding.
  */
 import { refuse } from "./checks.ts";
 import { onlyCookies } from "./cookies.ts";
@@ -120,7 +121,8 @@ export function unkeyedNames(vary: readonly string[], policy: KeyPolicy, settled
 
 /**
  * RFC 9111 section 4.1 lets values be normalised where that cannot change their meaning: several lines are joined, and
- * white space around commas and at the ends goes (but not where quoted strings may hold it). Case stays, because only the field's own definition could excuse it.
+ * white space around commas and at the ends goes (but not where quoted strings may hold it). Case stays, because only the
+ * field's own definition could excuse it.
  */
 function normalised(value: string | undefined): string | undefined {
   if (value === undefined || value.includes('"')) return value;

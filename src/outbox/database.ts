@@ -36,15 +36,15 @@ export interface Database<Tx = unknown> {
   /** Whether somebody else's transaction is open on the only connection; undefined where that cannot be or cannot be told. */
   readonly isTaken?: () => Promise<boolean>;
   /**
-   * Calls `ring` at each NOTIFY on `channel` (a checked name, written as it is), and `lost` once when the connection that listens is gone.
-   * Undefined where the database has no such thing.
+   * Calls `ring` at each NOTIFY on `channel` (a checked name, written as it is), and `lost` once when the connection that
+   * listens is gone. Undefined where the database has no such thing.
    */
   readonly listen?: (channel: string, ring: () => void, lost: () => void) => Promise<Listening>;
 }
 
 /**
- * A SQLite handle and a `pg` Client are one connection, and somebody may have begun a transaction on it. What that wrote can be seen
- * on it and may yet be rolled back: it is not to be told, and nothing of the outbox is to share its fate.
+ * A SQLite handle and a `pg` Client are one connection, and somebody may have begun a transaction on it. What that wrote can be
+ * seen on it and may yet be rolled back: it is not to be told, and nothing of the outbox is to share its fate.
  */
 export class ForeignTransactionError extends EverfreshError {
   constructor() {

@@ -26,7 +26,8 @@ const namePart = '(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"\\0]|"")+")';
 const wholeName = new RegExp(`^(?:(${namePart})\\.)?(${namePart})$`);
 
 /**
- * Checks and quotes `name`: letters, digits and underscores, or anything between double quotes, with an optional schema before a dot.
+ * Checks and quotes `name`: letters, digits and underscores, or anything between double quotes, with an optional schema before
+ * a dot.
  *
  * @throws EverfreshError `EF_OPTION`
  */

@@ -259,7 +259,10 @@ function expression(tag: Template, column: (name: string) => string): string {
   return tag.map((piece, at) => (at % 2 === 0 ? text(piece) : `coalesce(${column(piece)}, '')`)).join(" || ");
 }
 
-/** A blob as PostgreSQL writes a bytea. Joined to a text as it is, it is text with bytes that are none; libsql ends the process there. */
+/**
+ * A blob as PostgreSQL writes a bytea. Joined to a text as it is, it is text with bytes that are none; libsql ends the process
+ * there.
+ */
 function readable(column: string): string {
   return `CASE typeof(${column}) WHEN 'blob' THEN '\\x' || lower(hex(${column})) ELSE ${column} END`;
 }

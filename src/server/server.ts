@@ -40,7 +40,10 @@ export class CacheServer {
   readonly #desk: Desk;
   readonly #listeners: { readonly server: Server; readonly address: string; readonly tls?: ServerTls }[] = [];
   readonly #visits = new Map<Socket, Session>();
-  /** Those that closing ends besides: who was turned away and has not left yet, and TLS's own sockets, from before the handshake. */
+  /**
+   * Those that closing ends besides: who was turned away and has not left yet, and TLS's own sockets, from before the
+   * handshake.
+   */
   readonly #others = new Set<Socket>();
   #port = 0;
   #sweep: Timer | undefined;

@@ -1,4 +1,7 @@
-/** Whose answer about a generation is good for whom: only questions asked after a reader came, and the first of them that is answered. */
+/**
+ * Whose answer about a generation is good for whom: only questions asked after a reader came, and the first of them that is
+ * answered.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Backend, ReadSink } from "#src/backend/backend.ts";

@@ -3,7 +3,8 @@
  * says so, lost answers, lost connections, evictions, restarts, slow loaders, time; values, what is written plainly, and pages
  * around them.
  *
- * Each run prints its seed when it fails; `EVERFRESH_TEST_SEED=<seed>` repeats it, `EVERFRESH_TEST_RUNS=10` makes ten times as many.
+ * Each run prints its seed when it fails; `EVERFRESH_TEST_SEED=<seed>` repeats it, `EVERFRESH_TEST_RUNS=10` makes ten times as
+ * many.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,7 @@
-/** The ways in which rows of a watched table may be written: each is heard of, or refused, or named as a limit in docs/outbox.md. */
+/**
+ * The ways in which rows of a watched table may be written: each is heard of, or refused, or named as a limit in
+ * docs/outbox.md.
+ */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";

@@ -114,7 +114,10 @@ async function finish(child: ChildProcess): Promise<void> {
   clearTimeout(late);
 }
 
-/** All processes have ended, relays included: what they could not deliver is for one more, as a process that starts would have it. */
+/**
+ * All processes have ended, relays included: what they could not deliver is for one more, as a process that starts would have
+ * it.
+ */
 async function emptied({ servers, options, itemBytes, database, namespace }: Omit<Plan, "file">): Promise<void> {
   const source = openSource(database);
   const cache = createCache({ backend: memcached(servers, { ...options, itemBytes }), namespace });

@@ -1,4 +1,7 @@
-/** Every order of events, as in `orders.test.ts`, of what is made from leases and tags: pages, chunks, changing pools, the outbox. */
+/**
+ * Every order of events, as in `orders.test.ts`, of what is made from leases and tags: pages, chunks, changing pools, the
+ * outbox.
+ */
 import { inEveryOrder, isLarge, withEach } from "./every-order.ts";
 import type { WorldOptions } from "./world-options.ts";
 import { readerAndWriter, transactorAndReader, world } from "./worlds.ts";

@@ -103,7 +103,10 @@ export class SimServer {
     return next;
   }
 
-  /** protocol.txt, "Meta Get": C leaves out a value that has this number; N makes an empty item for a miss; W goes to one, Z says that it went to somebody. */
+  /**
+   * protocol.txt, "Meta Get": C leaves out a value that has this number; N makes an empty item for a miss; W goes to one, Z
+   * says that it went to somebody.
+   */
   #get(key: string, flags: Parameters<Meta["get"]>[1]): Reply {
     let item = this.#find(key);
     let won = false;

@@ -33,10 +33,14 @@ export interface Actor {
   /** Index of the process. */
   readonly process: number;
   /**
-   * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`. `readBare`: getOrSet without the tags. `readPair`: getOrSet of `k` and of `l` in one turn. `readMany`: both by one getOrSetMany. `put`: commit, then set. `raise`: commit, then update; what is put must not be computed, and by one actor only. `get`: what was put. `readShown`: a fragment that shows it. `write`: commit, then invalidate the key. `writeTag`: commit, then invalidate the tag. `refresh`:
-   * commit, then refresh. `clear`: commit, then clear the namespace. `transact`: write and invalidate in a transaction of
-   * the outbox. `tooEarly`: invalidate, then commit; wrong on purpose. `readFailing`: getOrSet whose loader fails. `look`: get of
-   * what is computed. `delete`: commit, then delete. `touch`: gives the value another time to live. `rest`: does nothing for a while.
+   * `read`: getOrSet. `readPage`: a fragment that shows the value. `readUnstored`: getOrSet whose loader says `skip()`.
+   * `readBare`: getOrSet without the tags. `readPair`: getOrSet of `k` and of `l` in one turn. `readMany`: both by one
+   * getOrSetMany. `put`: commit, then set. `raise`: commit, then update; what is put must not be computed, and by one actor
+   * only. `get`: what was put. `readShown`: a fragment that shows it. `write`: commit, then invalidate the key. `writeTag`:
+   * commit, then invalidate the tag. `refresh`: commit, then refresh. `clear`: commit, then clear the namespace. `transact`:
+   * write and invalidate in a transaction of the outbox. `tooEarly`: invalidate, then commit; wrong on purpose. `readFailing`:
+   * getOrSet whose loader fails. `look`: get of what is computed. `delete`: commit, then delete. `touch`: gives the value
+   * another time to live. `rest`: does nothing for a while.
    */
   readonly does: readonly Deed[];
   readonly key?: string;

@@ -7,8 +7,9 @@ import type { FastifyInstance } from "fastify";
 const graceMs = 2_000;
 
 /**
- * Idle connections are closed with the app, and one that is still being answered then as soon as it is idle. Node takes a connection
- * for a busy one from its first moment on, so those that browsers open in advance, and requests that do not arrive, are left to us.
+ * Idle connections are closed with the app, and one that is still being answered then as soon as it is idle. Node takes a
+ * connection for a busy one from its first moment on, so those that browsers open in advance, and requests that do not arrive,
+ * are left to us.
  */
 export function letConnectionsGo(app: FastifyInstance): void {
   /** Each with the request that is being read or answered on it. */

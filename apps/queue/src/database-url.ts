@@ -7,7 +7,10 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 
-/** Whether and how a connection to PostgreSQL is encrypted; the words are those of libpq's `sslmode`, the last one is that of `pg`. */
+/**
+ * Whether and how a connection to PostgreSQL is encrypted; the words are those of libpq's `sslmode`, the last one is that of
+ * `pg`.
+ */
 export type SslMode = "disable" | "require" | "verify-ca" | "verify-full" | "no-verify";
 
 const sslModes = ["disable", "require", "verify-ca", "verify-full", "no-verify"] as const satisfies readonly SslMode[];

@@ -94,7 +94,8 @@ function postgresPool(
   });
   // A connection that breaks while nobody uses it: the pool has dropped it already, and must not end the process.
   pool.on("error", (error) => options.onIdleError?.(error));
-  // One that breaks in use says so by an event, too, to which neither the pool nor Kysely listens then. Its statement fails by itself.
+  // One that breaks in use says so by an event, too, to which neither the pool nor Kysely listens then. Its statement fails by
+  // itself.
   pool.on("connect", (client) => client.on("error", () => undefined));
   return pool;
 }

@@ -147,7 +147,10 @@ function reads({ query, sql }: CompiledQuery): boolean {
   return SelectQueryNode.is(query) || (RawNode.is(query) && /^\s*(?:select|pragma)\b/i.test(sql));
 }
 
-/** Whether a statement begins or ends a transaction by hand, as the outbox's do. Prepared, it would be one that libsql never ends. */
+/**
+ * Whether a statement begins or ends a transaction by hand, as the outbox's do. Prepared, it would be one that libsql never
+ * ends.
+ */
 function isOfTransactions({ query, sql }: CompiledQuery): boolean {
   return RawNode.is(query) && /^\s*(?:begin|commit|rollback)\b/i.test(sql);
 }
