@@ -13,11 +13,11 @@ export type DurationText = `${number}${keyof typeof unitMs}`;
 
 /** A span of time by its parts, added up: `{ minutes: 5, seconds: 30 }`. */
 export interface DurationParts {
-  readonly days?: number;
-  readonly hours?: number;
-  readonly minutes?: number;
-  readonly seconds?: number;
-  readonly milliseconds?: number;
+  readonly days?: number | undefined;
+  readonly hours?: number | undefined;
+  readonly minutes?: number | undefined;
+  readonly seconds?: number | undefined;
+  readonly milliseconds?: number | undefined;
 }
 
 /** A span of time whose unit can be read. */

@@ -39,7 +39,7 @@ type Next = () => Promise<void>;
 /** Options of pages, and what Hono's contexts do not tell. */
 export interface HonoPageOptions<Context> extends PageOptions<Context> {
   /** The whole site, which `staleWhileRevalidate` asks for a page without a visitor. Default: none. */
-  readonly app?: HonoSite;
+  readonly app?: HonoSite | undefined;
 }
 
 /**

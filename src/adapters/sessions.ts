@@ -23,9 +23,9 @@ export interface SessionCache {
 
 export interface SessionStoreOptions {
   /** What stands before the session's id in the key. Default: `session:`. */
-  readonly prefix?: string;
+  readonly prefix?: string | undefined;
   /** How long a session lasts whose cookie does not say so. Default: 1 day. */
-  readonly ttl?: Duration;
+  readonly ttl?: Duration | undefined;
 }
 
 /** A session as the middleware hands it over: properties of the app's own, and a cookie that says until when. */

@@ -18,8 +18,8 @@ export interface FragmentCache {
 
 /** How a fragment is kept. */
 export interface FragmentOptions {
-  readonly ttl?: FragmentTtl;
-  readonly tags?: readonly string[];
+  readonly ttl?: FragmentTtl | undefined;
+  readonly tags?: readonly string[] | undefined;
 }
 type FragmentTtl = `${number}${"ms" | "s" | "m" | "h" | "d"}`;
 
@@ -124,7 +124,7 @@ export interface EachOptions<Item> extends FragmentOptions {
   /** What the fragment of an item depends on, its id before all. */
   readonly varyOn: (item: Item) => readonly unknown[];
   /** Tags of an item's fragment, beside `tags`. */
-  readonly tagsOf?: (item: Item) => readonly string[];
+  readonly tagsOf?: ((item: Item) => readonly string[]) | undefined;
 }
 
 /** Fragments for templates that can wait: hand it to them as data. */
@@ -178,7 +178,7 @@ export function fragments(cache: FragmentCache): Fragments {
 /** The properties of the component. */
 export interface CachedProps extends FragmentOptions {
   readonly name: string;
-  readonly varyOn?: readonly unknown[];
+  readonly varyOn?: readonly unknown[] | undefined;
   /** A function, so that nothing is rendered where the fragment is at hand. */
   readonly children?: unknown;
 }

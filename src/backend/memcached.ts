@@ -28,11 +28,11 @@ const defaultItemLimitBytes = 1024 * 1024 - 1024;
 
 export interface LeaseBackendOptions {
   /** The servers where keys lived before; invalidations go there as well. */
-  readonly previous?: Backend;
+  readonly previous?: Backend | undefined;
   /** Takes over a read that a server without meta commands has refused. */
-  readonly refused?: (key: string, want: Want, sink: ReadSink, error: unknown) => void;
+  readonly refused?: ((key: string, want: Want, sink: ReadSink, error: unknown) => void) | undefined;
   /** The largest item that the servers take. Default: 1 MiB less its header, as memcached's `-I 1m` has it. */
-  readonly itemLimitBytes?: number;
+  readonly itemLimitBytes?: number | undefined;
 }
 
 /** A backend that keeps leases by the meta protocol, over a client or whatever behaves like one. */

@@ -12,10 +12,10 @@ import type { Backend, Item, Reading, Token, Want } from "./backend.ts";
 
 export interface MemoryOptions {
   /** The most bytes that keys and values may take together. Default: 64 MiB. */
-  readonly limitBytes?: number;
+  readonly limitBytes?: number | undefined;
   /** The most entries. Default: 100,000. */
-  readonly limitEntries?: number;
-  readonly clock?: Clock;
+  readonly limitEntries?: number | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 const optionNames: Record<keyof MemoryOptions, true> = { limitBytes: true, limitEntries: true, clock: true };

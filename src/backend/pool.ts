@@ -13,9 +13,9 @@ export interface MemcachedOptions extends Omit<ClientOptions, "servers" | "failo
    * The servers before, or after, the set changed: invalidations go to the homes that keys have there, too. Change a
    * set in three deployments: old with `previousServers: new`; new with `previousServers: old`; new alone.
    */
-  readonly previousServers?: ClientOptions["servers"];
+  readonly previousServers?: ClientOptions["servers"] | undefined;
   /** The largest item that the servers take (`-I`), in bytes. Default: 1 MiB. Larger values are cut into chunks. */
-  readonly itemBytes?: number;
+  readonly itemBytes?: number | undefined;
 }
 
 /**

@@ -23,7 +23,7 @@ export type BatchResult<T> = ReadonlyMap<string, T> | readonly (T | undefined)[]
 
 /** Those of one read; with a function for `tags` each value has tags of its own. */
 export type BatchOptions = Omit<ReadOptions, "tags"> & {
-  readonly tags?: readonly string[] | ((key: string) => readonly string[]);
+  readonly tags?: readonly string[] | ((key: string) => readonly string[]) | undefined;
 };
 
 interface Wanted {

@@ -26,7 +26,7 @@ import { Writes } from "./writes.ts";
 
 /** Options of `set` and `add`. */
 export interface WriteOptions extends Pick<ValueOptions, "ttl" | "jitter" | "version"> {
-  readonly tags?: readonly string[];
+  readonly tags?: readonly string[] | undefined;
 }
 
 /** What `health()` tells. */

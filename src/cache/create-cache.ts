@@ -22,32 +22,32 @@ export interface LocalOptions {
    * asking it. What was invalidated by this cache or its namespaces is asked about at once; another `createCache` is to
    * this one as another process. Default: it is asked on every read.
    */
-  readonly maxAge?: Duration;
+  readonly maxAge?: Duration | undefined;
   /** The most bytes that the tier of one namespace takes. Default: 32 MiB. */
-  readonly limitBytes?: number;
+  readonly limitBytes?: number | undefined;
   /** The most values in the tier of one namespace. Default: 10,000. */
-  readonly limitEntries?: number;
+  readonly limitEntries?: number | undefined;
 }
 
 export interface CacheOptions extends CommonOptions {
   /** Where values live: `memcached(...)`, `memory()`, `none()`. */
   readonly backend: Backend;
   /** Whose keys these are; caches of different namespaces never meet. Default: `everfresh`. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** Keeps decoded values in this process; each read asks the server whether they still are right. Default: off. */
-  readonly local?: boolean | LocalOptions;
+  readonly local?: boolean | LocalOptions | undefined;
   /** How long a lease lasts without being renewed; a process that died blocks a key for so long. Default: 5 s. */
-  readonly lease?: Duration;
+  readonly lease?: Duration | undefined;
   /** How long a caller waits while another process computes, before it computes by itself. Default: 10 s. */
-  readonly wait?: Duration;
+  readonly wait?: Duration | undefined;
   /** How long an invalidation may take before it rejects with `EF_INVALIDATION_PENDING`. Default: 2 s. */
-  readonly invalidationTimeout?: Duration;
+  readonly invalidationTimeout?: Duration | undefined;
   /** Loads that run at a time where no cache server can be asked; all keys of `getOrSetMany` together are one. Default: 32. */
-  readonly maxConcurrentLoads?: number;
+  readonly maxConcurrentLoads?: number | undefined;
   /** How values become bytes. Default: JSON where it is exact, otherwise V8's structured format. */
-  readonly serializer?: Serializer;
-  readonly clock?: Clock;
-  readonly random?: Random;
+  readonly serializer?: Serializer | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
 }
 
 const localNames: Record<keyof LocalOptions, true> = { maxAge: true, limitBytes: true, limitEntries: true };

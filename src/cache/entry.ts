@@ -12,20 +12,19 @@ import { settleAll } from "./settle-all.ts";
 
 export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
   /** Computes the value. */
-  readonly load?: (...args: Args) => T | Promise<T>;
+  readonly load?: ((...args: Args) => T | Promise<T>) | undefined;
   /** Computes the value, with a context in front; instead of `load`. */
-  readonly loadWith?: (context: LoadContext, ...args: Args) => T | Promise<T>;
+  readonly loadWith?: ((context: LoadContext, ...args: Args) => T | Promise<T>) | undefined;
   /** Computes the values of many lists of arguments, in their order; instead of `load`, or beside it for `getMany`. */
-  readonly loadMany?: (
-    all: readonly Args[],
-    context: LoadContext,
-  ) => readonly (T | undefined)[] | Promise<readonly (T | undefined)[]>;
+  readonly loadMany?:
+    | ((all: readonly Args[], context: LoadContext) => readonly (T | undefined)[] | Promise<readonly (T | undefined)[]>)
+    | undefined;
   /** How long it is fresh; may depend on the value. */
-  readonly ttl?: Ttl | ((value: Awaited<T>, ...args: Args) => Ttl);
+  readonly ttl?: Ttl | ((value: Awaited<T>, ...args: Args) => Ttl) | undefined;
   /** What it depends on; may depend on the arguments. */
-  readonly tags?: readonly string[] | ((...args: Args) => readonly string[]);
+  readonly tags?: readonly string[] | ((...args: Args) => readonly string[]) | undefined;
   /** Names the arguments within the entry. Default: their text; equal arguments, equal key. */
-  readonly key?: (...args: Args) => string;
+  readonly key?: ((...args: Args) => string) | undefined;
 }
 
 const optionNames: Record<keyof EntryOptions<readonly unknown[], unknown>, true> = {

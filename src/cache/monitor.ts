@@ -25,11 +25,11 @@ import { decode, encode, type Serializer } from "./serializer.ts";
 
 export interface MonitorOptions {
   /** The share of hits that is checked, from 0 to 1. Default: 0.001. */
-  readonly sample?: number;
+  readonly sample?: number | undefined;
   /** How long a difference must last to count. More than an invalidation takes. Default: 5 s. */
-  readonly settle?: Duration;
+  readonly settle?: Duration | undefined;
   /** Checks that run at a time; hits beyond it are not checked. Default: 1. */
-  readonly maxConcurrent?: number;
+  readonly maxConcurrent?: number | undefined;
 }
 
 /** One stale read that was found. */

@@ -25,15 +25,17 @@ export interface PageOptions<Source = unknown> {
   /** How long a page is used without rendering it again. Its invalidation does not wait for this. */
   readonly ttl: Duration;
   /** What the pages show: whoever changes that invalidates these tags. Entries read while rendering add theirs. */
-  readonly tags?: readonly string[] | ((request: Source) => readonly string[]);
+  readonly tags?: readonly string[] | ((request: Source) => readonly string[]) | undefined;
   /**
    * Headers that the page depends on. A text keys by the header's value; `{ header, as }` by what `as` makes of it, see
    * `preferredLanguage`. Headers that responses name in `Vary` are honoured without being listed here, at the price of
    * one more rendering when they are met for the first time.
    */
-  readonly vary?: readonly (string | { readonly header: string; readonly as: (value: string | undefined) => string })[];
+  readonly vary?:
+    | readonly (string | { readonly header: string; readonly as: (value: string | undefined) => string })[]
+    | undefined;
   /** Parameters of the query that count; others are not shown to the handler. Default: "all". */
-  readonly query?: QueryRule;
+  readonly query?: QueryRule | undefined;
   /**
    * What cookies mean for a page that is for everybody.
    *
@@ -41,45 +43,45 @@ export interface PageOptions<Source = unknown> {
    * the page does not depend on cookies; the handler does not see them, and if it reads the session or the user all the
    * same, the page is not stored. A list: the page depends on these cookies and on no others.
    */
-  readonly cookies?: "bypass" | "ignore" | readonly string[];
+  readonly cookies?: "bypass" | "ignore" | readonly string[] | undefined;
   /**
    * Makes the page one user's own: `"session"` keys it by the session's id, a function by what it returns, undefined
    * meaning "not cached". Default: the page is for everybody.
    */
-  readonly private?: "session" | ((request: Source) => string | undefined);
+  readonly private?: "session" | ((request: Source) => string | undefined) | undefined;
   /** A further part of the key, a text, for what the page depends on besides the request. */
-  readonly key?: (request: Source) => string;
+  readonly key?: ((request: Source) => string) | undefined;
   /** Whether this request's page may be cached at all. Default: yes. */
-  readonly when?: (request: Source) => boolean;
+  readonly when?: ((request: Source) => boolean) | undefined;
   /** Status codes that are stored. Default: 200, 203, 301, 308. */
-  readonly statuses?: readonly number[];
+  readonly statuses?: readonly number[] | undefined;
   /** Larger bodies are sent and not stored. Default: 1 MiB. */
-  readonly maxBodyBytes?: number;
+  readonly maxBodyBytes?: number | undefined;
   /**
    * The content codings that pages are kept in, the preferred one first; `false` leaves it to others. Default: br, zstd where
    * Node has it, gzip; for private pages false, because secrets and compression do not mix (the BREACH attack).
    */
-  readonly compress?: false | readonly Coding[];
+  readonly compress?: false | readonly Coding[] | undefined;
   /**
    * A relaxation: a page whose time is over since less than this is sent at once, and rendered anew without anybody waiting,
    * once in the fleet. Not for pages that were invalidated: whoever comes after an invalidation waits for the new page. The
    * rendering gets a request of its own, with nothing but what is part of the key, through the whole site; so not for
    * private pages. Default: never.
    */
-  readonly staleWhileRevalidate?: Duration;
+  readonly staleWhileRevalidate?: Duration | undefined;
   /**
    * A relaxation: a page whose time is over since less than this, or that was invalidated before, is served when rendering
    * answers with 5xx. Default: never.
    */
-  readonly staleIfError?: Duration;
+  readonly staleIfError?: Duration | undefined;
   /** After this a rendering is given up, as far as the cache and those who wait for it are concerned. Default: 30 s. */
-  readonly timeout?: Duration;
+  readonly timeout?: Duration | undefined;
   /** Further properties of requests that say who asks; see `cookies`. */
-  readonly identity?: readonly string[];
+  readonly identity?: readonly string[] | undefined;
   /** Whether `Server-Timing` is sent. Default: true. */
-  readonly serverTiming?: boolean;
+  readonly serverTiming?: boolean | undefined;
   /** Tells a shared cache in front what it may keep, and by which keys it will be purged. Default: there is none. */
-  readonly surrogate?: SurrogateOptions;
+  readonly surrogate?: SurrogateOptions | undefined;
 }
 
 /** A shared cache in front: Fastly and Varnish read `Surrogate-Key`, Cloudflare and Akamai `Cache-Tag`. */

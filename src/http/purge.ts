@@ -15,8 +15,8 @@ export type Purge = (keys: readonly string[]) => Promise<unknown>;
 
 export interface PurgeOptions {
   /** Only invalidations of this namespace. Default: of every one. */
-  readonly namespace?: string;
-  readonly clock?: Clock;
+  readonly namespace?: string | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 const firstPauseMs = 250;

@@ -33,19 +33,19 @@ export interface OutboxOptions {
   /** The caches that are told. A key or tag without a namespace belongs to the first. */
   readonly caches: OutboxCache | readonly OutboxCache[];
   /** The outbox's table; default `everfresh_outbox`. */
-  readonly table?: string;
+  readonly table?: string | undefined;
   /** Whether this process delivers what others left. Default true; without any relay a killed process leaves old values. */
-  readonly relay?: boolean;
+  readonly relay?: boolean | undefined;
   /** How often the relay looks, in milliseconds. Default 250. */
-  readonly intervalMs?: number;
+  readonly intervalMs?: number | undefined;
   /** How long relays leave the rows of a transaction to its own process, in milliseconds. Default 300. */
-  readonly graceMs?: number;
+  readonly graceMs?: number | undefined;
   /** How long the caches may take, in milliseconds. Default 2,000. After it the call rejects and the relay goes on. */
-  readonly deliveryTimeoutMs?: number;
+  readonly deliveryTimeoutMs?: number | undefined;
   /** Most rows that a relay takes at a time. Default 500. */
-  readonly batch?: number;
-  readonly clock?: Clock;
-  readonly random?: Random;
+  readonly batch?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
 }
 
 const optionNames: Readonly<Record<keyof OutboxOptions, true>> = {
@@ -67,7 +67,7 @@ export type Invalidate = (...targets: readonly Invalidatable[]) => void;
 /** What may be said about one transaction. */
 export interface TransactionOptions {
   /** PostgreSQL only. Default: the database's. */
-  readonly isolation?: Isolation;
+  readonly isolation?: Isolation | undefined;
 }
 
 /** What `outbox.status()` tells. */
@@ -87,7 +87,7 @@ export interface OutboxWatch {
   /** 1 to 16 tags; `queue_item:{id}` stands for one tag per changed row. At least one without columns. */
   readonly tags: readonly string[];
   /** The namespace of the cache; default: that of the outbox's first cache. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
 }
 
 const transactionNames: Record<keyof TransactionOptions, true> = { isolation: true };

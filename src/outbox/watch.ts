@@ -32,7 +32,7 @@ export interface WatchOptions {
    */
   readonly tags: readonly string[];
   /** The outbox's table; default `everfresh_outbox`. On PostgreSQL write its schema too: `public.everfresh_outbox`. */
-  readonly outbox?: string;
+  readonly outbox?: string | undefined;
 }
 
 /** A tag with columns, in pieces: text and columns in turn, beginning with text. */

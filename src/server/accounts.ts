@@ -18,11 +18,11 @@ export interface User {
    * Users with the same namespace share one memory, so that passwords can be changed one after the other. Default: the
    * name of the user.
    */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** The memory of the user's namespace, in bytes. Default: an equal part of the server's. */
-  readonly limitBytes?: number;
+  readonly limitBytes?: number | undefined;
   /** Default: all of them. */
-  readonly capabilities?: readonly Capability[];
+  readonly capabilities?: readonly Capability[] | undefined;
 }
 
 const allCapabilities: readonly Capability[] = ["write", "flush", "stats"];

@@ -13,43 +13,43 @@ export interface Closable {
 
 export interface ServerOptions {
   /** The memory for items, in bytes. Default: 64 MiB, as memcached's `-m 64`. */
-  readonly limitBytes?: number;
+  readonly limitBytes?: number | undefined;
   /** The largest item, counted as memcached counts it. Default: 1 MiB, as `-I 1m`. */
-  readonly itemBytes?: number;
+  readonly itemBytes?: number | undefined;
   /** Visitors at one time; those beyond it are turned away with `ERROR Too many open connections`. Default: 1024. */
-  readonly maxConnections?: number;
+  readonly maxConnections?: number | undefined;
   /** Whether items are dropped to make room; where not, storing fails. Default: true; false is `-M`. */
-  readonly evicts?: boolean;
+  readonly evicts?: boolean | undefined;
   /** The protocols that are spoken. Default: `auto`, both; `text` and `binary` are `-B`. */
-  readonly protocol?: "auto" | "text" | "binary";
+  readonly protocol?: "auto" | "text" | "binary" | undefined;
   /** Whether `flush_all` is obeyed. Default: true; false is `-F`. */
-  readonly flushes?: boolean;
+  readonly flushes?: boolean | undefined;
   /** Whether keys may be listed (metadump, mgdump, cachedump). Default: true; false is `-X`. */
-  readonly dumps?: boolean;
+  readonly dumps?: boolean | undefined;
   /** Whether `watch` is obeyed. Default: true; false is `-W`. */
-  readonly watches?: boolean;
+  readonly watches?: boolean | undefined;
   /** Whether `shutdown` is obeyed. Default: false; true is `-A`. */
-  readonly shutdowns?: boolean;
+  readonly shutdowns?: boolean | undefined;
   /** What `shutdown` does; `graceful` asks to keep what is stored. Default: the server is closed. */
-  readonly onShutdown?: (graceful: boolean, server: Closable) => void;
+  readonly onShutdown?: ((graceful: boolean, server: Closable) => void) | undefined;
   /** A visitor who says nothing for so long is sent away. Default: never. */
-  readonly idleTimeout?: Duration;
+  readonly idleTimeout?: Duration | undefined;
   /** Who may log in. Default: nobody needs to. */
-  readonly users?: readonly User[];
+  readonly users?: readonly User[] | undefined;
   /** How users log in: by SASL, by a first `set` in text, or by either. Default: either. */
-  readonly login?: "any" | "sasl" | "text";
+  readonly login?: "any" | "sasl" | "text" | undefined;
   /** How long a visitor has to log in. Default: 5 s. */
-  readonly loginTimeout?: Duration;
+  readonly loginTimeout?: Duration | undefined;
   /** How often a visitor may try to log in. Default: 5 times. */
-  readonly loginAttempts?: number;
+  readonly loginAttempts?: number | undefined;
   /** Memory for values that have not arrived completely, all visitors together. Default: as `limitBytes`, at most 256 MiB. */
-  readonly uploadBytes?: number;
+  readonly uploadBytes?: number | undefined;
   /** What `version` answers. Clients choose commands by it. Default: the memcached whose commands are spoken. */
-  readonly version?: string;
+  readonly version?: string | undefined;
   /** The character before which a key is cut for `stats detail`. Default: `:`, as `-D :`. */
-  readonly prefixDelimiter?: string;
-  readonly clock?: Clock;
-  readonly random?: Random;
+  readonly prefixDelimiter?: string | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
 }
 
 /** Every option, with what holds where nothing was said. */

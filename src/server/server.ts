@@ -19,17 +19,17 @@ import { type ServerTls, createTlsListener, refresh } from "./tls.ts";
 /** Where to listen. */
 export interface ListenOptions {
   /** Default: 0, any free port. */
-  readonly port?: number;
+  readonly port?: number | undefined;
   /** Default: 127.0.0.1. Name an address of the network only if everyone there may read and write, or must log in. */
-  readonly host?: string;
+  readonly host?: string | undefined;
   /** A unix socket instead of a port. A socket file that is left over is replaced; one that is in use and other files are not. */
-  readonly path?: string;
+  readonly path?: string | undefined;
   /** The access rights of the unix socket. Default: 0o700. */
-  readonly mode?: number;
+  readonly mode?: number | undefined;
   /** Speaks TLS (1.2 or newer, if nothing else is said), with these certificates. Default: no. */
-  readonly tls?: ServerTls;
+  readonly tls?: ServerTls | undefined;
   /** How many connections may wait to be accepted. Default: 1024. */
-  readonly backlog?: number;
+  readonly backlog?: number | undefined;
 }
 
 /** How often it is looked for visitors who stay without saying anything. */

@@ -9,7 +9,7 @@ export interface CertificateFiles {
   readonly certFile: string;
   readonly keyFile: string;
   /** Those who may have signed the certificates of visitors. Default: the system's. */
-  readonly caFile?: string;
+  readonly caFile?: string | undefined;
 }
 
 /** TLS as `listen` takes it: Node's own options, or files that can be read again while the server runs. */

@@ -161,10 +161,10 @@ onEveryBackend(() => {
     const relaxed = { staleWhileRevalidate: "30s" } as const;
     await cache.getOrSet(key, () => "old", relaxed);
     await cache.invalidate(key, relaxed);
-    const answer = await cache.getOrSetEntry(key, () => "new", { signal: undefined } as object);
+    const answer = await cache.getOrSetEntry(key, () => "new", { signal: undefined });
     assert.deepEqual([answer.value, answer.status], ["new", "miss"]);
     const aborted = AbortSignal.abort();
-    for (const nothing of [{ tags: [] }, { signal: undefined } as object, Object.create({ tags: [] }) as object]) {
+    for (const nothing of [{ tags: [] }, { signal: undefined }, Object.create({ tags: [] }) as object]) {
       await assert.rejects(cache.getOrSet(key, song, { signal: aborted }), { code: "EF_ABORTED" });
       assert.equal(await cache.getOrSet(key, song, nothing), "new");
     }
