@@ -154,6 +154,7 @@ export function invalidateAfter<Source>(pages: ResponseCache<Source>, request: P
     });
   };
   // Whoever leaves keeps a stream from being read, so it is never begun, or not to its end; the handler has succeeded all the same.
+  // What `pipeline` refuses to begin, as it does from Node 24 on, is not heard of.
   let isPiped = false;
   const left = (): void => {
     if (isPiped && !res.writableEnded) void pages.wrote(request, res.statusCode).catch(() => undefined);

@@ -149,9 +149,9 @@ describe("the answer to a write", () => {
         const pages = cachePages(store, { ttl: "1m" }, (_req, res) => {
           res.once("close", () => closed.resolve());
           if (isEarly) begun.resolve();
-          void (isEarly ? gate.promise : Promise.resolve())
-            .then(() => pipeline(Readable.from(answer()), res))
-            .catch(() => undefined);
+          // From Node 24 on `pipeline` refuses who has left before it touches the response.
+          if (isEarly) void gate.promise.then(() => Readable.from(answer()).pipe(res));
+          else pipeline(Readable.from(answer()), res).catch(() => undefined);
         });
         const asked = httpRequest(await open(pages), { method: "POST", agent: false }).end();
         asked.on("error", () => undefined);
