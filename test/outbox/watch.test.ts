@@ -129,12 +129,18 @@ test("on SQLite tables may be named with their schema", async (t) => {
   assert.deepEqual((await there.status()).waiting, []);
 });
 
+/** An outbox on a pool of PostgreSQL, with the schema that its tables are in. */
+async function installed() {
+  const pool = await poolWithItems(postgres.url);
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db: pool, caches: cache, relay: false });
+  await outbox.install();
+  return { pool, cache, outbox, schema: String(pool.options.options).replace("-c search_path=", "") };
+}
+
 describe("on PostgreSQL alone", needsPostgres(), () => {
   test("a transaction delivers all rows of a statement that are too many to be listed, and none that is rolled back", async () => {
-    const pool = await poolWithItems(postgres.url);
-    const cache = new RememberingCache();
-    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
-    await outbox.install();
+    const { pool, cache, outbox } = await installed();
     await outbox.watch("items", { tags: ["items", "item:{id}"] });
     const stranger = await pool.connect();
     await outbox.transaction(pool, async (tx) => {
@@ -160,10 +166,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("TRUNCATE invalidates the tags of the table", async () => {
-    const pool = await poolWithItems(postgres.url);
-    const cache = new RememberingCache();
-    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
-    await outbox.install();
+    const { pool, cache, outbox } = await installed();
     await outbox.watch("items", { tags: ["items", "item:{id}"] });
     await pool.query("TRUNCATE items");
     await outbox.relayOnce();
@@ -172,10 +175,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("a column is one tag, however the writer's session writes dates and numbers", async () => {
-    const pool = await poolWithItems(postgres.url);
-    const cache = new RememberingCache();
-    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
-    await outbox.install();
+    const { pool, cache, outbox } = await installed();
     await pool.query("CREATE TABLE visits (day date, at timestamptz, share float8)");
     await outbox.watch("visits", { tags: ["visits", "day:{day}", "at:{at}", "share:{share}"] });
     const foreign =
@@ -195,10 +195,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("of a partitioned table the writes to a partition are seen where that is watched as well, and none twice", async () => {
-    const pool = await poolWithItems(postgres.url);
-    const cache = new RememberingCache();
-    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
-    await outbox.install();
+    const { pool, cache, outbox } = await installed();
     await pool.query("CREATE TABLE days (id int) PARTITION BY RANGE (id)");
     await pool.query("CREATE TABLE first_days PARTITION OF days FOR VALUES FROM (1) TO (10)");
     for (const table of ["days", "first_days"]) await outbox.watch(table, { tags: ["days", "day:{id}"] });
@@ -211,11 +208,7 @@ describe("on PostgreSQL alone", needsPostgres(), () => {
   });
 
   test("a writer without any right to the outbox, and with another search path, is seen too", async () => {
-    const pool = await poolWithItems(postgres.url);
-    const schema = String(pool.options.options).replace("-c search_path=", "");
-    const cache = new RememberingCache();
-    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
-    await outbox.install();
+    const { pool, cache, outbox, schema } = await installed();
     await outbox.watch("items", { tags: ["items"] });
     await pool.query(`CREATE ROLE reporter_${schema} LOGIN; GRANT USAGE ON SCHEMA ${schema} TO reporter_${schema};
 GRANT INSERT ON items TO reporter_${schema}; GRANT USAGE ON items_id_seq TO reporter_${schema}`);
@@ -232,11 +225,7 @@ GRANT INSERT ON items TO reporter_${schema}; GRANT USAGE ON items_id_seq TO repo
   });
 
   test("psql is seen", { skip: existsSync("/usr/bin/psql") ? false : "psql is not installed" }, async () => {
-    const pool = await poolWithItems(postgres.url);
-    const schema = String(pool.options.options).replace("-c search_path=", "");
-    const cache = new RememberingCache();
-    const outbox = createOutbox({ db: pool, caches: cache, relay: false });
-    await outbox.install();
+    const { pool, cache, outbox, schema } = await installed();
     await outbox.watch("items", { tags: ["items"] });
     execFileSync("psql", [postgres.url, "-q", "-c", `INSERT INTO ${schema}.items (text) VALUES ('typed')`]);
     await outbox.relayOnce();

@@ -91,51 +91,28 @@ describe("sharing within a process", () => {
     assert.deepEqual(await shapes([1, 2, 1, 3]), ["shape 1", "shape 2", "shape 1", "shape 3"]);
   });
 
-  test("who joined a load after it began starts over when the key was invalidated meanwhile", async () => {
-    const source = new Source();
-    const early = a.getOrSet("k", source.slow);
-    await settle();
-    source.value = 2;
-    await b.invalidate("k");
-    const late = a.getOrSet("k", source.slow);
-    await settle();
-    source.ends[0]?.resolve();
-    assert.equal(await early, 1);
-    await settle();
-    source.ends[1]?.resolve();
-    assert.equal(await late, 2);
-    assert.equal(await b.get("k"), 2);
-  });
-
-  test("who joined a load after it began starts over when one of its tags was invalidated meanwhile", async () => {
-    const source = new Source();
-    const early = a.getOrSet("k", source.slow, { tags: ["t"] });
-    await settle();
-    source.value = 2;
-    await b.invalidateTags(["t"]);
-    const late = a.getOrSet("k", source.slow, { tags: ["t"] });
-    await settle();
-    source.ends[0]?.resolve();
-    assert.equal(await early, 1);
-    await settle();
-    source.ends[1]?.resolve();
-    assert.equal(await late, 2);
-  });
-
-  test("who joined a load after it began starts over when the namespace was cleared meanwhile", async () => {
-    const source = new Source();
-    const early = a.getOrSet("k", source.slow);
-    await settle();
-    source.value = 2;
-    await b.clear();
-    const late = a.getOrSet("k", source.slow);
-    await settle();
-    source.ends[0]?.resolve();
-    assert.equal(await early, 1);
-    await settle();
-    source.ends[1]?.resolve();
-    assert.equal(await late, 2);
-  });
+  const ways: Record<string, () => Promise<unknown>> = {
+    "who joined a load after it began starts over when the key was invalidated meanwhile": () => b.invalidate("k"),
+    "who joined a load after it began starts over when one of its tags was invalidated meanwhile": () =>
+      b.invalidateTags(["t"]),
+    "who joined a load after it began starts over when the namespace was cleared meanwhile": () => b.clear(),
+  };
+  for (const [title, invalidate] of Object.entries(ways))
+    test(title, async () => {
+      const source = new Source();
+      const early = a.getOrSet("k", source.slow, { tags: ["t"] });
+      await settle();
+      source.value = 2;
+      await invalidate();
+      const late = a.getOrSet("k", source.slow, { tags: ["t"] });
+      await settle();
+      source.ends[0]?.resolve();
+      assert.equal(await early, 1);
+      await settle();
+      source.ends[1]?.resolve();
+      assert.equal(await late, 2);
+      assert.equal(await b.get("k"), 2);
+    });
 
   test("nobody joins a load whose fill was sent", async () => {
     const source = new Source();
