@@ -20,10 +20,10 @@ export class AnswerError extends Error {
 /** What is said of an address at which there is nothing. */
 export const nothingHere = "There is nothing at this address.";
 
-/** Whether the visitor asks for JSON: says so, and does not also take HTML, as every browser's page view does. */
+/** Whether the visitor asks for JSON: says so or sends it, and does not also take HTML, as every browser's page view does. */
 export function wantsJson(request: FastifyRequest): boolean {
-  const accept = request.headers.accept ?? "";
-  return accept.includes("application/json") && !accept.includes("text/html");
+  const { accept = "", "content-type": sent = "" } = request.headers;
+  return !accept.includes("text/html") && [accept, sent].some((field) => field.includes("application/json"));
 }
 
 /** Pages carry a token and the state of this moment: nobody may keep them. */
@@ -54,6 +54,8 @@ export function explained(error: unknown, log: FastifyBaseLogger): AnswerError {
     );
   // Of a folder among the assets, or a name that leaves them; all other refusals have a code of their own.
   if (statusCode === 403) return new AnswerError(404, "not-found", nothingHere);
+  if (code === "FST_ERR_CTP_INVALID_JSON_BODY" || code === "FST_ERR_CTP_EMPTY_JSON_BODY")
+    return new AnswerError(400, "bad-request", "The body is not valid JSON.");
   if (statusCode === 413) return new AnswerError(413, "too-large", "That is far too long.", { field: "text" });
   if (statusCode === 415) return new AnswerError(415, "content-type", "Send a form or JSON.");
   if (statusCode === 429) return new AnswerError(429, "too-many", message ?? "Too many requests.");

@@ -179,6 +179,19 @@ test("a field that is missing, came twice, or is no text is refused", async (t) 
   assert.equal((await person.look()).view.total, 0);
 });
 
+test("who sends JSON is answered in JSON, without asking for it, and is told where it is none", async (t) => {
+  const { visitor } = await testApp(t, sqlite);
+  const person = visitor();
+  await person.look();
+  const headers = { accept: "*/*", "content-type": "application/json", "x-csrf-token": person.csrf };
+  const added = await person.request({ method: "POST", url: "/add", headers, payload: '{"text":"a"}' });
+  assert.deepEqual([added.statusCode, added.json<QueueAnswer>().added.text], [201, "a"]);
+  for (const payload of ["{broken", ""]) {
+    const broken = await person.request({ method: "POST", url: "/add", headers, payload });
+    assert.deepEqual([broken.statusCode, errorOf(broken).message], [400, "The body is not valid JSON."]);
+  }
+});
+
 test("exactly 200 code points fit, whatever they are made of", async (t) => {
   const { visitor } = await testApp(t, sqlite);
   for (const text of ["x".repeat(200), "𝒳".repeat(200), "é".repeat(200)])
