@@ -2,7 +2,7 @@
 import type { TestContext } from "node:test";
 import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
 import { needsPostgres } from "../support/postgres.ts";
-import { poolWithItems, RememberingCache, sqliteFile } from "./support.ts";
+import { poolWithItems, RememberingCache, schemaOf, sqliteFile } from "./support.ts";
 
 /** A database with an outbox in it, and a second handle that any other program might have. */
 export interface Place {
@@ -15,10 +15,9 @@ export interface Place {
 
 export async function onPostgres(url: string): Promise<Place> {
   const pool = await poolWithItems(url);
-  const schema = String(pool.options.options).replace("-c search_path=", "");
   return {
     db: pool,
-    args: ["postgres", url, schema],
+    args: ["postgres", url, schemaOf(pool)],
     run: async (sql) => void (await pool.query(sql)),
     close: () => pool.end(),
   };

@@ -94,6 +94,11 @@ export async function poolWithItems(url: string): Promise<pg.Pool> {
   return pool;
 }
 
+/** The schema that such a pool looks in. */
+export function schemaOf(pool: pg.Pool): string {
+  return String(pool.options.options).replace("-c search_path=", "");
+}
+
 /** Waits until `check` holds; at most `deadlineMs`. */
 export async function eventually(check: () => boolean | Promise<boolean>, deadlineMs = 2_000): Promise<void> {
   const until = performance.now() + deadlineMs;

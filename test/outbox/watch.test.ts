@@ -7,7 +7,7 @@ import { createOutbox, outboxSchema, watchStatements, type Outbox } from "everfr
 import pg from "pg";
 import { databaseForTests, needsPostgres } from "../support/postgres.ts";
 import { placesOn, type Place } from "./places.ts";
-import { poolWithItems, RememberingCache, openSqlite, sqliteFile } from "./support.ts";
+import { poolWithItems, RememberingCache, schemaOf, openSqlite, sqliteFile } from "./support.ts";
 
 const postgres = databaseForTests();
 
@@ -135,7 +135,7 @@ async function installed() {
   const cache = new RememberingCache();
   const outbox = createOutbox({ db: pool, caches: cache, relay: false });
   await outbox.install();
-  return { pool, cache, outbox, schema: String(pool.options.options).replace("-c search_path=", "") };
+  return { pool, cache, outbox, schema: schemaOf(pool) };
 }
 
 describe("on PostgreSQL alone", needsPostgres(), () => {
