@@ -72,6 +72,8 @@ test("of a cache, its reads, its entries and its monitor", async () => {
     version: undefined,
     schema: undefined,
     tags: undefined,
+    collects: undefined,
+    shared: undefined,
     loadWith: undefined,
     loadMany: undefined,
     key: undefined,

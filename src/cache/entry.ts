@@ -10,7 +10,8 @@ import { commonOptionNames, type ReadOptions, type Relaxations, type Ttl, type V
 import { checkOptions } from "./plan.ts";
 import { settleAll } from "./settle-all.ts";
 
-export interface EntryOptions<Args extends readonly unknown[], T> extends Omit<ValueOptions, "ttl"> {
+export interface EntryOptions<Args extends readonly unknown[], T>
+  extends Omit<ValueOptions, "ttl">, Pick<ReadOptions, "collects" | "shared"> {
   /** Computes the value. */
   readonly load?: ((...args: Args) => T | Promise<T>) | undefined;
   /** Computes the value, with a context in front; instead of `load`. */
@@ -31,6 +32,8 @@ const optionNames: Record<keyof EntryOptions<readonly unknown[], unknown>, true>
   ...commonOptionNames,
   version: true,
   schema: true,
+  collects: true,
+  shared: true,
   load: true,
   loadWith: true,
   loadMany: true,

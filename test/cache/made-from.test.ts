@@ -57,6 +57,11 @@ describe("an outer value is invalidated", () => {
       inner: () => cache.getOrSet("inner", () => row, { collects: true }),
       write: (by) => by.invalidate("inner"),
     }),
+    "by a tag of the inner one, where both are entries": () => {
+      const inner = cache.entry("row", { load: (_id: number) => row, tags: ["rows"] });
+      const outer = cache.entry("outer", { load: async (id: number) => await inner.get(id), collects: true });
+      return { inner: () => outer.get(7), write: (by) => by.invalidateTags(["rows"]) };
+    },
     "by what is two levels further in": () => ({
       inner: () =>
         cache.getOrSet("middle", () => cache.getOrSet("inner", () => row, { tags: ["rows"] }), { collects: true }),
@@ -329,6 +334,18 @@ describe("an outer value is not stored", () => {
   });
 });
 
+test("the values of an entry that one loader computes are all made from what it reads", async () => {
+  const inner = cache.entry("row", { load: (id: number) => `${id}: ${row}`, tags: (id) => [`row:${id}`] });
+  const outer = cache.entry("outer", {
+    loadMany: (all: readonly (readonly [number])[]) => Promise.all(all.map(([id]) => inner.get(id))),
+    collects: true,
+  });
+  assert.deepEqual(await outer.getMany([[1], [2]]), ["1: 1", "2: 1"]);
+  row = 2;
+  await process(7).invalidateTags(["row:2"]);
+  assert.deepEqual(await outer.getMany([[1], [2]]), ["1: 1", "2: 2"]);
+});
+
 test("an outer value is stored also while what it shows is refreshed ahead, by a loader that reads something else", async () => {
   let innermost: unknown = row;
   const options = { ttl: "60s", refreshAhead: "20s" } as const;
@@ -386,7 +403,8 @@ test("without an outer value nothing beside a key is read", async () => {
 
 test("with `shared` everybody gets the very same value, else a copy of their own", async () => {
   const near = createCache({ backend: metaBackend(world.client()), local: true, clock });
-  const read = (shared: boolean): Promise<Buffer> => near.getOrSet("bytes", () => Buffer.from("abc"), { shared });
+  const read = (shared: boolean): Promise<Buffer> =>
+    near.entry("bytes", { load: () => Buffer.from("abc"), shared }).get();
   await read(true);
   assert.equal(await read(true), await read(true));
   const own = await read(false);
