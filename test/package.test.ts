@@ -48,6 +48,21 @@ describe("the packed tarball", () => {
     execFileSync(process.execPath, ["esm.mjs"], { cwd: project });
   });
 
+  test("loads neither the embedded server nor TLS nor compression with the cache, which may not need them", () => {
+    const heavy = new Set(["tls", "zlib", "worker_threads"].map((name) => `NativeModule ${name}`));
+    writeFileSync(
+      join(project, "light.mjs"),
+      `await import("everfresh"); console.log(JSON.stringify(process.moduleLoadList));`,
+    );
+    const output = execFileSync(process.execPath, ["light.mjs"], { cwd: project, encoding: "utf8" });
+    const loaded = JSON.parse(output) as string[];
+    assert.ok(loaded.includes("NativeModule net"));
+    assert.deepEqual(
+      loaded.filter((name) => heavy.has(name)),
+      [],
+    );
+  });
+
   test("opens every door for CommonJS, and both get the same instance", () => {
     const lines = doors.map((door) => `require(${JSON.stringify(door)});`);
     const same = `import("everfresh").then((esm) => { if (esm.EverfreshError !== require("everfresh").EverfreshError) process.exit(1); });`;

@@ -14,7 +14,6 @@
 import { memcached, memory, none, type Backend } from "../backend/index.ts";
 import { EverfreshError, isEverfreshError, shown } from "../errors.ts";
 import { eventChannel } from "../events.ts";
-import { createServer } from "../server/index.ts";
 import type { Cache } from "./cache.ts";
 import { createCache, type CacheOptions } from "./create-cache.ts";
 
@@ -44,6 +43,8 @@ async function embedded(env: Environment): Promise<Choice> {
     throw wrong(
       `no cache is configured: set ${serverVariables}; or choose EVERFRESH_BACKEND=memory (one process only) or EVERFRESH_BACKEND=none`,
     );
+  // Loaded where it is used: it is a third of what there is to load, and production never runs it.
+  const { createServer } = await import("../server/index.ts");
   const server = await createServer().listen();
   const backend = memcached(server.address);
   const description = `The cache is the embedded server at ${server.address}, because no server is configured; it lives and dies with this process.`;
