@@ -5,7 +5,7 @@
  */
 import type { Clock } from "../clock.ts";
 import type { CallOptions } from "../connection/index.ts";
-import { EverfreshError, type ErrorDetails } from "../errors.ts";
+import { EverfreshError, isEverfreshError, type ErrorDetails } from "../errors.ts";
 import { listen, unlisten, type Abortable } from "../signals.ts";
 
 /** In the options of a step of an operation: when the operation ends, on the monotonic clock. */
@@ -63,7 +63,7 @@ export class Operations {
         timer.cancel();
         if (signal !== undefined) unlisten(signal, caller);
       };
-      work.finally(end).then(resolve, reject);
+      work.finally(end).then(resolve, (error: unknown) => reject(underOwnKey(error, details)));
       if (signal?.aborted === true) caller.abort(signal.reason, "");
       else if (signal !== undefined) listen(signal, caller, "");
     });
@@ -92,6 +92,20 @@ export class Operations {
   async settled(): Promise<void> {
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
   }
+}
+
+/** The failure of a step: the parts of a value have keys that its caller does not know. */
+function underOwnKey(error: unknown, { key }: ErrorDetails): unknown {
+  if (!isEverfreshError(error) || error.key === undefined || key === undefined || error.key === key) return error;
+  const { code, message, command, server, cause, stack } = error;
+  const found = new EverfreshError(code, message, {
+    key,
+    ...(command === undefined ? {} : { command }),
+    ...(server === undefined ? {} : { server }),
+    cause,
+  });
+  if (stack !== undefined) found.stack = stack;
+  return found;
 }
 
 function aborted(details: ErrorDetails): EverfreshError {

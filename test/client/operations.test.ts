@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { createClient, type ClientOptions, type MemcachedClient } from "everfresh/client";
+import { EverfreshError } from "#src/errors.ts";
 import { systemClock, type Clock } from "#src/clock.ts";
 import { freePort } from "../support/memcached.ts";
 import { Operations, until } from "#src/client/operations.ts";
@@ -56,6 +57,15 @@ test("what is no key is refused before anything is done for it, also by commands
     await assert.rejects(client.set(wrong, randomBytes(3_000_000)), { code: "EF_KEY" });
   }
   assert.equal(client.numbers().connects, 0);
+});
+
+test("the failure of a part names the key that its caller wrote, and the part's server", async (t) => {
+  const client = await nowhere({ compression: false });
+  t.after(() => client.close());
+  const [server] = client.servers().map(({ name }) => name);
+  const failed = await client.set("film", randomBytes(3_000_000)).catch((error: unknown) => error as EverfreshError);
+  assert.ok(failed instanceof EverfreshError);
+  assert.deepEqual([failed.key, failed.command, failed.server], ["film", "store", server]);
 });
 
 test("a value whose time is over while its parts are being asked for fails once, and its parts with it", async (t) => {
