@@ -37,11 +37,11 @@ export function lacking(
     if (needsMeta(command)) return `This needs the meta protocol; the connection speaks ${protocol}.`;
     if (protocol === "text") return beyondText(command);
     if (command.verb === "cluster") return "The binary protocol has no configuration endpoint.";
-    // It is what servers without tokens give (memcached -C); sent, the command would be executed whatever is there.
-    if (details?.compareCas !== undefined && /^0+$/.test(details.compareCas))
-      return "The token 0 is none to the binary protocol: nothing would be compared.";
   }
   if (details === undefined) return undefined;
+  // It is what servers without tokens give (memcached -C); sent, the command would be executed whatever is there.
+  if (details.compareCas !== undefined && /^0+$/.test(details.compareCas) && !compares0(command, protocol))
+    return `The token 0 is none to this command over ${protocol}: nothing would be compared.`;
   const order = version?.order ?? 1_006_012;
   const named = `the server's version is ${version?.text ?? "unknown"}`;
   if (details.ifChangedFrom !== undefined && order < valueIfChanged)
@@ -76,6 +76,11 @@ function beyondText({ verb, details, wanted }: Command): string | undefined {
   if (verb === "store" && (wanted & want.cas) !== 0)
     return "The text protocol does not tell the token of what it stored.";
   return undefined;
+}
+
+/** Text and meta compare with the token 0 like with others, except (seen with 1.6.18) where something is added to what is there. */
+function compares0({ verb, details }: Command, protocol: ProtocolName): boolean {
+  return protocol !== "binary" && verb !== "arithmetic" && !isAddition(details?.mode);
 }
 
 function isAddition(mode: StoreMode | undefined): boolean {

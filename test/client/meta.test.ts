@@ -24,7 +24,7 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     await server.stop();
   });
 
-  const clientOf = (t: TestContext, protocol: "text" | "binary"): MemcachedClient => {
+  const clientOf = (t: TestContext, protocol: "meta" | "text" | "binary"): MemcachedClient => {
     const own = createClient({ servers: server.address, protocol });
     t.after(() => own.close());
     return own;
@@ -238,6 +238,21 @@ describe("meta commands on a real memcached", needs("memcached"), () => {
     await assert.rejects(own.delete("n", { compareCas }), { code: "EF_UNSUPPORTED" });
     await assert.rejects(own.meta.arithmetic("n", { compareCas }), { code: "EF_UNSUPPORTED" });
     assert.deepEqual([await textOf(own.meta, "n"), await textOf(own.meta, "absent")], ["10", "miss"]);
+  });
+
+  test("the token 0 adds nothing to what is there over meta, where memcached would not compare with it", async (t) => {
+    const own = clientOf(t, "meta");
+    await own.meta.set("n", "10");
+    const compareCas = "0" as Cas;
+    for (const work of [
+      own.meta.arithmetic("n", { compareCas }),
+      own.meta.set("n", "0", { mode: "append", compareCas }),
+      own.meta.set("n", "0", { mode: "prepend", compareCas }),
+    ])
+      await assert.rejects(work, { code: "EF_UNSUPPORTED", message: /token 0/ });
+    assert.equal((await own.cas("n", "old", compareCas)).kind, "exists");
+    assert.equal((await own.delete("n", { compareCas })).kind, "exists");
+    assert.equal(await textOf(own.meta, "n"), "10");
   });
 
   test("what the server knows about an item can be asked for", async () => {
