@@ -75,6 +75,14 @@ export function isEverfreshError(error: unknown, code?: ErrorCode): error is Eve
   return error instanceof EverfreshError && (code === undefined || error.code === code);
 }
 
+/** What an error says to people. Where a name has several addresses, Node's own has no message, and one for each address in it. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.message !== "") return error.message;
+  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(reasonOf).join("; ");
+  return (error as NodeJS.ErrnoException).code ?? error.name;
+}
+
 const longestShown = 60;
 
 /** What was given instead of something else, in the few words of a message. Addresses are not shown: they may hold a password. */

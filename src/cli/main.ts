@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 /** The command `everfresh`: looks up the command that is meant and leaves with its exit code. */
-import { isEverfreshError } from "../errors.ts";
+import { isEverfreshError, reasonOf } from "../errors.ts";
 import { ownVersion } from "./own-version.ts";
-import { reasonOf } from "./reason.ts";
 
 /** Each command, with what it takes and does. Only the one that is meant is loaded: a server starts in the time of its own. */
 const commands: Readonly<Record<string, { readonly run: (args: string[]) => Promise<number>; readonly help: string }>> =

@@ -8,11 +8,10 @@ import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { cacheFromEnv, type CacheFromEnv } from "../cache/index.ts";
 import { systemClock, type Timer } from "../clock.ts";
-import { EverfreshError } from "../errors.ts";
+import { EverfreshError, reasonOf } from "../errors.ts";
 import type { EventName, EventShapes } from "../events.ts";
 import { createOutbox, type Outbox, type OutboxCache } from "../outbox/index.ts";
 import { openDatabase } from "./outbox-database.ts";
-import { reasonOf } from "./reason.ts";
 
 const help = `everfresh outbox: invalidations that commit with the data.
 

@@ -5,7 +5,7 @@
  *
  * After a fault nothing is trusted: every call without an answer fails, and the transport is destroyed.
  */
-import { EverfreshError, isEverfreshError } from "../errors.ts";
+import { EverfreshError, isEverfreshError, reasonOf } from "../errors.ts";
 import { Outgoing, speak, type Answer, type Asker, type Dialect, type ProtocolName } from "../protocol/index.ts";
 import type { Call, ConnectionEpoch } from "./call.ts";
 import { Fifo } from "./fifo.ts";
@@ -206,7 +206,7 @@ export class Connection implements Asker {
   #closed(error: Error | undefined): void {
     if (this.state === "closed") return;
     const { server } = this.epoch;
-    const why = error === undefined ? "The server closed the connection." : `The connection failed: ${error.message}`;
+    const why = error === undefined ? "The server closed the connection." : `The connection failed: ${reasonOf(error)}`;
     this.#cause = new EverfreshError("EF_CONNECTION_LOST", why, { server, cause: error });
     this.#finish();
   }

@@ -67,7 +67,7 @@ test("a database that refuses at each of its addresses is named as refusing", ()
 dns.lookup = (_name, _options, done) => done(null, [1, 2].map((n) => ({ address: "127.0.0." + n, family: 4 })));`;
   const env = { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(twoAddresses)}` };
   const { error } = outboxIn(env, "postgres://localhost:1/nowhere", "status");
-  assert.equal(error, "everfresh outbox: ECONNREFUSED\n");
+  assert.equal(error, "everfresh outbox: connect ECONNREFUSED 127.0.0.1:1; connect ECONNREFUSED 127.0.0.2:1\n");
 });
 
 test("a database that hangs up is told in one line, although its driver gives no code", async (t) => {

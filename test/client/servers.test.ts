@@ -1,6 +1,7 @@
 /** Lists of servers: how they are written, found and changed; and what the client tells about them. */
 import assert from "node:assert/strict";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import dns from "node:dns";
 import type { Socket } from "node:net";
 import { describe, test } from "node:test";
 import { createClient, type ClientOptions, type EverfreshError } from "everfresh/client";
@@ -320,6 +321,19 @@ test("credentials that a new list cannot change or does not name whole are refus
   await createClient({ servers: "memcached://me:hidden@a", ...own }).close();
   named.changeServers(`memcached://me@${peer.address}`);
   assert.equal((await named.get("k")).kind, "hit");
+});
+
+test("a server that refuses at each of the addresses of its name is told as refusing, over TLS as well", async (t) => {
+  const both = [1, 2].map((n) => ({ address: `127.0.0.${n}`, family: 4 }));
+  t.mock.method(dns, "lookup", (_name: unknown, _options: unknown, done: (error: null, found: object) => void) =>
+    done(null, both),
+  );
+  for (const tls of [false, true]) {
+    const client = createClient({ servers: "localhost:1", tls });
+    t.after(() => client.close());
+    const refused = { code: "EF_SERVER_DOWN", message: /ECONNREFUSED 127\.0\.0\.1:1; .*ECONNREFUSED 127\.0\.0\.2:1$/ };
+    await assert.rejects(client.get("k"), refused);
+  }
 });
 
 test("close waits for what was asked of a server that has left the list", async (t) => {
