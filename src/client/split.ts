@@ -41,13 +41,18 @@ export function partKeys(manifest: Manifest): string[] {
 /**
  * Reads a manifest.
  *
- * @throws EverfreshError `EF_VALUE` when it is none, or describes more than `limitBytes`
+ * @throws EverfreshError `EF_VALUE` when it is none, `EF_VALUE_TOO_LARGE` when it describes more than `limitBytes`
  */
 export function parseManifest(text: string, limitBytes: number): Manifest {
   const match = /^\{"id":"([\w-]{20})","size":(\d{1,10}),"parts":(\d{1,5})\}$/.exec(text);
   const manifest = { id: match?.[1] ?? "", size: Number(match?.[2]), parts: Number(match?.[3]) };
-  if (match === null || manifest.size > limitBytes || manifest.parts !== Math.ceil(manifest.size / partBytes))
+  if (match === null || manifest.parts !== Math.ceil(manifest.size / partBytes))
     throw new EverfreshError("EF_VALUE", "The stored bytes are marked as a value in parts and do not describe one.");
+  if (manifest.size > limitBytes)
+    throw new EverfreshError(
+      "EF_VALUE_TOO_LARGE",
+      `The value in parts has ${manifest.size} bytes; the client's limit is ${limitBytes}.`,
+    );
   return manifest;
 }
 

@@ -122,6 +122,16 @@ describe("values on a real memcached", needs("memcached"), () => {
     await assert.rejects(client.get("big"), { code: "EF_VALUE" });
   });
 
+  test("a value in parts over the client's own limit is told as that, and its parts are not asked for", async () => {
+    await clientOf({ splitLargeValues: true }).set("vast", Buffer.alloc(3_500_000));
+    const client = clientOf({ splitLargeValues: true, valueLimitBytes: 2_000_000 });
+    const refusal = { code: "EF_VALUE_TOO_LARGE", key: "vast", message: /3500000.*2000000/ };
+    await assert.rejects(client.get("vast"), refusal);
+    const { errors } = await client.getMany(["vast"]);
+    assert.throws(() => assert.fail(errors.get("vast")), refusal);
+    assert.ok(client.numbers().bytesRead < 10_000);
+  });
+
   test("a read counts once, of many keys and of a value in parts as well", async () => {
     const client = clientOf({ splitLargeValues: true });
     const counted = (): number[] => [client.numbers().hits, client.numbers().misses];
