@@ -175,7 +175,7 @@ function jsFamily(name: string, bits: { json: number; binary: number; number: nu
     decode(answer, flags) {
       if (flags === 0) return asText(answer);
       if (flags === bits.binary) return asBytes(answer);
-      if (flags === bits.number) return Number(answer.latin1Value());
+      if (flags === bits.number) return toNumber(answer);
       if (flags === bits.json) return asJson(answer);
       throw unreadable(flags, name);
     },
@@ -267,9 +267,19 @@ function toBooleanOrInteger(answer: Answer): boolean | number | bigint {
 
 function toBigInt(answer: Answer): bigint {
   const text = answer.latin1Value().trimEnd();
-  if (!/^-?\d{1,1000}$/.test(text))
-    throw new EverfreshError("EF_VALUE", "The stored bytes are marked as a number and are not.");
+  if (!/^-?\d{1,1000}$/.test(text)) throw noNumber();
   return BigInt(text);
+}
+
+/** What JavaScript writes for a number. `Number` itself would make 0 of nothing, and NaN of any word. */
+function toNumber(answer: Answer): number {
+  const text = answer.latin1Value().trimEnd();
+  if (!/^(?:-?(?:\d{1,1000}(?:\.\d{1,1000})?(?:e[+-]\d{1,3})?|Infinity)|NaN)$/.test(text)) throw noNumber();
+  return Number(text);
+}
+
+function noNumber(): EverfreshError {
+  return new EverfreshError("EF_VALUE", "The stored bytes are marked as a number and are not.");
 }
 
 function pickled(): EverfreshError {

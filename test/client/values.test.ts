@@ -228,6 +228,23 @@ describe("values on a real memcached", needs("memcached"), () => {
           await client.set("odd", stored, { clientFlags: bits });
           await assert.rejects(client.get("odd"), { code: "EF_VALUE" }, `${flags} ${bits} ${stored}`);
         }
+    for (const [flags, clientFlags] of [
+      ["memcached", 8],
+      ["memcache-client", 4],
+    ] as const) {
+      const client = clientOf({ flags });
+      for (const stored of ["", "True", "abc", "0x10", "1.5.5"]) {
+        await client.set("odd", stored, { clientFlags });
+        await assert.rejects(client.get("odd"), { code: "EF_VALUE" }, `${flags} ${stored}`);
+      }
+      for (const number of [0, -1.5, 1e21, 1.5e-7, 2 ** 60, Infinity, NaN]) {
+        await client.set("odd", number);
+        assert.equal(valueOf(await client.get("odd")), number);
+      }
+      await client.set("odd", 10);
+      await client.decr("odd");
+      assert.equal(valueOf(await client.get("odd")), 9, "what memcached has padded");
+    }
   });
 
   test("an error about a value says whose it is, of one key and of many", async () => {
