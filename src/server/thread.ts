@@ -43,7 +43,7 @@ export async function createServerThread(
 ): Promise<ServerThread> {
   const order: ThreadOrder = { options, where };
   const file = new URL(`./thread-main${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
-  const worker = new Worker(file, { workerData: order });
+  const worker = startWorker(file, order);
   const [news] = (await once(worker, "message")) as [ThreadNews];
   if (news.kind === "failed") {
     await worker.terminate();
@@ -69,4 +69,15 @@ export async function createServerThread(
       await closing;
     },
   };
+}
+
+function startWorker(file: URL, order: ThreadOrder): Worker {
+  try {
+    return new Worker(file, { workerData: order });
+  } catch (cause) {
+    // What Node says shows the text of the function.
+    const why =
+      "what a server's thread is told is copied to it, so there may be no function in it, such as tls.SNICallback";
+    throw new EverfreshError("EF_OPTION", why, { cause });
+  }
 }

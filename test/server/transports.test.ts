@@ -163,6 +163,8 @@ test("in a thread of its own it serves while this one is busy, and wrong options
   await server.close();
   await server.close();
   await assert.rejects(createServerThread({ limitBytes: 1 }), { code: "EF_OPTION" });
+  const tls = { SNICallback: (): void => undefined };
+  await assert.rejects(createServerThread({}, { tls }), { code: "EF_OPTION", message: /no function/ });
 });
 
 test("what is saved is served again after a restart, for each user their own", async (context) => {
