@@ -100,3 +100,14 @@ export function shown(given: unknown): string {
 function isAddress(given: unknown): boolean {
   return typeof given === "string" && /:\/\/|@/.test(given);
 }
+
+/**
+ * Whether what was to be answered at once is a promise, of whatever kind. Nobody waits for it, so that it also fails later must
+ * not end the process.
+ */
+export function disown(given: unknown): boolean {
+  if (typeof given !== "object" || given === null || !("then" in given) || typeof given.then !== "function")
+    return false;
+  Promise.resolve(given).catch(() => undefined);
+  return true;
+}

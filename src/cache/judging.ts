@@ -1,6 +1,6 @@
 /** Whether a value that was found may be served, and why not. Decides; changes nothing but what is remembered as proven. */
 import type { Reading } from "../backend/index.ts";
-import { EverfreshError } from "../errors.ts";
+import { disown, EverfreshError } from "../errors.ts";
 import type { Caller } from "./caller.ts";
 import type { KnownProvenance, Stored } from "./envelope.ts";
 import type { Keys } from "./keys.ts";
@@ -162,7 +162,7 @@ export function misfit(
   if (plan.schema === undefined) return undefined;
   // A copy: a validator that changes what it is given must not change what others get.
   const result = plan.schema["~standard"].validate(stored.take(serializer));
-  if (result instanceof Promise)
+  if (disown(result))
     throw new EverfreshError(
       "EF_OPTION",
       "the schema checks asynchronously; a cached value is checked at once or not at all",

@@ -9,7 +9,7 @@
  */
 import { deserialize, serialize } from "node:v8";
 import { types } from "node:util";
-import { EverfreshError, shown } from "../errors.ts";
+import { disown, EverfreshError, shown } from "../errors.ts";
 import { utf8Text } from "../protocol/index.ts";
 
 /** How a payload is to be read; part of what is stored. */
@@ -38,6 +38,7 @@ export function encode(value: unknown, serializer: Serializer | undefined): Enco
   if (Buffer.isBuffer(value)) return { format: formats.buffer, bytes: value };
   if (value instanceof Uint8Array) return { format: formats.bytes, bytes: value };
   if (isTree(value, 0)) return { format: formats.json, bytes: JSON.stringify(value) };
+  disown(value);
   refuseStrangers(value, new Set());
   return { format: formats.structured, bytes: serialize(value) };
 }
@@ -45,6 +46,7 @@ export function encode(value: unknown, serializer: Serializer | undefined): Enco
 /** An asynchronous serializer's promise, or numbers in a list, would fail or be lost further on. */
 function checkedBytes(bytes: unknown): Uint8Array | string {
   if (bytes instanceof Uint8Array || typeof bytes === "string") return bytes;
+  disown(bytes);
   throw new EverfreshError("EF_VALUE", `encode of the serializer answers with bytes, at once; got ${shown(bytes)}`);
 }
 
@@ -73,8 +75,14 @@ export function decode(
     case formats.custom:
     default:
       if (serializer === undefined) throw new EverfreshError("EF_VALUE", "the value needs its own serializer");
-      return serializer.decode(copied(bytes, start, end));
+      return checkedValue(serializer.decode(copied(bytes, start, end)));
   }
+}
+
+/** A promise would be the value that its readers get, and where nobody reads it, its rejection would end the process. */
+function checkedValue(value: unknown): unknown {
+  if (!disown(value)) return value;
+  throw new EverfreshError("EF_VALUE", "decode of the serializer answers with the value, at once; got a promise");
 }
 
 function copied(bytes: Buffer, start: number, end: number): Uint8Array {

@@ -2,12 +2,12 @@
  * What pages are told, held against what may be said, when a page is declared. Types say the same, but not everybody has
  * them, and here a misspelled word would open a fence: what is not exactly "bypass" does not bypass.
  */
-import { EverfreshError, shown } from "../errors.ts";
+import { disown, EverfreshError, shown } from "../errors.ts";
 
 /** @throws EverfreshError `EF_OPTION` that names what was given and what would be right */
 export function refuse(name: string, given: unknown, allowed: string): never {
-  // What an async function gave is refused as it is. That it also fails later must not end the process.
-  if (given instanceof Promise) given.catch(() => undefined);
+  // What an async function gave is refused as it is.
+  disown(given);
   throw new EverfreshError("EF_OPTION", `${name} is ${shown(given)}; it is ${allowed}`);
 }
 

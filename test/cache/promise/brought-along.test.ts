@@ -7,6 +7,16 @@ import { deferred } from "../../support/deferred.ts";
 import { settle } from "../../support/settle.ts";
 import { clock, a, b, process } from "../processes.ts";
 
+const failing = (): Promise<never> => Promise.reject(new Error("late"));
+
+/** A promise of somebody else's making. */
+class Thenable {
+  // oxlint-disable-next-line unicorn/no-thenable
+  then(done: (result: object) => void): void {
+    done({ issues: [{}] });
+  }
+}
+
 describe("what users bring along and what goes wrong in it", () => {
   test("a loader runs in the async context of the caller who brought it", async () => {
     const request = new AsyncLocalStorage<string>();
@@ -95,13 +105,28 @@ describe("what users bring along and what goes wrong in it", () => {
     );
   });
 
+  test("what a serializer reads with a promise is never there, and no promise that it fails with ends the process", async () => {
+    const reading = process({ serializer: { encode: () => Buffer.from("1"), decode: failing } });
+    for (const value of [2, 3]) assert.equal(await reading.getOrSet("k", () => value), value);
+    await reading.set("k", 1);
+    assert.deepEqual(await reading.getEntry("k").then(({ why }) => why), "undecodable");
+    const writing = process({ serializer: { encode: failing as never, decode: () => 1 } });
+    await assert.rejects(writing.set("k", 1), { code: "EF_VALUE" });
+    await a.set("k", 1);
+    await assert.rejects(a.update("k", failing), { code: "EF_VALUE", message: /instance of Promise/ });
+    await settle();
+  });
+
   test("a schema that would have to be waited for is refused", async () => {
     await a.set("k", 1);
-    const schema = { "~standard": { validate: () => Promise.resolve({}) } };
-    await assert.rejects(
-      a.getOrSet("k", () => 1, { schema }),
-      { code: "EF_OPTION" },
-    );
+    for (const validate of [() => Promise.resolve({}), failing, () => new Thenable() as Promise<object>]) {
+      const schema = { "~standard": { validate } };
+      await assert.rejects(
+        a.getOrSet("k", () => 1, { schema }),
+        { code: "EF_OPTION" },
+      );
+    }
+    await settle();
   });
 
   test("a key or a tag that holds half of a surrogate pair is refused, for UTF-8 has none", async () => {
