@@ -36,11 +36,21 @@ export function encode(value: unknown, serializer: Serializer | undefined): Enco
   if (serializer !== undefined) return { format: formats.custom, bytes: checkedBytes(serializer.encode(value)) };
   if (typeof value === "string" && !loneSurrogate.test(value)) return { format: formats.text, bytes: value };
   if (Buffer.isBuffer(value)) return { format: formats.buffer, bytes: value };
-  if (value instanceof Uint8Array) return { format: formats.bytes, bytes: value };
+  if (value instanceof Uint8Array && isOfItsKind(value)) return { format: formats.bytes, bytes: value };
   if (isTree(value, 0)) return { format: formats.json, bytes: JSON.stringify(value) };
   disown(value);
-  refuseStrangers(value, new Set());
-  return { format: formats.structured, bytes: serialize(value) };
+  return { format: formats.structured, bytes: structured(value) };
+}
+
+/** V8 has errors of its own for what it cannot carry (memory that is shared), and trees can be too deep for either of us. */
+function structured(value: unknown): Uint8Array {
+  try {
+    refuseStrangers(value, new Set());
+    return serialize(value);
+  } catch (error) {
+    if (error instanceof EverfreshError) throw error;
+    throw new EverfreshError("EF_VALUE", "the value cannot be turned into bytes; store plain data", { cause: error });
+  }
 }
 
 /** An asynchronous serializer's promise, or numbers in a list, would fail or be lost further on. */
@@ -161,14 +171,19 @@ const errorNames = new Set([
 ]);
 
 function isKnown(value: object): boolean {
-  return (
+  if (types.isNativeError(value)) return errorNames.has(nameOf(value));
+  const isBuiltIn =
     types.isDate(value) ||
     types.isRegExp(value) ||
-    (types.isNativeError(value) && errorNames.has(nameOf(value))) ||
     types.isAnyArrayBuffer(value) ||
     ArrayBuffer.isView(value) ||
-    types.isBoxedPrimitive(value)
-  );
+    types.isBoxedPrimitive(value);
+  return isBuiltIn && isOfItsKind(value);
+}
+
+/** Whether it is what it comes back as, and not of a class that extends that: a date with a time zone, a list of bytes with methods. */
+function isOfItsKind(value: object): boolean {
+  return Buffer.isBuffer(value) || `[object ${nameOf(value)}]` === Object.prototype.toString.call(value);
 }
 
 /** Whether the structured format carries what `value` is and not what was put on it. */

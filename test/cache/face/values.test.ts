@@ -127,6 +127,10 @@ onEveryBackend(() => {
     class Gone extends Error {}
     class Songs extends Map {}
     class Playlist extends Array {}
+    class ZonedDate extends Date {}
+    class Digest extends Uint8Array {}
+    let deep = {};
+    for (let depth = 0; depth < 50_000; depth++) deep = { deep };
     const strange: [value: unknown, message: RegExp][] = [
       [new Song(), /instance of Song/],
       [new Gone("x"), /instance of Gone/],
@@ -140,14 +144,28 @@ onEveryBackend(() => {
       [Object.assign(new Error("x"), { code: "E" }), /put on an instance of Error/],
       [Object.assign(new Map(), { total: 1 }), /put on an instance of Map/],
       [[Object.assign(new Date(0), { zone: "UTC" })], /put on an instance of Date/],
+      [new ZonedDate(0), /instance of ZonedDate/],
+      [{ at: new ZonedDate(0) }, /instance of ZonedDate/],
+      [new Digest(2), /instance of Digest/],
+      [new Map([["digest", new Digest(2)]]), /instance of Digest/],
+      [new SharedArrayBuffer(2), /cannot be turned into bytes/],
+      [deep, /cannot be turned into bytes/],
     ];
     for (const [value, message] of strange) {
       await cache.set(key, "old");
       await assert.rejects(cache.set(key, value), { code: "EF_VALUE", message });
       assert.equal(await cache.get(key), undefined);
     }
-    await cache.set(key, [1, undefined, new TypeError("x")]);
-    assert.equal((await cache.get<unknown[]>(key))?.length, 3);
+    const known = [
+      1,
+      undefined,
+      new TypeError("x"),
+      Buffer.from("x"),
+      new DataView(new ArrayBuffer(1)),
+      new String("x"),
+    ];
+    await cache.set(key, known);
+    assert.equal((await cache.get<unknown[]>(key))?.length, known.length);
   });
 
   test("an undefined result is handed out and not stored", async () => {
