@@ -4,6 +4,7 @@
  * Translation only. Types of Fastify are described by the parts that are used, so that this package needs none of it.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { Readable } from "node:stream";
 import {
   errandOf,
   field,
@@ -76,7 +77,7 @@ export function cachePage<Request extends PageFastifyRequest = PageFastifyReques
       reply.send = (payload) => {
         reply.send = send;
         reason = hooks.handled(noBytes);
-        told = { fields: fieldsOf(reply.getHeaders()), body: bytesOf(payload) };
+        told = { fields: { ...fieldsOf(reply.getHeaders()), ...responseFields(payload) }, body: bytesOf(payload) };
         whenRead(payload, reply.raw, () => (hooks = watchVisit(pages, visit)));
         return send(payload);
       };
@@ -118,6 +119,13 @@ function bytesOf(payload: unknown): Buffer | undefined {
   return typeof payload === "string" || payload instanceof Uint8Array ? Buffer.from(payload as string) : undefined;
 }
 
+/** What a `Response` says, which Fastify sets behind the hooks of `send`. */
+function responseFields(payload: unknown): AnswerFields {
+  return Object.prototype.toString.call(payload) === "[object Response]"
+    ? fieldsOf(Object.fromEntries((payload as Response).headers))
+    : {};
+}
+
 /** Fastify sets these itself when it sends, to what the handler's payload is. */
 const ofThePayload = new Set(["content-type", "content-length", "content-encoding", "transfer-encoding"]);
 
@@ -148,7 +156,10 @@ function sendAnswer(reply: PageFastifyReply, request: PageRequest, answer: Answe
   reply.code(answer.status);
   setFields(reply, answer.fields);
   if (request.method !== "HEAD") {
-    reply.send(answer.body);
+    // Fastify would say of bytes that they are just that, and browsers would save the page instead of showing it.
+    const isTyped = reply.hasHeader("content-type");
+    const { body } = answer;
+    reply.send(isTyped || body === undefined ? body : body.length === 0 ? undefined : Readable.from(body));
     return;
   }
   // Fastify would count the bytes of the body that this answer does not have.

@@ -58,6 +58,42 @@ describe("Fastify's hooks behind a page's handler", () => {
     }
   });
 
+  test("leave what a handler's Response says to the page: what it varies on, where it leads, what it is", async () => {
+    const app = fastify({ forceCloseConnections: true });
+    app.get("/", { preHandler: pages }, (request) => {
+      const headers = { vary: "Accept-Language", "x-page": "page" };
+      return new Response(request.headers["accept-language"], { headers });
+    });
+    app.get("/old", { preHandler: pages }, () => new Response(null, { status: 301, headers: { location: "/" } }));
+    opened.push(() => app.close());
+    const origin = await app.listen({ port: 0, host: "127.0.0.1" });
+    for (const language of ["de", "en", "de", "en", "fr"]) {
+      const got = await ask(origin, { "accept-language": language });
+      assert.equal(got.text, language);
+      assert.equal(got.headers["x-page"], "page");
+    }
+    for (let round = 0; round < 2; round++) assert.equal((await ask(`${origin}/old`)).headers["location"], "/");
+  });
+
+  test("do not make a download of a page that does not say what it is", async () => {
+    const app = fastify({ forceCloseConnections: true });
+    app.get("/", { preHandler: pages }, (_request, reply) => reply.send(Readable.from(["<!doctype html>"])));
+    app.get("/nothing", { preHandler: pages }, (_request, reply) => reply.send());
+    opened.push(() => app.close());
+    const origin = await app.listen({ port: 0, host: "127.0.0.1" });
+    for (const [path, page] of [
+      ["/", "<!doctype html>"],
+      ["/nothing", ""],
+    ] as const)
+      for (let round = 0; round < 3; round++) {
+        const got = await ask(`${origin}${path}`);
+        assert.equal(got.text, page);
+        assert.equal(got.headers["content-type"], undefined);
+        assert.equal(got.headers["content-length"], round === 0 && page !== "" ? undefined : String(page.length));
+        if (round > 0) assert.match(String(got.headers["cache-status"]), /; hit;/);
+      }
+  });
+
   test("change the text for each visitor: it is sent and not stored", async () => {
     const origin = await siteWith((app) =>
       app.addHook("onSend", (request, _reply, payload, done) => done(null, `${String(payload)} of ${userOf(request)}`)),
