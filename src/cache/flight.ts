@@ -174,7 +174,7 @@ export class Flight {
     const names = [...made.keys()];
     const now = Math.floor(clock.now());
     // As old as what it was made from: a tag may have been invalidated while it was computed.
-    const createdAt = now - Math.ceil(durationMs);
+    const createdAt = Math.max(0, now - Math.ceil(durationMs));
     const ttl = this.#host.jittered(loaded.ttlMs, plan.jitter);
     const bytes = pack(
       {

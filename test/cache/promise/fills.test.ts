@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { createCache, metaBackend } from "everfresh";
+import { createCache, memory, metaBackend } from "everfresh";
 import { ChunkingBackend } from "#src/backend/chunking.ts";
 import { settle } from "../../support/settle.ts";
 import { world, clock, a, b, Source, advance } from "../processes.ts";
@@ -37,6 +37,17 @@ describe("fills", () => {
     second.ends[0]?.resolve();
     assert.equal(await other, 2);
     assert.equal(await a.get("k"), 2);
+  });
+
+  test("a value is stored although its computation began before the clock that says when, as where a test has set that to 0", async () => {
+    const stopped = { now: () => 0, monotonic: () => clock.monotonic(), after: clock.after.bind(clock) };
+    const cache = createCache({ backend: memory(), clock: stopped });
+    const reading = cache.getOrSet("k", async () => {
+      await clock.advance(5);
+      return 1;
+    });
+    assert.equal(await reading, 1);
+    assert.equal(await cache.get("k"), 1);
   });
 
   test("a lease does not outlive its connection, even on a server that kept everything", async () => {
