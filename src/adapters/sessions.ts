@@ -18,7 +18,6 @@ export interface SessionCache {
   update<T>(key: string, change: (value: T) => T | undefined, options?: { ttl?: Duration }): Promise<T | undefined>;
   add(key: string, value: unknown, options?: { ttl?: Duration }): Promise<boolean>;
   set(key: string, value: unknown, options?: { ttl?: Duration }): Promise<boolean>;
-  touch(key: string, ttl: Duration): Promise<boolean>;
 }
 
 export interface SessionStoreOptions {
@@ -37,6 +36,8 @@ type Done = (error?: unknown, session?: unknown) => void;
 type Data = Record<string, unknown>;
 
 const endedFor = { hours: 1 } as const;
+/** Thrown, and caught, where the mark of an ended session is found. */
+const ended = new Error("the session was ended");
 const mostAttempts = 4;
 /** Where a loaded session remembers how it was; it disappears when the session is written down. */
 const baseName = "everfreshBase";
@@ -70,7 +71,10 @@ export class SessionStore {
   }
 
   touch(id: string, session: SessionLike, done?: Done): void {
-    void settle(this.#cache.touch(this.#prefix + id, { milliseconds: this.#ttlOf(session) }), done);
+    void settle(
+      this.#update(id, session, (now) => now),
+      done,
+    );
   }
 
   destroy(id: string, done?: Done): void {
@@ -87,18 +91,14 @@ export class SessionStore {
   }
 
   async save(id: string, session: SessionLike): Promise<void> {
-    const key = this.#prefix + id;
     const data = plain(session);
     const loaded: unknown = Reflect.get(session, baseName);
     const base = this.#saved.get(session) ?? (loaded instanceof Base ? loaded.data : {});
-    const options = { ttl: { milliseconds: this.#ttlOf(session) } };
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
-      const written = await this.#cache.update<Data>(
-        key,
-        (now) => (isEnded(now) ? now : merged(base, now, data)),
-        options,
-      );
-      if (written !== undefined || (await this.#cache.add(key, data, options))) {
+      const isWritten =
+        (await this.#update(id, session, (now) => merged(base, now, data))) ||
+        (await this.#cache.add(this.#prefix + id, data, this.#lifeOf(session)));
+      if (isWritten) {
         this.#saved.set(session, data);
         return;
       }
@@ -110,9 +110,26 @@ export class SessionStore {
     if (!(await this.#cache.set(this.#prefix + id, { ended: true }, { ttl: endedFor }))) throw unreachable();
   }
 
-  #ttlOf({ cookie }: SessionLike): number {
-    if (typeof cookie?.maxAge === "number") return Math.max(1, cookie.maxAge);
-    return typeof cookie?.originalMaxAge === "number" ? Math.max(1, cookie.originalMaxAge) : this.#ttlMs;
+  /**
+   * Changes what is stored of a session, which lives on for as long as `session` says. Of one that was ended the mark stays for as
+   * long as it was to. Answers whether there was anything.
+   */
+  async #update(id: string, session: SessionLike, change: (now: Data) => Data): Promise<boolean> {
+    const unlessEnded = (now: Data): Data => {
+      if (isEnded(now)) throw ended;
+      return change(now);
+    };
+    try {
+      return (await this.#cache.update(this.#prefix + id, unlessEnded, this.#lifeOf(session))) !== undefined;
+    } catch (error) {
+      if (error === ended) return true;
+      throw error;
+    }
+  }
+
+  #lifeOf({ cookie }: SessionLike): { ttl: Duration } {
+    const own = [cookie?.maxAge, cookie?.originalMaxAge].find((ms) => typeof ms === "number");
+    return { ttl: { milliseconds: typeof own === "number" ? Math.max(1, own) : this.#ttlMs } };
   }
 }
 

@@ -11,6 +11,7 @@ import express from "express";
 import session from "express-session";
 import fastify from "fastify";
 import { deferred, type Deferred } from "../support/deferred.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import { ask } from "./sites.ts";
 
 const secret = "a secret that is long enough for both of them";
@@ -178,6 +179,24 @@ for (const [name, start] of [
       assert.equal(await visit("/"), '{"b":"2"}');
     });
   });
+
+test("a session that was ended stays so for an hour, however short it was and whatever slow requests still do", async () => {
+  const clock = new ManualClock();
+  const store = fastifyStore(createCache({ backend: memory({ clock }), clock }));
+  const mine = { cookie: { maxAge: 1_000 }, name: "ann" };
+  const done = deferred();
+  await store.save("id", mine);
+  await store.end("id");
+  await store.save("id", mine);
+  store.touch("id", mine, () => done.resolve());
+  await done.promise;
+  await clock.advance(1_800_000);
+  await store.save("id", mine);
+  assert.equal(await store.load("id"), null);
+  await clock.advance(1_800_000);
+  await store.save("id", mine);
+  assert.equal((await store.load("id"))?.["name"], "ann");
+});
 
 test("options that sessions do not have are refused", () => {
   const cache = createCache({ backend: memory() });
