@@ -1,13 +1,14 @@
 /** The package as its users get it: packed, unpacked into a scratch project, entered through every door. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 const manifest = JSON.parse(readFileSync("package.json", "utf8")) as {
   exports: Record<string, unknown>;
+  bin: Record<string, string>;
   dependencies?: Record<string, string>;
 };
 const doors = Object.keys(manifest.exports)
@@ -75,6 +76,25 @@ describe("the packed tarball", () => {
     assert.throws(
       () => execFileSync(process.execPath, ["inner.mjs"], { cwd: project, stdio: "pipe" }),
       /ERR_PACKAGE_PATH/,
+    );
+  });
+
+  // npm publish takes such a beginning away, and warns that the name was invalid.
+  test("names its command as npm writes it", () =>
+    assert.deepEqual(
+      Object.values(manifest.bin).filter((file) => file.startsWith(".") || !files.includes(`package/${file}`)),
+      [],
+    ));
+
+  test("says nothing of an array's buffer in its types, which TypeScript before 5.7 cannot read", () => {
+    const declarations = readdirSync(join(installed, "dist"), { recursive: true, encoding: "utf8" });
+    assert.deepEqual(
+      declarations
+        .filter((file) => file.endsWith(".d.ts"))
+        .filter((file) =>
+          /\b(?:\w+Array|Buffer|DataView)<Array/.test(readFileSync(join(installed, "dist", file), "utf8")),
+        ),
+      [],
     );
   });
 

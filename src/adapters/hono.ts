@@ -31,7 +31,7 @@ export interface PageContext {
   res: Response;
   get: (key: never) => unknown;
   header(name: string, value?: string, options?: { append?: boolean }): void;
-  body(data: Uint8Array<ArrayBuffer> | null, status?: never, headers?: Record<string, string | string[]>): Response;
+  body(data: Uint8Array | null, status?: never, headers?: Record<string, string | string[]>): Response;
 }
 
 type Next = () => Promise<void>;

@@ -16,8 +16,8 @@ export const longestKey = 250;
 export class RequestLine {
   bytes: Uint8Array = new Uint8Array(0);
   /** Where each word starts and ends. */
-  readonly start = new Int32Array(mostWords + 1);
-  readonly end = new Int32Array(mostWords + 1);
+  readonly start: Int32Array = new Int32Array(mostWords + 1);
+  readonly end: Int32Array = new Int32Array(mostWords + 1);
   /** How many words there are, at most `mostWords`. */
   words = 0;
   /** Whether the line went on after the last word that was cut. */

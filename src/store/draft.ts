@@ -1,7 +1,7 @@
 /** What is to be stored and what came of it: the vocabulary of `Store`, in numbers, so that a request costs no object. */
 import type { Halves } from "../protocol/index.ts";
 
-export const nothing = new Uint8Array(0);
+export const nothing: Uint8Array = new Uint8Array(0);
 
 /** What came of storing or counting. */
 export const outcome = {
