@@ -39,6 +39,8 @@ const takenLimit = 40;
 
 /** On SQLite, where a claim is a time rather than a lock: how long a killed relay keeps rows from the others. */
 const claimMs = 500;
+/** Less than a row is postponed for after a failure, and more than the clocks of a process and its database round. */
+const soonMs = 50;
 /** The longest that a row is postponed after a failure; see `postpone`. */
 const longestPostponedMs = 1_000;
 /** The longest pause between two tries after errors. */
@@ -118,14 +120,19 @@ export class Relay {
     this.#listening = undefined;
   }
 
-  /** One look: delivers what is due, batch by batch. @returns how many rows it delivered */
+  /**
+   * One look: delivers what is due when it begins, batch by batch. What it postpones is due again before many batches are tried, and
+   * is for the next look: otherwise one would never end while a cache is away. @returns how many rows it delivered
+   */
   async pass(): Promise<number> {
     const statements = this.#statements(await this.#database.dialect());
+    const { clock } = this.#options;
+    const dueUntil = clock.monotonic() + soonMs;
     let delivered = 0;
     for (;;) {
       // Merely to look would begin the snapshot of a transaction that has not read yet.
       if ((await this.#database.isTaken?.()) === true) throw new ForeignTransactionError();
-      const batch = await this.#deliverBatch(statements);
+      const batch = await this.#deliverBatch(statements, Math.max(0, clock.monotonic() - dueUntil));
       delivered += batch.done;
       if (batch.claimed < this.#options.batch || this.#state === "stopped") return delivered;
     }
@@ -148,18 +155,18 @@ export class Relay {
     }
   }
 
-  async #deliverBatch(statements: Statements): Promise<{ claimed: number; done: number }> {
+  async #deliverBatch(statements: Statements, agoMs: number): Promise<{ claimed: number; done: number }> {
     const { batch, graceMs } = this.#options;
-    const farMs = 2 * Math.max(graceMs, longestPostponedMs);
+    const times = { agoMs, claimMs, farMs: 2 * Math.max(graceMs, longestPostponedMs) };
     const namespaces = this.#delivery.namespaces;
     // On PostgreSQL the claim is the lock of this transaction: when this process dies, the rows are free at once. Whatever is the
     // database's default: at a higher level a row that another relay had taken is an error instead of being skipped.
     if ((await this.#database.dialect()) === "postgres")
       return await this.#database.transaction(async (_tx, session) => {
-        const rows = await statements.claim(session, namespaces, batch, claimMs, farMs);
+        const rows = await statements.claim(session, namespaces, batch, times);
         return await this.#settle(statements, session, rows);
       }, "read committed");
-    const rows = await statements.claim(this.#database.session, namespaces, batch, claimMs, farMs);
+    const rows = await statements.claim(this.#database.session, namespaces, batch, times);
     return await this.#settle(statements, this.#database.session, rows);
   }
 

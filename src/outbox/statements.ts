@@ -27,15 +27,14 @@ export interface Statements {
    */
   write(session: Session, targets: readonly Target[], graceMs: number, begun: string): Promise<OutboxRow[]>;
   /**
-   * Rows that are due, of these namespaces, kept from other relays: by their locks, or on SQLite for `claimMs`. One that is due
-   * later than in `farMs` was written before the database's clock was set back, and is due as well.
+   * Rows that were due `agoMs` ago, of these namespaces, kept from other relays: by their locks, or on SQLite for `claimMs`. One
+   * that is due later than in `farMs` was written before the database's clock was set back, and is due as well.
    */
   claim(
     session: Session,
     namespaces: readonly string[],
     limit: number,
-    claimMs: number,
-    farMs: number,
+    times: { readonly agoMs: number; readonly claimMs: number; readonly farMs: number },
   ): Promise<OutboxRow[]>;
   /** Forgets rows that have been delivered. */
   remove(session: Session, ids: readonly string[]): Promise<void>;
@@ -83,7 +82,8 @@ function postgres(table: TableName): Statements {
 ) SELECT * FROM watched UNION ALL SELECT * FROM written`;
   // now() rather than clock_timestamp(): only a stable function can be looked up in the index.
   const claim = `SELECT id, namespace, kind, name FROM ${quoted}
-WHERE (due_at <= now() OR due_at > now() + $3::text::float8 * interval '1 millisecond') AND namespace IN (SELECT jsonb_array_elements_text($1::text::jsonb))
+WHERE (due_at <= now() - $4::text::float8 * interval '1 millisecond' OR due_at > now() + $3::text::float8 * interval '1 millisecond')
+AND namespace IN (SELECT jsonb_array_elements_text($1::text::jsonb))
 ORDER BY due_at LIMIT $2::text::int FOR UPDATE SKIP LOCKED`;
   // A removal that a crash undoes is a delivery more, not one less: its commit need not wait for the disk.
   const remove = `WITH relaxed AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS on_disk)
@@ -97,8 +97,8 @@ extract(epoch FROM clock_timestamp() - min(created_at)) * 1000 AS oldest FROM ${
     begin: () => Promise.resolve(""),
     write: async (session, targets, graceMs) =>
       rowsOf(await session.query(write, [JSON.stringify(targets), String(graceMs)])),
-    claim: async (session, namespaces, limit, _claimMs, farMs) =>
-      rowsOf(await session.query(claim, [JSON.stringify(namespaces), String(limit), String(farMs)])),
+    claim: async (session, namespaces, limit, { agoMs, farMs }) =>
+      rowsOf(await session.query(claim, [JSON.stringify(namespaces), String(limit), String(farMs), String(agoMs)])),
     remove: async (session, gone) => void (await session.query(remove, [gone.join(",")])),
     postpone: async (session, later) => void (await session.query(postpone, [later.join(",")])),
     count: async (session) => countsOf(await session.query(count)),
@@ -119,7 +119,7 @@ function sqlite({ quoted, base, prefix }: TableName): Statements {
   const write = `INSERT INTO ${quoted} (namespace, kind, name, due_at)
 SELECT json_extract(value, '$.namespace'), json_extract(value, '$.kind'), json_extract(value, '$.name'), ${sqliteNow} + ?
 FROM json_each(?) RETURNING id, namespace, kind, name`;
-  const due = `FROM ${quoted} WHERE (due_at <= ${sqliteNow} OR due_at > ${sqliteNow} + ?) AND namespace IN (SELECT value FROM json_each(?))`;
+  const due = `FROM ${quoted} WHERE (due_at <= ${sqliteNow} - ? OR due_at > ${sqliteNow} + ?) AND namespace IN (SELECT value FROM json_each(?))`;
   const peek = `SELECT 1 AS one ${due} LIMIT 1`;
   const claim = `UPDATE ${quoted} SET due_at = ${sqliteNow} + ?
 WHERE id IN (SELECT id ${due} ORDER BY due_at LIMIT ?) RETURNING id, namespace, kind, name`;
@@ -140,10 +140,10 @@ FROM ${quoted} GROUP BY namespace ORDER BY namespace`;
       if (missing.length > 0) rows.push(...rowsOf(await session.query(write, [graceMs, JSON.stringify(missing)])));
       return rows;
     },
-    async claim(session, namespaces, limit, claimMs, farMs) {
+    async claim(session, namespaces, limit, { agoMs, claimMs, farMs }) {
       const asked = JSON.stringify(namespaces);
-      if ((await session.query(peek, [farMs, asked])).length === 0) return [];
-      return rowsOf(await session.query(claim, [claimMs, farMs, asked, limit]));
+      if ((await session.query(peek, [agoMs, farMs, asked])).length === 0) return [];
+      return rowsOf(await session.query(claim, [claimMs, agoMs, farMs, asked, limit]));
     },
     remove: async (session, gone) =>
       void (await session.query(`DELETE FROM ${quoted} WHERE id ${ids}`, [`[${gone.join(",")}]`])),

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { createCache, memory, type EverfreshError } from "everfresh";
 import { createOutbox, type DatabaseHandle, type Outbox } from "everfresh/outbox";
@@ -97,6 +98,25 @@ for (const place of placesOn(postgres))
       cache.refuses.clear();
       await eventually(async () => (await relay.relayOnce()) === 1);
       assert.equal(cache.told.at(-1), "key away");
+    });
+
+    test("a look ends while a cache refuses, however many rows are due again before all were tried", async () => {
+      const cache = new RememberingCache();
+      const names = ["first", "second"];
+      const tried: number[] = [];
+      cache.before = async () => {
+        // Longer than a row is postponed for.
+        await setTimeout(120);
+        if (tried.push(tried.length) <= names.length) throw new Error("the cache is away");
+      };
+      const relay = open(cache, { relay: false, batch: 1 });
+      for (const name of names) await it.run(byHand(name));
+      assert.equal(await relay.relayOnce(), 0);
+      assert.equal(tried.length, names.length);
+      await eventually(async () => {
+        await relay.relayOnce();
+        return (await relay.status()).waiting.length === 0;
+      });
     });
 
     test("a row whose name no value can have is dropped with an event, and the others arrive", async (t) => {
