@@ -20,6 +20,8 @@ export interface SqliteLike {
 interface Statement {
   /** better-sqlite3 and libsql: whether it returns rows. `node:sqlite` lacks it, and takes `all` for every statement. */
   readonly reader?: boolean;
+  /** `node:sqlite` from Node 24 on: a handle may have been opened so that rows are arrays. */
+  setReturnArrays?(enabled: boolean): void;
   all(...parameters: readonly unknown[]): readonly Row[];
   run(...parameters: readonly unknown[]): unknown;
 }
@@ -39,6 +41,7 @@ export function sqliteHandle<Tx>(handle: SqliteLike): Database<Tx> {
     const known = prepared.get(sql);
     if (known !== undefined) return known;
     const statement = handle.prepare(sql) as Statement;
+    statement.setReturnArrays?.(false);
     if (/^(?:SELECT|INSERT|UPDATE|DELETE)/.test(sql) && prepared.size < mostPrepared) prepared.set(sql, statement);
     return statement;
   };

@@ -15,6 +15,7 @@ import { databaseForTests, needsPostgres } from "../support/postgres.ts";
 import {
   kyselyOnPostgres,
   kyselyOnSqlite,
+  openSqlite,
   poolWithItems,
   RememberingCache,
   sqliteFile,
@@ -336,6 +337,23 @@ test("a key that looks like JSON stays text where a plugin of Kysely parses what
   assert.deepEqual(cache.told.toSorted(), ['key {"page":2}', 'key {"page":3}', "tag [1]"]);
   handle.close();
   file.remove();
+});
+
+test("a SQLite handle that was opened to answer with arrays is told in the same way", async (t) => {
+  const handle = openSqlite(t);
+  // As node:sqlite is with `returnArrays: true`.
+  const prepare = (sql: string) => {
+    const statement = handle.prepare(sql);
+    const setReturnArrays = (enabled: boolean) => statement.reader && statement.raw(enabled);
+    setReturnArrays(true);
+    return Object.assign(statement, { setReturnArrays });
+  };
+  const db = { prepare, exec: (sql: string) => handle.exec(sql) };
+  const cache = new RememberingCache();
+  const outbox = createOutbox({ db, caches: cache, relay: false });
+  await outbox.install();
+  await outbox.transaction(db, (_tx, invalidate) => invalidate("queue"));
+  assert.deepEqual([cache.told, (await outbox.status()).waiting], [["key queue"], []]);
 });
 
 for (const wrong of [
