@@ -55,7 +55,13 @@ async function listen(app: FastifyInstance, config: Config): Promise<string> {
         cause: error,
       });
     // A machine without IPv6 cannot listen on `::`.
-    if (error.code !== "EAFNOSUPPORT" || config.host !== "::") throw error;
+    if (error.code !== "EAFNOSUPPORT" || config.host !== "::")
+      throw new Error(
+        `Nothing can listen where HOST and PORT say, ${config.host} and ${config.port}: ${error.message}`,
+        {
+          cause: error,
+        },
+      );
     await app.listen({ host: "0.0.0.0", port: config.port });
   }
   const address = app.addresses()[0];

@@ -96,6 +96,11 @@ test("for people it says in a few lines where it is, what it runs on, and what t
 
 for (const [name, env, sentence] of [
   ["a bad port", { ...memory, PORT: "many" }, /^The queue app cannot start\.\nPORT is "many"/],
+  [
+    "an address that is not this machine's",
+    { ...memory, HOST: "192.0.2.1" },
+    /HOST and PORT say, 192\.0\.2\.1 and 0: listen EADDRNOTAVAIL/,
+  ],
   ["a bad database", { DATABASE_URL: "postgres://localhost" }, /DATABASE_URL names no database/],
   [
     "a folder that is not there",
