@@ -5,7 +5,7 @@ export type { BatchLoader, BatchOptions, BatchResult } from "./batch.ts";
 export { Ambient } from "./ambient.ts";
 export type { EntryAnswer, LoadContext, Status } from "./caller.ts";
 export type { Entry, EntryOptions } from "./entry.ts";
-export { checkTags, limitKeyLength } from "./keys.ts";
+export { checkNamespace, checkTags, limitKeyLength } from "./keys.ts";
 export { cacheFromEnv, type CacheFromEnv, type Environment } from "./from-env.ts";
 export type { Monitor, MonitorOptions, MonitorReport, StaleRead } from "./monitor.ts";
 export type { ReadOptions, Relaxations, StandardSchema, Ttl, ValueOptions } from "./options.ts";

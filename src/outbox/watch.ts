@@ -7,7 +7,7 @@
  * A tag may name columns, `queue_item:{id}`: it stands for one tag per changed row, made from the row before and after.
  */
 import { createHash } from "node:crypto";
-import { checkTags } from "../cache/index.ts";
+import { checkNamespace, checkTags } from "../cache/index.ts";
 import { EverfreshError } from "../errors.ts";
 import type { Dialect, Session } from "./database.ts";
 import {
@@ -44,12 +44,14 @@ const mostTags = 16;
 /**
  * The statements that make `table` watched; run again with other tags they replace the former triggers of that namespace.
  *
- * @throws EverfreshError `EF_OPTION` for names and tags that are not legal
+ * @throws EverfreshError `EF_OPTION` for names, namespaces and tags that are not legal
  */
 export function watchStatements(dialect: Dialect, table: string, options: WatchOptions): readonly string[] {
   checkDialect(dialect);
   if (!Array.isArray(options?.tags) || typeof options.namespace !== "string")
     throw new EverfreshError("EF_OPTION", "what watches a table takes { namespace, tags }, tags being a list of texts");
+  // No cache has another one, and nobody would ever be told.
+  checkNamespace(options.namespace);
   const watched = tableName(table, "the watched table");
   const outbox = outboxName(options.outbox ?? defaultTable);
   const tags = options.tags.map(parseTag);

@@ -257,6 +257,15 @@ for (const [what, table, tags] of [
       assert.throws(() => watchStatements(dialect, table, { namespace: "shop", tags }), { code: "EF_OPTION" });
   });
 
+for (const namespace of ["", "a b", "x".repeat(101)])
+  test(`a table is not watched for ${JSON.stringify(namespace).slice(0, 8)}, a namespace that no cache can have`, () => {
+    for (const dialect of ["postgres", "sqlite"] as const)
+      assert.throws(() => watchStatements(dialect, "items", { namespace, tags: ["items"] }), {
+        code: "EF_OPTION",
+        message: /^namespace is /,
+      });
+  });
+
 test("another dialect, or statements for nothing, are refused rather than written for SQLite", () => {
   const refused = { code: "EF_OPTION", message: /"postgres" or "sqlite"; got "mysql"/ };
   assert.throws(() => outboxSchema("mysql" as never), refused);
