@@ -17,7 +17,6 @@ const floors: Record<string, number> = {
   outbox: 6,
   http: 6,
   adapters: 7,
-  dashboard: 7,
   testing: 7,
   cli: 8,
 };
@@ -35,6 +34,18 @@ test("every folder under src has a floor", () => {
     folders.map((folder) => folder.name).filter((name) => floors[name] === undefined),
     [],
   );
+});
+
+test("the manual lists the floors as they are, and each has its folder", () => {
+  const [, list = ""] = /```\n([^]*?)```/.exec(readFileSync(join(root, "docs/architecture.md"), "utf8")) ?? [];
+  const listed = [...list.matchAll(/^ (\d) {2}(\w+(?: *\| *\w+)*) {2}/gm)].flatMap(([, floor, names = ""]) =>
+    names.split("|").map((name) => [name.trim(), Number(floor)] as const),
+  );
+  assert.deepEqual(
+    Object.fromEntries(listed),
+    Object.fromEntries(Object.entries(floors).filter(([name]) => name !== ".")),
+  );
+  for (const [name] of listed) assert.ok(existsSync(join(src, name)), `there is no src/${name}`);
 });
 
 test("the root of src holds the vocabulary and the door of the cache, nothing else", () => {
